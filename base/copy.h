@@ -1,0 +1,17 @@
+/* copy.h - block copies at memory speed: bytes that nobody here reads soon do not pass the cache. */
+#ifndef FAR_BASE_COPY_H
+#define FAR_BASE_COPY_H
+
+#include <stddef.h>
+
+/**
+ * far_copy_stream - copies with non-temporal stores where the processor has them and the size is
+ * worth it; memcpy otherwise. The regions do not overlap.
+ *
+ * The bytes are visible to other threads only after far_mem_publish().
+ *
+ * Thread:  any.
+ */
+void far_copy_stream(void *to, const void *from, size_t size_bytes);
+
+#endif

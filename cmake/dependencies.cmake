@@ -1,0 +1,38 @@
+# The libraries that farpool uses where they are. Each is wrapped once, in the folder that owns the
+# seam; FARPOOL_LIBRARIES=OFF builds with libc alone (portable digests and checksums, no tools).
+option(FARPOOL_LIBRARIES "use the distribution's libraries; OFF builds the core with libc alone" ON)
+option(FARPOOL_TESTS "build the tests (needs cmocka)" ON)
+option(FARPOOL_FUZZ "build the libFuzzer targets (needs clang)" OFF)
+
+find_package(Threads REQUIRED)
+
+# far_library(NAME PKG): an imported target PkgConfig::NAME and HAVE_NAME, or a clear error.
+macro(far_library name pkg)
+    if(FARPOOL_LIBRARIES)
+        find_package(PkgConfig REQUIRED)
+        pkg_check_modules(${name} IMPORTED_TARGET ${pkg})
+        if(NOT ${name}_FOUND)
+            message(FATAL_ERROR
+                "${pkg} was not found: run ./dev setup, or configure with -DFARPOOL_LIBRARIES=OFF "
+                "for the core without libraries")
+        endif()
+        set(FAR_HAVE_${name} ON)
+    else()
+        set(FAR_HAVE_${name} OFF)
+    endif()
+endmacro()
+
+far_library(SODIUM libsodium)
+far_library(XXHASH libxxhash)
+far_library(ISAL libisal)
+far_library(YAML yaml-0.1)
+far_library(UV libuv)
+far_library(JANSSON jansson)
+far_library(ZLIB zlib)
+if(FARPOOL_TESTS AND FARPOOL_LIBRARIES)
+    far_library(CMOCKA cmocka)
+    # Benchmarks compare with UCX where it is; nothing else needs it yet.
+    pkg_check_modules(UCX IMPORTED_TARGET ucx)
+else()
+    set(FARPOOL_TESTS OFF)
+endif()

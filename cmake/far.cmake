@@ -1,0 +1,74 @@
+# far.cmake - one folder, one target far::<name>; one test, one program; the flags, once.
+set(CMAKE_C_STANDARD 11)
+set(CMAKE_C_STANDARD_REQUIRED ON)
+set(CMAKE_C_EXTENSIONS ON) # Linux interfaces (memfd, epoll); the language itself stays C11
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_C_VISIBILITY_PRESET hidden)
+if(NOT CMAKE_BUILD_TYPE)
+    set(CMAKE_BUILD_TYPE RelWithDebInfo CACHE STRING "" FORCE)
+endif()
+set(CMAKE_C_FLAGS_RELWITHDEBINFO "-O2 -g") # assertions stay on in every build
+
+set(FARPOOL_SANITIZE "" CACHE STRING "sanitizers, as -fsanitize= takes them")
+
+add_library(far_flags INTERFACE)
+target_compile_options(far_flags INTERFACE
+    -Wall -Wextra -Wconversion -Wshadow -Werror -Wstrict-prototypes -Wmissing-prototypes
+    -Wpointer-arith -Wvla -fno-common -fstack-protector-strong)
+target_compile_definitions(far_flags INTERFACE _GNU_SOURCE FAR_VERSION="${PROJECT_VERSION}")
+target_include_directories(far_flags INTERFACE "${PROJECT_SOURCE_DIR}" "${PROJECT_SOURCE_DIR}/include")
+if(FARPOOL_SANITIZE)
+    target_compile_options(far_flags INTERFACE
+        -fsanitize=${FARPOOL_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+    target_link_options(far_flags INTERFACE -fsanitize=${FARPOOL_SANITIZE})
+    if(CMAKE_C_COMPILER_ID STREQUAL "GNU" AND FARPOOL_SANITIZE MATCHES "thread")
+        # gcc warns that it does not model fences; every fence here pairs with atomics that it does.
+        target_compile_options(far_flags INTERFACE -Wno-tsan)
+    endif()
+endif()
+
+# far_module(NAME SOURCES ... DEPENDS far::lower ... [LIBS external ...]) -> far::NAME, static
+function(far_module name)
+    cmake_parse_arguments(M "" "" "SOURCES;DEPENDS;LIBS" ${ARGN})
+    string(REPLACE "/" "_" target "far_${name}")
+    add_library(${target} STATIC ${M_SOURCES})
+    target_link_libraries(${target} PUBLIC far_flags ${M_DEPENDS} PRIVATE ${M_LIBS} Threads::Threads)
+    string(REPLACE "/" "::" alias "${name}")
+    add_library(far::${alias} ALIAS ${target})
+endfunction()
+
+# far_test(kind/path/name DEPENDS far::... [SOURCES extra ...] [ARGS ...] [TIMEOUT s]): one program
+# from tests/kind/path/name.c, label = kind; exit status 77 is a skip.
+function(far_test path)
+    cmake_parse_arguments(T "" "TIMEOUT" "DEPENDS;SOURCES;ARGS;LABELS" ${ARGN})
+    string(REPLACE "/" "-" target "${path}")
+    string(REGEX MATCH "^[^/]+" kind "${path}")
+    add_executable(test-${target} "${PROJECT_SOURCE_DIR}/tests/${path}.c" ${T_SOURCES})
+    target_link_libraries(test-${target} PRIVATE ${T_DEPENDS} far_flags PkgConfig::CMOCKA)
+    add_test(NAME ${path} COMMAND test-${target} ${T_ARGS})
+    if(NOT T_TIMEOUT)
+        set(T_TIMEOUT 120)
+    endif()
+    set_tests_properties(${path} PROPERTIES
+        LABELS "${kind};${T_LABELS}" SKIP_RETURN_CODE 77 TIMEOUT ${T_TIMEOUT}
+        ENVIRONMENT "TSAN_OPTIONS=halt_on_error=1;UBSAN_OPTIONS=print_stacktrace=1")
+endfunction()
+
+# far_fuzz(name DEPENDS far::...): tests/fuzz/<name>.c over its corpus tests/fuzz/corpus/<name>,
+# a fixed number of executions as a test.
+function(far_fuzz name)
+    if(NOT FARPOOL_FUZZ)
+        return()
+    endif()
+    cmake_parse_arguments(F "" "" "DEPENDS" ${ARGN})
+    add_executable(fuzz-${name} "${PROJECT_SOURCE_DIR}/tests/fuzz/${name}.c")
+    target_link_libraries(fuzz-${name} PRIVATE ${F_DEPENDS} far_flags)
+    target_compile_options(fuzz-${name} PRIVATE -fsanitize=fuzzer)
+    target_link_options(fuzz-${name} PRIVATE -fsanitize=fuzzer)
+    file(GLOB corpus "${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${name}")
+    add_test(NAME fuzz/${name}
+        COMMAND fuzz-${name} -runs=100000 -seed=1 -max_len=65536 -timeout=10
+            -artifact_prefix=${CMAKE_BINARY_DIR}/ ${CMAKE_BINARY_DIR}/corpus-${name} ${corpus})
+    file(MAKE_DIRECTORY "${CMAKE_BINARY_DIR}/corpus-${name}")
+    set_tests_properties(fuzz/${name} PROPERTIES LABELS "fuzz" TIMEOUT 300)
+endfunction()
