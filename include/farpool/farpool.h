@@ -1,0 +1,346 @@
+/*
+ * farpool/farpool.h - borrow the spare memory of a rack's hosts as a second level for a KV cache.
+ *
+ * A client keeps an L1, an arena of blocks in this process, and treats every donor as an L2. A
+ * prefetch finds blocks in the donors' published indexes and reads them, both one-sided, into
+ * write-reserved L1 buffers, and flips each to read-locked in one atomic step.
+ *
+ * Times are absolute CLOCK_MONOTONIC nanoseconds (far_now_ns()); there is no call that waits without
+ * one. Results are 0 or a negative errno of a closed list; far_strerror() says what to do about it.
+ * A client does not survive fork(): in the child every call answers -EPERM.
+ */
+#ifndef FARPOOL_FARPOOL_H
+#define FARPOOL_FARPOOL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "farpool/key.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define FAR_API __attribute__((visibility("default")))
+
+struct far_client;   /* an L1, its donors, and one thread that moves the bytes */
+struct far_prefetch_handle;
+struct far_block;    /* a loan of one block in L1 */
+
+/* ---- opening ---- */
+
+struct far_donor_options {
+	size_t size_bytes;     /* sizeof(struct far_donor_options) */
+	const char *name;      /* of the donor that must answer; unique in the list */
+	const char *address;   /* "shm:/run/farpool/donor-a.sock" */
+	double weight;         /* configured capacity, any unit that all share; 0: 1 */
+};
+
+/* Zero in any field but size_bytes takes its default; see docs/configuration.md. */
+struct far_client_options {
+	size_t size_bytes;           /* sizeof(struct far_client_options) */
+	const char *name;            /* for logs of donors; NULL: "client" */
+	const char *name_space;      /* NULL: "default" */
+	uint64_t l1_bytes;           /* arena; required */
+	uint64_t block_bytes_min;    /* sizes L1's table; 0: 4 KiB */
+	uint32_t l1_align_bytes;     /* 0: 4096 */
+	const struct far_donor_options *donors; /* borrowed for the call */
+	size_t donor_count;          /* 0: L1 alone */
+	uint32_t replicas;           /* copies of a stored block on different donors; 0: 1 */
+	uint64_t connect_timeout_ns; /* of one attempt; 0: 1 s */
+	uint64_t store_deadline_ns;  /* relative, of one try to store; 0: 5 s */
+	uint32_t verify_always;      /* 1: CRC32C of every block that was read */
+	uint32_t busy_poll_us;       /* how long the thread spins before it sleeps; 0: not at all */
+};
+
+/**
+ * far_client_open - opens a client from a struct.
+ *
+ * @options: borrowed for the call, strings copied.
+ * @out:     set only on success; owned: far_client_close().
+ *
+ * Donors are connected in the background: far_client_wait_donors() waits for them. A donor that is
+ * down is a miss, never a hang.
+ *
+ * Thread:  any. Takes about 0.3 s per GiB of L1.
+ * Returns: 0, or
+ *          -EINVAL  an option is out of range, two donors share a name (the log names it);
+ *          -ENOMEM  the arena is larger than the memory that is available.
+ */
+FAR_API int far_client_open(const struct far_client_options *options, struct far_client **out);
+
+/**
+ * far_client_open_file - opens a client from a YAML file.
+ *
+ * @path:  the configuration; docs/configuration.md has every key.
+ * @error: NULL, or where one line goes that names file, line, key and the next step.
+ *
+ * Thread:  any.
+ * Returns: as far_client_open(), or -ENOENT, -EACCES (unreadable), -EOPNOTSUPP (built without
+ *          libyaml).
+ */
+FAR_API int far_client_open_file(const char *path, char *error, size_t error_bytes,
+				 struct far_client **out);
+
+/**
+ * far_client_wait_donors - waits until each donor is up, or refused us.
+ *
+ * @error: NULL, or where one line goes about the first donor that is not up.
+ *
+ * Thread:  any. Blocks until @deadline_ns.
+ * Returns: 0: all are up; -ETIMEDOUT; -EHOSTDOWN; or the donor's own refusal (-ENODEV: another name,
+ *          -EPROTO, ...).
+ */
+FAR_API int far_client_wait_donors(struct far_client *client, uint64_t deadline_ns, char *error,
+				   size_t error_bytes);
+
+/**
+ * far_client_close - ends everything that the client has and frees it.
+ *
+ * @client: NULL is allowed. Handles and blocks of it end here: none may be used afterwards, and no
+ *          other thread may be in a call.
+ *
+ * Stores that are queued are dropped; far_flush() first if they matter. Buffers that a donor may
+ * still read are kept until it let go (its link is closed for that), then unmapped.
+ *
+ * Thread:  any. Blocks for at most 2 s.
+ */
+FAR_API void far_client_close(struct far_client *client);
+
+/* ---- keys and time ---- */
+
+struct far_key_parts {
+	size_t size_bytes;       /* sizeof(struct far_key_parts) */
+	const char *name_space;  /* NULL: "default" */
+	const char *model;       /* NULL: "" */
+	const char *salt;        /* tenant isolation; NULL: "" */
+	uint32_t rank;
+	uint32_t group;
+	const void *chunk_hash;  /* the engine's content hash of the token chunk */
+	size_t chunk_hash_bytes; /* 1..1024 */
+};
+
+/**
+ * far_key_make - the digest of a block's fields (BLAKE2b-128 over a length-prefixed encoding).
+ *
+ * Thread:  any.
+ * Returns: 0, or -EINVAL (no chunk hash, a field longer than 1024 bytes).
+ */
+FAR_API int far_key_make(const struct far_key_parts *parts, struct far_key *out);
+
+/* Now, in the time that deadlines use. Thread: any. */
+FAR_API uint64_t far_now_ns(void);
+
+/* One sentence: what happened and what to do next. Static. Thread: any. */
+FAR_API const char *far_strerror(int rc);
+
+/* "0.1.0". Static. Thread: any. */
+FAR_API const char *far_version(void);
+
+/* ---- storing ---- */
+
+/**
+ * far_put - copies one block into L1 and queues it for the donors.
+ *
+ * @key:         copied. Blocks are immutable.
+ * @data:        borrowed for the call.
+ * @size_bytes:  1 byte to the donors' lane size.
+ *
+ * Thread:  any.
+ * Returns: 0: readable here, and on its way to the donors; -EEXIST: it was there, or is being
+ *          written; -ENOMEM: L1 is full of locked blocks; -EINVAL.
+ */
+FAR_API int far_put(struct far_client *client, const struct far_key *key, const void *data,
+		    uint32_t size_bytes);
+
+/**
+ * far_reserve - a write-reserved buffer in L1 for one block, to be filled in place.
+ *
+ * @out: set only on success; the caller owns one loan and ends it with far_commit() or far_abort().
+ *       The buffer is visible to nobody until then.
+ *
+ * Thread:  any.
+ * Returns: as far_put().
+ */
+FAR_API int far_reserve(struct far_client *client, const struct far_key *key, uint32_t size_bytes,
+			struct far_block **out);
+
+/* Makes a reserved block readable and queues it for the donors; the loan is over. Thread: any.
+ * Returns: 0, or -EINVAL: the block was not reserved for writing (the loan lives on). */
+FAR_API int far_commit(struct far_block *block);
+
+/* Gives a reserved buffer back: it was never there. Thread: any. Returns as far_commit(). */
+FAR_API int far_abort(struct far_block *block);
+
+struct far_flush_result {
+	size_t size_bytes;     /* sizeof(struct far_flush_result); set by the caller */
+	uint64_t stored;       /* since the client was opened: blocks that a donor committed */
+	uint64_t had;          /* that the donor had already */
+	uint64_t failed;       /* given up, after retries */
+	uint64_t dropped;      /* never tried: queue full */
+};
+
+/**
+ * far_flush - waits until every block put before has ended at the donors, stored or not.
+ *
+ * @result: NULL, or counters since open.
+ *
+ * Thread:  any. Blocks until @deadline_ns.
+ * Returns: 0, or -ETIMEDOUT (stores go on).
+ */
+FAR_API int far_flush(struct far_client *client, uint64_t deadline_ns,
+		      struct far_flush_result *result);
+
+/**
+ * far_delete - removes a block from L1 and from every donor.
+ *
+ * Thread:  any. Blocks until @deadline_ns.
+ * Returns: 0; -ENOENT: nobody had it; -EBUSY: it is locked in L1 (donors' copies are gone);
+ *          -ETIMEDOUT, -EHOSTDOWN: a donor may still have it.
+ */
+FAR_API int far_delete(struct far_client *client, const struct far_key *key, uint64_t deadline_ns);
+
+/* ---- reading ---- */
+
+/**
+ * far_get - borrow the block under one key, fetching it from a donor on a miss.
+ *
+ * @deadline_ns: absolute.
+ * @out:         set only on success; the caller owns one loan and ends it with far_release().
+ *
+ * Thread:  any. Blocks until @deadline_ns.
+ * Returns: 0, or -ENOENT: no tier holds the key; -EHOSTDOWN: a donor that may hold it is down;
+ *          -ETIMEDOUT: nothing is held, late DMA lands in our quarantine; -ENOMEM.
+ */
+FAR_API int far_get(struct far_client *client, const struct far_key *key, uint64_t deadline_ns,
+		    struct far_block **out);
+
+/* The bytes of a block: valid, and the same, until its loan ends. Thread: any. */
+FAR_API const void *far_block_data(const struct far_block *block);
+/* Where a reserved block is filled; NULL for one that is readable. Thread: any. */
+FAR_API void *far_block_buffer(struct far_block *block);
+FAR_API uint32_t far_block_size(const struct far_block *block);
+
+/* Ends a reader's loan; NULL is allowed. Thread: any. */
+FAR_API void far_release(struct far_block *block);
+
+/* ---- prefetching ---- */
+
+#define FAR_PREFETCH_WARM_ONLY 1u /* make blocks resident in L1, lock none */
+
+struct far_prefetch_options {
+	size_t size_bytes;     /* sizeof(struct far_prefetch_options) */
+	uint64_t deadline_ns;  /* absolute; required */
+	uint32_t flags;        /* FAR_PREFETCH_* */
+	const uint32_t *sizes; /* NULL, or the length expected per key (another one is a miss) */
+};
+
+/**
+ * far_prefetch - finds the longest prefix of @keys that some tier holds and makes it readable in L1.
+ *
+ * @keys:    in order; copied. The prefix ends at the first key that cannot be had.
+ * @count:   1..the client's prefetch.keys (default 4096).
+ * @out:     set only on success; owned: far_prefetch_release().
+ *
+ * Blocks that are in L1 are locked before this returns; the rest moves in windows, each readable as
+ * soon as it has flipped. Locks on the blocks are held until release.
+ *
+ * Thread:  any. Does not block.
+ * Returns: 0, or -EINVAL, -E2BIG (too many keys, or too many prefetches live), -ENOMEM.
+ */
+FAR_API int far_prefetch(struct far_client *client, const struct far_key *keys, size_t count,
+			 const struct far_prefetch_options *options,
+			 struct far_prefetch_handle **out);
+
+struct far_prefetch_status {
+	size_t size_bytes;             /* sizeof(struct far_prefetch_status); set by the caller */
+	uint64_t request_id;
+	uint64_t l1_prefix_hit_count;  /* keys from the first that were in L1 at submit */
+	uint64_t total_requested_keys;
+	uint64_t prefix_count;         /* keys from the first that are readable now */
+	uint32_t ended;                /* 1: prefix_count is final */
+	int32_t rc;                    /* when ended: 0, -ETIMEDOUT (by its deadline), -ECANCELED */
+	int32_t gap_rc;                /* when ended short: why the key at prefix_count is missing */
+	uint32_t reserved;
+	uint64_t l2_bytes;             /* loaded from donors so far, for this prefix */
+	uint64_t latency_ns;           /* when ended: submit to readable */
+};
+
+/* The status now. Thread: any. Never blocks. */
+FAR_API void far_prefetch_poll(struct far_prefetch_handle *handle,
+			       struct far_prefetch_status *status);
+
+/* Waits for the end. Thread: any. Blocks until @deadline_ns. Returns 0 (ended; see status), or
+ * -ETIMEDOUT: it goes on. @status: NULL, or filled either way. */
+FAR_API int far_prefetch_wait(struct far_prefetch_handle *handle, uint64_t deadline_ns,
+			      struct far_prefetch_status *status);
+
+/* A descriptor that is readable once the prefetch has ended; the handle owns it. Thread: any.
+ * Returns it, or -EMFILE. */
+FAR_API int far_prefetch_event_fd(struct far_prefetch_handle *handle);
+
+/* Gives up: the prefetch ends with -ECANCELED and holds nothing; loads that are on their way land in
+ * buffers that nobody else has. Thread: any. Does not block. */
+FAR_API void far_prefetch_cancel(struct far_prefetch_handle *handle);
+
+/* One readable block of an ended prefetch. @data stays valid until release. Thread: any.
+ * Returns: 0; -EAGAIN: not ended; -ENOENT and the like: why the key is not readable. */
+FAR_API int far_prefetch_block(struct far_prefetch_handle *handle, size_t idx, const void **data,
+			       uint32_t *size_bytes);
+
+/* Ends every loan of the handle and the handle; one that has not ended is cancelled first. NULL is
+ * allowed. Thread: any, once. Does not block. */
+FAR_API void far_prefetch_release(struct far_prefetch_handle *handle);
+
+/* ---- looking at it ---- */
+
+/* Counters since open. New ones are added at the end; size_bytes says how many the caller knows. */
+struct far_stats {
+	size_t size_bytes; /* sizeof(struct far_stats); set by the caller */
+	uint64_t l1_capacity_bytes, l1_used_bytes, l1_locked_bytes, l1_quarantine_bytes;
+	uint64_t l1_block_count, l1_evicted_blocks, l1_evicted_bytes, l1_denied;
+	uint64_t prefetches, prefetch_keys, l1_hits, l2_hits, bytes_loaded, loads_joined;
+	uint64_t missed_not_found, missed_donor_down, missed_stale, missed_checksum, missed_length;
+	uint64_t missed_no_memory, missed_deadline, missed_busy, missed_error, behind_gap;
+	uint64_t loads_abandoned, prefetch_deadlines;
+	uint64_t blocks_stored, bytes_stored, blocks_had, stores_dropped, stores_failed_down;
+	uint64_t stores_failed_full, stores_failed_deadline, stores_failed_other, store_retries;
+	uint64_t stores_pending;
+	uint64_t stale_rejects, torn_rereads, moved_followed, crc_rejects;
+	uint64_t messages_sent, messages_received, touch_notes, donors_lost;
+};
+
+/* Thread: any. */
+FAR_API void far_stats_get(struct far_client *client, struct far_stats *stats);
+
+struct far_donor_status {
+	size_t size_bytes;  /* sizeof(struct far_donor_status); set by the caller */
+	char name[64];
+	char state[16];     /* "connecting", "up", "down", "refused" */
+	char text[160];     /* one line for people: path, peer, reason */
+	uint64_t epoch;
+	uint32_t one_sided; /* 1: lookups and reads cost the donor nothing */
+	int32_t rc;         /* why it is not up */
+	uint64_t lookups, lookup_hits, load_bytes, store_bytes, messages_sent, messages_received;
+	uint64_t times_down;
+	/* The donor's own counters (farpool status): values in the order of wire/status.def. */
+	uint64_t donor_value_count;
+	uint64_t donor_values[64];
+};
+
+/**
+ * far_donor_status_get - one donor of the list, with its own counters if it answers.
+ *
+ * @idx: 0..donor_count-1 of the options.
+ *
+ * Thread:  any. Blocks until @deadline_ns for the donor's counters.
+ * Returns: 0 (donor_value_count is 0 if it did not answer), or -ENOENT: no such index.
+ */
+FAR_API int far_donor_status_get(struct far_client *client, size_t idx, uint64_t deadline_ns,
+				 struct far_donor_status *status);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
