@@ -15,9 +15,9 @@
 /*
  * An adapter is a state machine of one owner thread. It is driven by far_l2_tick() and by the events
  * of its transport; a task ends through its done callback, exactly once, from one of these two and
- * never from inside far_l2_submit(). When done runs, nothing names the task's buffers any more: no
- * work request, no copy. That may be long after the caller's deadline; the caller keeps the buffers
- * until then.
+ * never from inside far_l2_submit(). Call far_l2_tick() soon after a submit: what can be answered at
+ * once is answered there. When done runs, nothing names the task's buffers any more: no work request,
+ * no copy. That may be long after the caller's deadline; the caller keeps the buffers until then.
  */
 struct far_l2;
 struct far_l2_task;
@@ -40,11 +40,12 @@ struct far_l2_piece {
  * Results per item: 0; a miss: -ENOENT not held, -EMSGSIZE another length (size_bytes is then the
  * stored one), -ESTALE changed under the load, -EBADMSG checksum, -EHOSTDOWN store not reachable;
  * a failure: -ENOSPC full, -EEXIST (store: fine), -ETIMEDOUT (the adapter gave up before anything was
- * posted), -ECANCELED, -EIO.
+ * posted), -EAGAIN (more than tasks_max), -ECANCELED, -EIO.
  */
 struct far_l2_item {
 	struct far_key key;
-	uint32_t size_bytes;     /* LOOKUP: asked for, 0 = any; the stored length when rc is 0 */
+	uint32_t size_bytes;     /* LOOKUP: asked for, 0 = any; the stored length when rc is 0.
+				  * LOAD: length of the whole block if known, 0 = any */
 	uint32_t range_offset;   /* LOAD: first byte of the block wanted; 0 with the whole length */
 	uint32_t group;          /* STORE: the caller's tag */
 	int rc;                  /* out */
@@ -230,14 +231,16 @@ const struct far_l2_type *far_l2_type_find(const char *name);
 const char *far_l2_type_names(void);
 
 /* ---- the adapters of one client, in order of priority ---- */
-#define FAR_L2_SET_MAX 64
+#define FAR_L2_SET_MAX     64
+#define FAR_L2_SET_BUCKETS (2 * FAR_L2_SET_MAX)
 
 struct far_l2_set { /* zeroed: empty */
 	struct far_l2 *items[FAR_L2_SET_MAX];
 	uint32_t count;
+	uint8_t buckets[FAR_L2_SET_BUCKETS]; /* by hash of the name: position + 1; 0: free */
 };
 
-/* Adds at the end; sets l2->idx. -EEXIST: a name twice, -ENOMEM. */
+/* Adds at the end; sets l2->idx. -EEXIST: a name twice, -E2BIG: more than FAR_L2_SET_MAX. */
 int far_l2_set_add(struct far_l2_set *set, struct far_l2 *l2);
 /* NULL if there is none; hashed, O(1). */
 struct far_l2 *far_l2_set_find(const struct far_l2_set *set, const char *name);

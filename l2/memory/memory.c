@@ -1,0 +1,631 @@
+/* memory.c - an adapter over this process's own memory: FIFO, lookup locks, a simulated wire. */
+#include "l2/memory/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/list.h"
+
+#define UNIT_NONE        UINT32_MAX
+#define ENTRY_NONE       UINT32_MAX
+#define UNIT_BYTES_SMALL 64U
+#define UNIT_BYTES_BIG   4096U
+#define BIG_FROM_BYTES   (1ULL << 20)
+#define CAPACITY_MAX     (1ULL << 40)
+
+/* The words of far_l2_task.priv that are ours. */
+enum {
+	PRIV_READY_NS, /* when the simulated wire has carried it */
+	PRIV_END_RC,   /* positive errno that it ends with whatever happens, or 0 */
+};
+
+/* A key that is held or locked. Its bytes lie in a chain of units. */
+struct entry {
+	struct far_list node; /* FIFO of held blocks, or the free entries; alone when only locked */
+	struct far_key key;
+	uint32_t hash_next;
+	uint32_t unit_first; /* UNIT_NONE: locked, but the block is gone */
+	uint32_t size_bytes;
+	uint32_t locks;
+};
+
+struct memory {
+	struct far_l2 l2;
+	struct far_clock *clock; /* borrowed */
+	uint64_t latency_ns;
+	uint64_t bytes_per_s;
+	uint64_t wire_free_ns; /* the simulated wire is busy until then */
+	uint8_t *units;        /* owned, unit_count * unit_bytes */
+	uint32_t *unit_next;   /* owned: chains of the blocks, and of the free units */
+	uint32_t unit_bytes;
+	uint32_t unit_count;
+	uint32_t unit_free_first;
+	uint32_t units_free;
+	struct entry *entries; /* owned */
+	uint32_t entry_count;
+	uint32_t *buckets; /* owned; a power of two of them */
+	uint32_t bucket_mask;
+	struct far_list entries_free;
+	struct far_list fifo;  /* held blocks, oldest first */
+	struct far_list tasks; /* in order of submission */
+	uint32_t tasks_live;
+	bool held[4];
+	bool down;
+	bool quiescing;
+	bool ticking;
+	uint32_t fail_loads;
+	int fail_loads_rc;
+	struct far_l2_memory_counts counts;
+	struct far_l2_status status; /* counters only */
+};
+
+static const struct far_l2_ops memory_ops;
+
+static struct memory *
+memory_of(const struct far_l2 *l2)
+{
+	FAR_ASSERT(l2->ops == &memory_ops);
+	return FAR_CONTAINER_OF((struct far_l2 *)(uintptr_t)l2, struct memory, l2);
+}
+
+static struct entry *
+entry_find(const struct memory *mem, const struct far_key *key)
+{
+	uint32_t at = mem->buckets[(uint32_t)far_key_lo(key) & mem->bucket_mask];
+
+	while (at != ENTRY_NONE && !far_key_equal(&mem->entries[at].key, key))
+		at = mem->entries[at].hash_next;
+	return at == ENTRY_NONE ? NULL : &mem->entries[at];
+}
+
+static bool
+entry_held(const struct entry *entry)
+{
+	return entry != NULL && entry->unit_first != UNIT_NONE;
+}
+
+static struct entry *
+entry_make(struct memory *mem, const struct far_key *key)
+{
+	struct far_list *node = far_list_pop_front(&mem->entries_free);
+	uint32_t *bucket = &mem->buckets[(uint32_t)far_key_lo(key) & mem->bucket_mask];
+	struct entry *entry;
+
+	if (node == NULL)
+		return NULL;
+	entry = FAR_CONTAINER_OF(node, struct entry, node);
+	entry->key = *key;
+	entry->unit_first = UNIT_NONE;
+	entry->size_bytes = 0;
+	entry->locks = 0;
+	entry->hash_next = *bucket;
+	*bucket = (uint32_t)(entry - mem->entries);
+	return entry;
+}
+
+/* Ends an entry that holds nothing and that nobody has locked. */
+static void
+entry_drop_if_idle(struct memory *mem, struct entry *entry)
+{
+	uint32_t at = (uint32_t)(entry - mem->entries);
+	uint32_t *link = &mem->buckets[(uint32_t)far_key_lo(&entry->key) & mem->bucket_mask];
+
+	if (entry->locks > 0 || entry_held(entry))
+		return;
+	while (*link != at) {
+		FAR_ASSERT(*link != ENTRY_NONE);
+		link = &mem->entries[*link].hash_next;
+	}
+	*link = entry->hash_next;
+	far_list_remove(&entry->node);
+	far_list_push_front(&mem->entries_free, &entry->node);
+}
+
+/* Frees the bytes; locks stay, so that their holders' unlocks find them. */
+static void
+block_free(struct memory *mem, struct entry *entry)
+{
+	uint32_t unit = entry->unit_first;
+
+	FAR_ASSERT(unit != UNIT_NONE);
+	while (unit != UNIT_NONE) {
+		uint32_t next = mem->unit_next[unit];
+
+		mem->unit_next[unit] = mem->unit_free_first;
+		mem->unit_free_first = unit;
+		mem->units_free++;
+		unit = next;
+	}
+	entry->unit_first = UNIT_NONE;
+	far_list_remove(&entry->node);
+	mem->counts.blocks--;
+	entry_drop_if_idle(mem, entry);
+}
+
+/* Oldest first, past what is locked. False: everything that is held is locked. */
+static bool
+evict_one(struct memory *mem)
+{
+	struct far_list *it, *tmp;
+
+	FAR_LIST_FOR_EACH_SAFE(it, tmp, &mem->fifo)
+	{
+		struct entry *entry = FAR_CONTAINER_OF(it, struct entry, node);
+
+		if (entry->locks > 0)
+			continue;
+		block_free(mem, entry);
+		mem->counts.evicted++;
+		return true;
+	}
+	return false;
+}
+
+/* Walks the units of a block and the pieces of an item side by side. */
+static void
+block_copy(struct memory *mem, const struct entry *entry, const struct far_l2_item *item,
+	   uint32_t skip_bytes, bool to_pieces)
+{
+	uint32_t unit = entry->unit_first;
+	uint32_t at = skip_bytes % mem->unit_bytes;
+
+	for (uint32_t i = skip_bytes / mem->unit_bytes; i > 0; i--)
+		unit = mem->unit_next[unit];
+	for (uint32_t p = 0; p < item->piece_count; p++) {
+		uint8_t *addr = item->pieces[p].addr;
+		uint32_t left = item->pieces[p].size_bytes;
+
+		while (left > 0) {
+			uint8_t *store = mem->units + (size_t)unit * mem->unit_bytes + at;
+			uint32_t step = mem->unit_bytes - at;
+
+			step = step < left ? step : left;
+			memcpy(to_pieces ? addr : store, to_pieces ? store : addr, step);
+			addr += step;
+			left -= step;
+			at += step;
+			if (at == mem->unit_bytes) {
+				at = 0;
+				unit = mem->unit_next[unit];
+			}
+		}
+	}
+}
+
+static uint64_t
+item_bytes(const struct far_l2_item *item)
+{
+	uint64_t bytes = 0;
+
+	for (uint32_t i = 0; i < item->piece_count; i++)
+		bytes += item->pieces[i].size_bytes;
+	return bytes;
+}
+
+static int
+item_lookup(struct memory *mem, struct far_l2_item *item)
+{
+	struct entry *entry = entry_find(mem, &item->key);
+
+	mem->status.lookups++;
+	if (!entry_held(entry))
+		return -ENOENT;
+	if (item->size_bytes != 0 && item->size_bytes != entry->size_bytes) {
+		item->size_bytes = entry->size_bytes;
+		mem->status.length_misses++;
+		return -EMSGSIZE;
+	}
+	item->size_bytes = entry->size_bytes;
+	entry->locks++;
+	mem->counts.locks++;
+	mem->status.lookup_hits++;
+	return 0;
+}
+
+static int
+item_load(struct memory *mem, struct far_l2_item *item)
+{
+	struct entry *entry = entry_find(mem, &item->key);
+	uint64_t bytes = item_bytes(item);
+
+	if (!entry_held(entry))
+		return -ENOENT;
+	if ((item->size_bytes != 0 && item->size_bytes != entry->size_bytes) ||
+	    item->range_offset + bytes > entry->size_bytes) {
+		item->size_bytes = entry->size_bytes;
+		mem->status.length_misses++;
+		return -EMSGSIZE;
+	}
+	if (mem->fail_loads > 0) {
+		mem->fail_loads--;
+		if (item->piece_count > 0)
+			memset(item->pieces[0].addr, 0xa5, item->pieces[0].size_bytes / 2);
+		return mem->fail_loads_rc;
+	}
+	block_copy(mem, entry, item, item->range_offset, true);
+	mem->status.loads++;
+	mem->status.load_bytes += bytes;
+	return 0;
+}
+
+static int
+item_store(struct memory *mem, struct far_l2_item *item)
+{
+	struct entry *entry = entry_find(mem, &item->key);
+	uint64_t bytes = item_bytes(item);
+	uint64_t units = (bytes + mem->unit_bytes - 1) / mem->unit_bytes;
+
+	if (entry_held(entry)) {
+		mem->status.stores_had++;
+		return -EEXIST;
+	}
+	if (bytes == 0 || bytes > UINT32_MAX)
+		return -EINVAL;
+	if (units > mem->unit_count)
+		return -ENOSPC;
+	while (mem->units_free < units) {
+		if (!evict_one(mem))
+			return -ENOSPC;
+	}
+	if (entry == NULL)
+		entry = entry_make(mem, &item->key);
+	if (entry == NULL)
+		return -ENOSPC;
+	for (uint64_t i = 0; i < units; i++) {
+		uint32_t unit = mem->unit_free_first;
+
+		mem->unit_free_first = mem->unit_next[unit];
+		mem->unit_next[unit] = entry->unit_first;
+		entry->unit_first = unit;
+	}
+	mem->units_free -= (uint32_t)units;
+	entry->size_bytes = (uint32_t)bytes;
+	far_list_push_back(&mem->fifo, &entry->node);
+	mem->counts.blocks++;
+	block_copy(mem, entry, item, 0, false);
+	mem->status.stores++;
+	mem->status.store_bytes += bytes;
+	return 0;
+}
+
+static int
+item_delete(struct memory *mem, struct far_l2_item *item)
+{
+	struct entry *entry = entry_find(mem, &item->key);
+
+	if (!entry_held(entry))
+		return -ENOENT;
+	block_free(mem, entry);
+	mem->counts.deletes++;
+	return 0;
+}
+
+static int
+item_run(struct memory *mem, enum far_l2_kind kind, struct far_l2_item *item)
+{
+	switch (kind) {
+	case FAR_L2_LOOKUP:
+		return item_lookup(mem, item);
+	case FAR_L2_LOAD:
+		return item_load(mem, item);
+	case FAR_L2_STORE:
+		return item_store(mem, item);
+	case FAR_L2_DELETE:
+		return item_delete(mem, item);
+	}
+	return -EINVAL;
+}
+
+static void
+memory_submit(struct far_l2 *l2, struct far_l2_task *task)
+{
+	struct memory *mem = memory_of(l2);
+	uint64_t now = far_clock_now(mem->clock);
+	uint64_t bytes = 0;
+
+	FAR_ASSERT((size_t)task->kind < sizeof(mem->held) / sizeof(mem->held[0]));
+	mem->counts.tasks[task->kind]++;
+	if (task->kind == FAR_L2_LOAD || task->kind == FAR_L2_STORE) {
+		for (uint32_t i = 0; i < task->count; i++)
+			bytes += item_bytes(&task->items[i]);
+	}
+	if (mem->wire_free_ns < now)
+		mem->wire_free_ns = now;
+	if (mem->bytes_per_s > 0)
+		mem->wire_free_ns +=
+			(uint64_t)((double)bytes / (double)mem->bytes_per_s * (double)FAR_NS_PER_S);
+	task->priv[PRIV_READY_NS] = mem->wire_free_ns + mem->latency_ns;
+	task->priv[PRIV_END_RC] = 0;
+	if (mem->tasks_live >= mem->l2.limits.tasks_max)
+		task->priv[PRIV_END_RC] = EAGAIN;
+	far_list_push_back(&mem->tasks, &task->node);
+	mem->tasks_live++;
+}
+
+static void
+memory_cancel(struct far_l2 *l2, struct far_l2_task *task)
+{
+	(void)l2;
+	task->priv[PRIV_END_RC] = ECANCELED;
+}
+
+static void
+memory_unlock(struct far_l2 *l2, const struct far_key *keys, size_t count)
+{
+	struct memory *mem = memory_of(l2);
+
+	for (size_t i = 0; i < count; i++) {
+		struct entry *entry = entry_find(mem, &keys[i]);
+
+		mem->counts.unlocks++;
+		if (entry == NULL || entry->locks == 0) {
+			mem->counts.unlocks_unknown++;
+			continue;
+		}
+		entry->locks--;
+		mem->counts.locks--;
+		entry_drop_if_idle(mem, entry);
+	}
+}
+
+/* 1: run it now. 0: later. A negative errno: it ends with that. */
+static int
+task_due(const struct memory *mem, const struct far_l2_task *task, uint64_t now_ns)
+{
+	if (mem->held[task->kind])
+		return 0;
+	if (task->priv[PRIV_END_RC] != 0)
+		return -(int)task->priv[PRIV_END_RC];
+	if (mem->quiescing)
+		return -ECANCELED;
+	if (mem->down)
+		return -EHOSTDOWN;
+	if (task->priv[PRIV_READY_NS] <= now_ns && task->priv[PRIV_READY_NS] <= task->deadline_ns)
+		return 1;
+	return task->deadline_ns <= now_ns ? -ETIMEDOUT : 0;
+}
+
+/* The first task that can end now, or NULL: done callbacks may submit and cancel, so nothing about
+ * the list is remembered over one. */
+static struct far_l2_task *
+task_next(struct memory *mem, uint64_t now_ns, int *due_out, uint64_t *next_ns)
+{
+	*next_ns = FAR_TIME_NEVER;
+	for (struct far_list *it = mem->tasks.next; it != &mem->tasks; it = it->next) {
+		struct far_l2_task *task = FAR_CONTAINER_OF(it, struct far_l2_task, node);
+		uint64_t at = task->priv[PRIV_READY_NS];
+
+		*due_out = task_due(mem, task, now_ns);
+		if (*due_out != 0)
+			return task;
+		at = at < task->deadline_ns ? at : task->deadline_ns;
+		if (!mem->held[task->kind] && at < *next_ns)
+			*next_ns = at;
+	}
+	return NULL;
+}
+
+static uint64_t
+memory_tick(struct far_l2 *l2, uint64_t now_ns)
+{
+	struct memory *mem = memory_of(l2);
+	struct far_l2_task *task;
+	uint64_t next_ns;
+	/* A done callback that submits at once and without latency must not keep us here for ever.
+	 */
+	uint32_t budget = mem->tasks_live + mem->l2.limits.tasks_max;
+	int due;
+
+	FAR_ASSERT(!mem->ticking);
+	mem->ticking = true;
+	while ((task = task_next(mem, now_ns, &due, &next_ns)) != NULL) {
+		if (budget-- == 0) {
+			next_ns = now_ns;
+			break;
+		}
+		far_list_remove(&task->node);
+		for (uint32_t i = 0; i < task->count; i++) {
+			struct far_l2_item *item = &task->items[i];
+
+			item->rc = due < 0 ? due : item_run(mem, task->kind, item);
+		}
+		mem->tasks_live--;
+		task->done(task);
+	}
+	mem->ticking = false;
+	return next_ns;
+}
+
+static void
+memory_status(const struct far_l2 *l2, struct far_l2_status *out)
+{
+	const struct memory *mem = memory_of(l2);
+
+	*out = mem->status;
+	out->state = mem->quiescing ? FAR_L2_QUIESCED : mem->down ? FAR_L2_DOWN : FAR_L2_UP;
+	out->rc = mem->quiescing ? -ECANCELED : mem->down ? -EHOSTDOWN : 0;
+	out->tasks_live = mem->tasks_live;
+	out->epoch = 1;
+	(void)snprintf(out->text, sizeof(out->text), "memory: %llu blocks, %llu of %llu bytes",
+		       (unsigned long long)mem->counts.blocks,
+		       (unsigned long long)(mem->unit_count - mem->units_free) * mem->unit_bytes,
+		       (unsigned long long)mem->unit_count * mem->unit_bytes);
+}
+
+static int
+memory_stats_ask(struct far_l2 *l2, far_l2_stats_fn *done, void *arg, uint64_t deadline_ns)
+{
+	(void)l2;
+	(void)done;
+	(void)arg;
+	(void)deadline_ns;
+	return -EOPNOTSUPP;
+}
+
+static void
+memory_quiesce(struct far_l2 *l2)
+{
+	memory_of(l2)->quiescing = true;
+}
+
+static bool
+memory_quiesced(const struct far_l2 *l2)
+{
+	const struct memory *mem = memory_of(l2);
+
+	return mem->quiescing && mem->tasks_live == 0;
+}
+
+static void
+memory_free(struct memory *mem)
+{
+	far_free(mem->buckets);
+	far_free(mem->entries);
+	far_free(mem->unit_next);
+	far_free(mem->units);
+	far_free(mem);
+}
+
+static void
+memory_close(struct far_l2 *l2)
+{
+	memory_free(memory_of(l2));
+}
+
+static int
+memory_alloc(struct memory *mem, uint64_t capacity_bytes)
+{
+	uint32_t bucket_count = 16;
+
+	mem->unit_bytes = capacity_bytes < BIG_FROM_BYTES ? UNIT_BYTES_SMALL : UNIT_BYTES_BIG;
+	mem->unit_count = (uint32_t)(capacity_bytes / mem->unit_bytes);
+	/* Every held block has a unit; as many again for keys that are only locked. */
+	mem->entry_count = mem->unit_count * 2;
+	while (bucket_count < mem->entry_count)
+		bucket_count *= 2;
+	mem->bucket_mask = bucket_count - 1;
+	mem->units = far_zalloc_aligned(UNIT_BYTES_BIG, (size_t)mem->unit_count * mem->unit_bytes);
+	mem->unit_next = far_zalloc_array(mem->unit_count, sizeof(*mem->unit_next));
+	mem->entries = far_zalloc_array(mem->entry_count, sizeof(*mem->entries));
+	mem->buckets = far_zalloc_array(bucket_count, sizeof(*mem->buckets));
+	if (mem->units == NULL || mem->unit_next == NULL || mem->entries == NULL ||
+	    mem->buckets == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < mem->unit_count; i++)
+		mem->unit_next[i] = i + 1 < mem->unit_count ? i + 1 : UNIT_NONE;
+	mem->units_free = mem->unit_count;
+	for (uint32_t i = 0; i < mem->entry_count; i++)
+		far_list_push_back(&mem->entries_free, &mem->entries[i].node);
+	for (uint32_t i = 0; i < bucket_count; i++)
+		mem->buckets[i] = ENTRY_NONE;
+	return 0;
+}
+
+int
+far_l2_memory_open(const struct far_l2_config *config, const struct far_l2_env *env,
+		   struct far_l2 **out, char error[256])
+{
+	struct memory *mem;
+
+	if (config->capacity_bytes < UNIT_BYTES_SMALL || config->capacity_bytes > CAPACITY_MAX) {
+		(void)snprintf(error, 256, "adapter '%s': capacity %llu bytes: give 64 B to 1 TiB",
+			       config->name, (unsigned long long)config->capacity_bytes);
+		return -EINVAL;
+	}
+	mem = far_zalloc(sizeof(*mem));
+	if (mem == NULL)
+		goto fail;
+	mem->l2.ops = &memory_ops;
+	mem->clock = env->clock;
+	mem->latency_ns = config->latency_ns;
+	mem->bytes_per_s = config->bytes_per_s;
+	far_list_init(&mem->entries_free);
+	far_list_init(&mem->fifo);
+	far_list_init(&mem->tasks);
+	if (memory_alloc(mem, config->capacity_bytes) < 0)
+		goto fail;
+	*out = &mem->l2;
+	return 0;
+
+fail:
+	if (mem != NULL)
+		memory_free(mem);
+	(void)snprintf(error, 256, "adapter '%s': no memory for %llu bytes: lower its capacity",
+		       config->name, (unsigned long long)config->capacity_bytes);
+	return -ENOMEM;
+}
+
+void
+far_l2_memory_counts_get(const struct far_l2 *l2, struct far_l2_memory_counts *out)
+{
+	const struct memory *mem = memory_of(l2);
+
+	*out = mem->counts;
+	out->used_bytes = (uint64_t)(mem->unit_count - mem->units_free) * mem->unit_bytes;
+}
+
+bool
+far_l2_memory_holds(const struct far_l2 *l2, const struct far_key *key)
+{
+	return entry_held(entry_find(memory_of(l2), key));
+}
+
+uint32_t
+far_l2_memory_locks(const struct far_l2 *l2, const struct far_key *key)
+{
+	const struct entry *entry = entry_find(memory_of(l2), key);
+
+	return entry == NULL ? 0 : entry->locks;
+}
+
+void
+far_l2_memory_hold(struct far_l2 *l2, enum far_l2_kind kind, bool held)
+{
+	memory_of(l2)->held[kind] = held;
+}
+
+void
+far_l2_memory_down(struct far_l2 *l2, bool down)
+{
+	struct memory *mem = memory_of(l2);
+
+	if (down && !mem->down)
+		mem->status.times_down++;
+	mem->down = down;
+}
+
+bool
+far_l2_memory_lose(struct far_l2 *l2, const struct far_key *key)
+{
+	struct memory *mem = memory_of(l2);
+	struct entry *entry = entry_find(mem, key);
+
+	if (!entry_held(entry))
+		return false;
+	block_free(mem, entry);
+	return true;
+}
+
+void
+far_l2_memory_fail_loads(struct far_l2 *l2, uint32_t count, int rc)
+{
+	struct memory *mem = memory_of(l2);
+
+	mem->fail_loads = count;
+	mem->fail_loads_rc = rc;
+}
+
+static const struct far_l2_ops memory_ops = {
+	.type = "memory",
+	.limits = {.items_max = 1024, .tasks_max = 1024, .load_bytes_best = 4ULL << 20},
+	.submit = memory_submit,
+	.cancel = memory_cancel,
+	.unlock = memory_unlock,
+	.tick = memory_tick,
+	.status = memory_status,
+	.stats_ask = memory_stats_ask,
+	.quiesce = memory_quiesce,
+	.quiesced = memory_quiesced,
+	.close = memory_close,
+};

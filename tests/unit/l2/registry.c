@@ -1,0 +1,112 @@
+/* registry.c - adapters are opened by type; what an operator gets wrong is named. */
+#include "l2/l2.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <math.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/alloc.h"
+
+static struct far_clock_fake fake;
+
+static int
+open_with(const struct far_l2_config *config, struct far_l2 **out, char error[256])
+{
+	struct far_l2_env env = {.clock = &fake.clock};
+
+	far_clock_fake_init(&fake, 1);
+	return far_l2_open(config, &env, out, error);
+}
+
+static void
+every_named_type_is_found_and_no_other(void **state)
+{
+	char names[128];
+	char *rest = names;
+	const char *name;
+
+	(void)state;
+	strcpy(names, far_l2_type_names());
+	while ((name = strtok_r(rest, ", ", &rest)) != NULL) {
+		assert_non_null(far_l2_type_find(name));
+		assert_string_equal(far_l2_type_find(name)->name, name);
+	}
+	assert_null(far_l2_type_find("no-such"));
+	assert_null(far_l2_type_find(""));
+}
+
+static void
+an_unknown_type_names_the_known_ones(void **state)
+{
+	struct far_l2_config config = {.type = "s3", .name = "a"};
+	struct far_l2 *l2 = NULL;
+	char error[256];
+
+	(void)state;
+	assert_int_equal(open_with(&config, &l2, error), -EINVAL);
+	assert_null(l2);
+	assert_non_null(strstr(error, "s3"));
+	assert_non_null(strstr(error, far_l2_type_names()));
+}
+
+static void
+bad_names_and_weights_are_refused_with_a_line(void **state)
+{
+	struct far_l2_config configs[] = {
+		{.type = "memory", .name = "", .capacity_bytes = 4096},
+		{.type = "memory", .name = NULL, .capacity_bytes = 4096},
+		{.type = NULL, .name = "a", .capacity_bytes = 4096},
+		{.type = "memory", .name = "a", .capacity_bytes = 4096, .weight = -1},
+		{.type = "memory", .name = "a", .capacity_bytes = 4096, .weight = NAN},
+		{.type = "memory", .name = "a", .capacity_bytes = 0},
+		{.type = "memory",
+		 .capacity_bytes = 4096,
+		 .name = "0123456789012345678901234567890123456789012345678901234567890123"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(configs) / sizeof(configs[0]); i++) {
+		struct far_l2 *l2 = NULL;
+		char error[256];
+
+		assert_int_equal(open_with(&configs[i], &l2, error), -EINVAL);
+		assert_null(l2);
+		assert_true(strlen(error) > 0);
+	}
+	assert_int_equal(far_alloc_live_bytes(), 0);
+}
+
+static void
+an_opened_adapter_has_its_name_weight_and_limits(void **state)
+{
+	struct far_l2_config config = {.type = "memory", .name = "m", .capacity_bytes = 4096};
+	struct far_l2 *l2 = NULL;
+	char error[256];
+
+	(void)state;
+	assert_int_equal(open_with(&config, &l2, error), 0);
+	assert_string_equal(l2->name, "m");
+	assert_true(l2->weight > 0.99 && l2->weight < 1.01);
+	assert_int_equal(l2->limits.items_max, 1024);
+	far_l2_quiesce(l2);
+	assert_true(far_l2_quiesced(l2));
+	far_l2_close(l2);
+	far_l2_close(NULL);
+	assert_int_equal(far_alloc_live_bytes(), 0);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_named_type_is_found_and_no_other),
+		cmocka_unit_test(an_unknown_type_names_the_known_ones),
+		cmocka_unit_test(bad_names_and_weights_are_refused_with_a_line),
+		cmocka_unit_test(an_opened_adapter_has_its_name_weight_and_limits),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
