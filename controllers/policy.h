@@ -31,8 +31,8 @@ extern const struct far_policy_ops far_policy_default;
 /*
  * Weighted rendezvous hashing over adapters' names: place the first @replicas, route those and one
  * more. Score of adapter a: -weight / ln(u), u = XXH64(name) mixed with the key, uniform in (0, 1)
- * (Schindelhauer and Schomaker, «Weighted Distributed Hash Tables», SPAA 2005). Neither addresses nor
- * who is up enter, so clients may disagree about who is alive.
+ * (Schindelhauer and Schomaker, «Weighted Distributed Hash Tables», SPAA 2005). Neither addresses
+ * nor who is up enter, so clients may disagree about who is alive.
  */
 extern const struct far_policy_ops far_policy_placement;
 

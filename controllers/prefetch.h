@@ -1,4 +1,5 @@
-/* prefetch.h - from keys to read-locked L1 buffers: look up, plan, reserve, load, validate, flip. */
+/* prefetch.h - from keys to read-locked L1 buffers: look up, plan, reserve, load, validate, flip.
+ */
 #ifndef FAR_CONTROLLERS_PREFETCH_H
 #define FAR_CONTROLLERS_PREFETCH_H
 
@@ -18,12 +19,12 @@ enum far_prefetch_mode {
 
 /* What became of one key; results are final when the request has ended. */
 struct far_prefetch_view {
-	int rc;               /* 0: readable (LOOKUP) or resident (WARM); -EINPROGRESS until decided;
-			       * else why not; -ECANCELED behind the first gap: not wanted any more */
+	int rc; /* 0: readable (LOOKUP) or resident (WARM); -EINPROGRESS until decided;
+		 * else why not; -ECANCELED behind the first gap: not wanted any more */
 	uint32_t size_bytes;
-	uint64_t loan;        /* read loan of the request's session; 0 in WARM mode */
+	uint64_t loan; /* read loan of the request's session; 0 in WARM mode */
 	void *addr;
-	int32_t adapter;      /* it was loaded from; -1: it was in L1 */
+	int32_t adapter; /* it was loaded from; -1: it was in L1 */
 	/* The controller's own until the request has ended. */
 	struct far_list interest;
 	struct far_prefetch_req *req;
@@ -33,9 +34,9 @@ struct far_prefetch_view {
 struct far_prefetch_counts {
 	uint64_t requests;
 	uint64_t keys;
-	uint64_t l1_hits;         /* keys */
+	uint64_t l1_hits; /* keys */
 	uint64_t l2_hits;
-	uint64_t loads_joined;    /* keys that a load in flight for another request served */
+	uint64_t loads_joined; /* keys that a load in flight for another request served */
 	uint64_t bytes_loaded;
 	uint64_t missed_not_found;
 	uint64_t missed_donor_down;
@@ -44,7 +45,7 @@ struct far_prefetch_counts {
 	uint64_t missed_length;
 	uint64_t missed_no_memory;
 	uint64_t missed_deadline;
-	uint64_t missed_busy;     /* the key was being written by somebody */
+	uint64_t missed_busy; /* the key was being written by somebody */
 	uint64_t missed_error;
 	uint64_t behind_gap;      /* keys not asked for because an earlier one was missing */
 	uint64_t loads_abandoned; /* loads that ended after nobody wanted them */
@@ -52,41 +53,41 @@ struct far_prefetch_counts {
 };
 
 /*
- * A request: filled in and owned by the caller, borrowed by the controller from submit until @ended,
- * which runs exactly once, from a later tick or adapter event, never inside submit or cancel.
- * After it no field is touched, though loads may still be on their way into L1.
+ * A request: filled in and owned by the caller, borrowed by the controller from submit until
+ * @ended, which runs exactly once, from a later tick or adapter event, never inside submit or
+ * cancel. After it no field is touched, though loads may still be on their way into L1.
  */
 struct far_prefetch_req {
 	const struct far_key *keys;
-	const uint32_t *sizes;      /* NULL, or lengths asked for; 0 any */
-	struct far_prefetch_view *views; /* [count]; views of a locked L1 prefix are filled by the caller:
-					  * rc 0, loan, addr, size, adapter -1 */
+	const uint32_t *sizes;           /* NULL, or lengths asked for; 0 any */
+	struct far_prefetch_view *views; /* [count]; views of a locked L1 prefix are filled by the
+					  * caller: rc 0, loan, addr, size, adapter -1 */
 	uint32_t count;
-	uint32_t l1_prefix_count;   /* views that the caller has filled */
+	uint32_t l1_prefix_count; /* views that the caller has filled */
 	enum far_prefetch_mode mode;
-	uint32_t readers;           /* counts of each read loan, 1.. */
-	uint64_t deadline_ns;       /* answered by then with what is readable */
-	far_l1_session session;     /* owns the loans */
+	uint32_t readers;       /* counts of each read loan, 1.. */
+	uint64_t deadline_ns;   /* answered by then with what is readable */
+	far_l1_session session; /* owns the loans */
 	/* The run of readable keys from the first has grown to @prefix_count. */
 	void (*advanced)(struct far_prefetch_req *req, uint32_t prefix_count);
 	/* Loans of views[0 .. prefix_count) are the requester's now; all others are released. */
 	void (*ended)(struct far_prefetch_req *req);
-	int rc;                     /* out: 0; -ETIMEDOUT: by its deadline; -ECANCELED */
-	uint32_t prefix_count;      /* out: readable keys from the first */
-	uint64_t request_id;        /* out: grows by one with each submit */
+	int rc;                /* out: 0; -ETIMEDOUT: by its deadline; -ECANCELED */
+	uint32_t prefix_count; /* out: readable keys from the first */
+	uint64_t request_id;   /* out: grows by one with each submit */
 	/* The controller's own. */
 	struct far_list node;
 	uint64_t priv[16];
 };
 
 struct far_prefetch_config {
-	uint32_t requests_max;      /* live; more are refused with -E2BIG */
-	uint32_t keys_max;          /* of one request */
-	uint32_t loads_max;         /* keys in flight from all adapters together: slots, preallocated */
+	uint32_t requests_max; /* live; more are refused with -E2BIG */
+	uint32_t keys_max;     /* of one request */
+	uint32_t loads_max;    /* keys in flight from all adapters together: slots, preallocated */
 	uint64_t bytes_in_flight_max;
-	uint32_t window_keys;       /* keys that are looked up and loaded together: 64 */
-	uint64_t window_bytes;      /* 0: the adapter's load_bytes_best */
-	uint32_t windows_ahead;     /* windows of a request in flight: 4 */
+	uint32_t window_keys;   /* keys that are looked up and loaded together: 64 */
+	uint64_t window_bytes;  /* 0: the adapter's load_bytes_best */
+	uint32_t windows_ahead; /* windows of a request in flight: 4 */
 };
 
 /* All borrowed and outliving the controller. Returns 0, -EINVAL, -ENOMEM. */
@@ -96,9 +97,9 @@ int far_prefetch_open(const struct far_prefetch_config *config, struct far_l1 *l
 /* 0, or -EINVAL, -E2BIG: then nothing was accepted, @ended does not run, and the loans of the L1
  * prefix are still the caller's. */
 int far_prefetch_submit(struct far_prefetch *ctl, struct far_prefetch_req *req);
-/* @ended follows with -ECANCELED and prefix_count 0; every loan of the request is released. No effect
- * on a request that has ended. */
-void far_prefetch_cancel(struct far_prefetch *ctl, struct far_prefetch_req *req);
+/* @ended follows with -ECANCELED and prefix_count 0; every loan of the request is released. No
+ * effect on a request that has ended. */
+void far_prefetch_req_cancel(struct far_prefetch *ctl, struct far_prefetch_req *req);
 /* Starts what can start, ends what is due. Returns when it wants to be called next. */
 uint64_t far_prefetch_tick(struct far_prefetch *ctl, uint64_t now_ns);
 /* Cancels all requests; far_prefetch_idle() is true when no request and no load is left. */

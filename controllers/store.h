@@ -1,4 +1,5 @@
-/* store.h - from finished writes to donors: a listener, a bounded queue, a policy, tasks in flight. */
+/* store.h - from finished writes to donors: a listener, a bounded queue, a policy, tasks in flight.
+ */
 #ifndef FAR_CONTROLLERS_STORE_H
 #define FAR_CONTROLLERS_STORE_H
 
@@ -7,22 +8,23 @@
 #include "l1/l1.h"
 #include "l2/l2.h"
 
-/* The listener runs on any thread; everything else on the owner thread, which drives the adapters. */
+/* The listener runs on any thread; everything else on the owner thread, which drives the adapters.
+ */
 struct far_store;
 
 struct far_store_config {
-	uint32_t queue_max;          /* blocks waiting or in flight; beyond: dropped and counted */
-	uint64_t queue_bytes_max;    /* their bytes */
-	uint64_t bytes_in_flight_max;/* given to adapters */
-	uint32_t batch_max;          /* blocks per store task: 256 */
-	uint32_t tries_max;          /* per block and adapter: 3 */
-	uint64_t retry_ns;           /* back-off of the second try; doubles */
-	uint64_t deadline_ns;        /* of one try, relative */
+	uint32_t queue_max;           /* blocks waiting or in flight; beyond: dropped and counted */
+	uint64_t queue_bytes_max;     /* their bytes */
+	uint64_t bytes_in_flight_max; /* given to adapters */
+	uint32_t batch_max;           /* blocks per store task: 256 */
+	uint32_t tries_max;           /* per block and adapter: 3 */
+	uint64_t retry_ns;            /* back-off of the second try; doubles */
+	uint64_t deadline_ns;         /* of one try, relative */
 };
 
 struct far_store_counts {
 	uint64_t blocks_queued;
-	uint64_t blocks_stored;      /* (block, adapter) pairs that were committed */
+	uint64_t blocks_stored; /* (block, adapter) pairs that were committed */
 	uint64_t bytes_stored;
 	uint64_t blocks_had;         /* pairs that the adapter had already */
 	uint64_t dropped_queue_full; /* blocks that were never given to an adapter */
@@ -31,7 +33,7 @@ struct far_store_counts {
 	uint64_t failed_deadline;
 	uint64_t failed_other;
 	uint64_t retries;
-	uint64_t blocks_pending;     /* now: queued or in flight */
+	uint64_t blocks_pending; /* now: queued or in flight */
 	uint64_t bytes_pending;
 };
 
@@ -41,7 +43,8 @@ int far_store_open(const struct far_store_config *config, struct far_l1 *l1,
 		   const struct far_l2_set *set, const struct far_policy *policy,
 		   struct far_clock *clock, void (*wake)(void *arg), void *wake_arg,
 		   struct far_store **out);
-/* Takes queued blocks, makes tasks, retries what is due. Returns when it wants to be called next. */
+/* Takes queued blocks, makes tasks, retries what is due. Returns when it wants to be called next.
+ */
 uint64_t far_store_tick(struct far_store *ctl, uint64_t now_ns);
 /* Any thread: a number that stands for everything queued before. */
 uint64_t far_store_barrier(struct far_store *ctl);

@@ -11,8 +11,8 @@
 
 /*
  * Called from many threads at once. A block: absent -> write-locked -> ready -> read-locked(n) ->
- * ready ...; or write-locked -> aborted -> absent. Every lock is a loan: a number that its taker owns
- * and gives back once. Loans belong to sessions. No call waits for another holder.
+ * ready ...; or write-locked -> aborted -> absent. Every lock is a loan: a number that its taker
+ * owns and gives back once. Loans belong to sessions. No call waits for another holder.
  *
  * Calls take batches and answer per key in their out array; they return how many keys were granted
  * (or ended) without error. Codes per key:
@@ -53,16 +53,17 @@ enum far_l1_policy {
 };
 
 struct far_l1_config {
-	void *base;                /* the arena: borrowed, mapped and registered by the caller */
+	void *base; /* the arena: borrowed, mapped and registered by the caller */
 	uint64_t size_bytes;
-	uint32_t align_bytes;      /* of every block: a power of two, 64..2 MiB; default 4096 */
-	uint32_t block_bytes_min;  /* sizes the table: arena / this, bounded by blocks_max */
-	uint32_t blocks_max;       /* 0: from block_bytes_min */
-	uint32_t loans_max;        /* live loans; 0: 4 * blocks_max, at least 4096 */
-	uint32_t sessions_max;     /* 0: 256 */
-	uint32_t shards;           /* a power of two, 0: 16 */
+	uint32_t align_bytes;     /* of every block: a power of two, 64..2 MiB; default 4096 */
+	uint32_t block_bytes_min; /* sizes the table: arena / this, bounded by blocks_max */
+	uint32_t blocks_max;      /* 0: from block_bytes_min */
+	uint32_t loans_max;       /* live loans; 0: 4 * blocks_max, at least 4096 */
+	uint32_t sessions_max;    /* 0: 256 */
+	uint32_t shards;          /* a power of two, 0: 16 */
 	enum far_l1_policy policy;
-	void (*publish)(void *arg); /* makes bytes visible before the flip; NULL: far_mem_publish() */
+	void (*publish)(
+		void *arg); /* makes bytes visible before the flip; NULL: far_mem_publish() */
 	void *publish_arg;
 	struct far_clock *clock;
 };
@@ -70,7 +71,7 @@ struct far_l1_config {
 /* What happened to a block; @loan as the listener asked. */
 struct far_l1_event {
 	struct far_key key;
-	uint64_t loan;       /* written: a read loan of the listener's session, if hold_written */
+	uint64_t loan; /* written: a read loan of the listener's session, if hold_written */
 	void *addr;
 	uint32_t size_bytes;
 };
@@ -80,9 +81,9 @@ struct far_l1_event {
  * NULL entries are skipped.
  */
 struct far_l1_listener {
-	/* finish_write made it readable (not: the flip of a prefetch). With hold_written the flip took
-	 * one more read lock, owned by @session, in the same atomic step: the block cannot be evicted
-	 * before the listener gives the loan back. At most one listener may hold. */
+	/* finish_write made it readable (not: the flip of a prefetch). With hold_written the flip
+	 * took one more read lock, owned by @session, in the same atomic step: the block cannot be
+	 * evicted before the listener gives the loan back. At most one listener may hold. */
 	void (*written)(void *arg, const struct far_l1_event *events, size_t count);
 	void (*prefetched)(void *arg, const struct far_l1_event *events, size_t count);
 	void (*deleted)(void *arg, const struct far_l1_event *events, size_t count);
@@ -125,9 +126,9 @@ void far_l1_session_close(struct far_l1 *l1, far_l1_session session);
 /* Before any other thread uses the table; up to 4; never removed. -ENOMEM. */
 int far_l1_listen(struct far_l1 *l1, const struct far_l1_listener *listener);
 
-/* Grants in key order until memory (free plus evictable) ends; computed before the first eviction, so
- * nothing is evicted for a key that is not granted. A granted buffer is visible to nobody; its ways
- * out are a finish with a completion behind it, and abort. */
+/* Grants in key order until memory (free plus evictable) ends; computed before the first eviction,
+ * so nothing is evicted for a key that is not granted. A granted buffer is visible to nobody; its
+ * ways out are a finish with a completion behind it, and abort. */
 size_t far_l1_reserve_write(struct far_l1 *l1, far_l1_session session,
 			    const struct far_l1_want *wants, size_t count,
 			    struct far_l1_grant *grants_out);
@@ -140,9 +141,9 @@ size_t far_l1_finish_write(struct far_l1 *l1, far_l1_session session, const uint
 size_t far_l1_abort_write(struct far_l1 *l1, far_l1_session session, const uint64_t *loans,
 			  size_t count, int *rcs_out);
 
-/* The heart: one atomic step from write-locked to read-locked by @readers (1..65535), behind publish.
- * The loan stays valid and is now a read loan with that many counts, owned by @reader_session.
- * Announced as prefetched. */
+/* The heart: one atomic step from write-locked to read-locked by @readers (1..65535), behind
+ * publish. The loan stays valid and is now a read loan with that many counts, owned by
+ * @reader_session. Announced as prefetched. */
 size_t far_l1_finish_write_and_reserve_read(struct far_l1 *l1, far_l1_session session,
 					    const uint64_t *loans, size_t count, uint32_t readers,
 					    far_l1_session reader_session, int *rcs_out);

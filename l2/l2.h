@@ -13,19 +13,20 @@
 #include "transport/transport.h"
 
 /*
- * An adapter is a state machine of one owner thread. It is driven by far_l2_tick() and by the events
- * of its transport; a task ends through its done callback, exactly once, from one of these two and
- * never from inside far_l2_submit(). Call far_l2_tick() soon after a submit: what can be answered at
- * once is answered there. When done runs, nothing names the task's buffers any more: no work request,
- * no copy. That may be long after the caller's deadline; the caller keeps the buffers until then.
+ * An adapter is a state machine of one owner thread. It is driven by far_l2_tick() and by the
+ * events of its transport; a task ends through its done callback, exactly once, from one of these
+ * two and never from inside far_l2_submit(). Call far_l2_tick() soon after a submit: what can be
+ * answered at once is answered there. When done runs, nothing names the task's buffers any more: no
+ * work request, no copy. That may be long after the caller's deadline; the caller keeps the buffers
+ * until then.
  */
 struct far_l2;
 struct far_l2_task;
 
 enum far_l2_kind {
 	FAR_L2_LOOKUP, /* rc 0: there, with size and hint; locked once until far_l2_unlock() */
-	FAR_L2_LOAD,   /* bytes into the pieces, validated: rc 0 means these are the block's bytes */
-	FAR_L2_STORE,  /* bytes from the pieces; rc 0 only when committed; -EEXIST: it had it */
+	FAR_L2_LOAD,  /* bytes into the pieces, validated: rc 0 means these are the block's bytes */
+	FAR_L2_STORE, /* bytes from the pieces; rc 0 only when committed; -EEXIST: it had it */
 	FAR_L2_DELETE, /* rc 0 or -ENOENT */
 };
 
@@ -39,29 +40,30 @@ struct far_l2_piece {
 /*
  * Results per item: 0; a miss: -ENOENT not held, -EMSGSIZE another length (size_bytes is then the
  * stored one), -ESTALE changed under the load, -EBADMSG checksum, -EHOSTDOWN store not reachable;
- * a failure: -ENOSPC full, -EEXIST (store: fine), -ETIMEDOUT (the adapter gave up before anything was
- * posted), -EAGAIN (more than tasks_max), -ECANCELED, -EIO.
+ * a failure: -ENOSPC full, -EEXIST (store: fine), -ETIMEDOUT (the adapter gave up before anything
+ * was posted), -EAGAIN (more than tasks_max), -ECANCELED, -EIO.
  */
 struct far_l2_item {
 	struct far_key key;
-	uint32_t size_bytes;     /* LOOKUP: asked for, 0 = any; the stored length when rc is 0.
-				  * LOAD: length of the whole block if known, 0 = any */
-	uint32_t range_offset;   /* LOAD: first byte of the block wanted; 0 with the whole length */
-	uint32_t group;          /* STORE: the caller's tag */
-	int rc;                  /* out */
+	uint32_t size_bytes;   /* LOOKUP: asked for, 0 = any; the stored length when rc is 0.
+				* LOAD: length of the whole block if known, 0 = any */
+	uint32_t range_offset; /* LOAD: first byte of the block wanted; 0 with the whole length */
+	uint32_t group;        /* STORE: the caller's tag */
+	int rc;                /* out */
 	const struct far_l2_piece *pieces; /* LOAD, STORE: borrowed until done */
 	uint32_t piece_count;
-	uint32_t crc32c;         /* STORE: of the bytes, if has_crc */
+	uint32_t crc32c; /* STORE: of the bytes, if has_crc */
 	bool has_crc;
-	uint64_t hint[FAR_L2_HINT_WORDS]; /* LOOKUP fills, LOAD takes: where it was seen; zero: none */
+	uint64_t hint[FAR_L2_HINT_WORDS]; /* LOOKUP fills, LOAD takes: where it was seen; zero: none
+					   */
 };
 
 /* Embedded in its owner; all borrowed until done. */
 struct far_l2_task {
 	enum far_l2_kind kind;
 	struct far_l2_item *items;
-	uint32_t count;          /* 1..far_l2_limits.items_max */
-	uint64_t deadline_ns;    /* nothing new is posted after it; what is posted is awaited */
+	uint32_t count;       /* 1..far_l2_limits.items_max */
+	uint64_t deadline_ns; /* nothing new is posted after it; what is posted is awaited */
 	void (*done)(struct far_l2_task *task);
 	/* The adapter's own from submit to done. */
 	struct far_l2 *l2;
@@ -70,23 +72,24 @@ struct far_l2_task {
 };
 
 struct far_l2_limits {
-	uint32_t items_max;      /* per task */
-	uint32_t tasks_max;      /* in flight; more are queued by the adapter up to this, then refused */
-	uint64_t load_bytes_best; /* length of a load task that keeps it busy: windows are cut to it */
+	uint32_t items_max; /* per task */
+	uint32_t tasks_max; /* in flight; more are queued by the adapter up to this, then refused */
+	uint64_t load_bytes_best; /* length of a load task that keeps it busy: windows are cut to it
+				   */
 };
 
 enum far_l2_state {
 	FAR_L2_CONNECTING, /* never been up since open */
 	FAR_L2_UP,
-	FAR_L2_DOWN,       /* answers -EHOSTDOWN at once, tries again by itself */
-	FAR_L2_REFUSED,    /* the store refused us, for a reason that an operator has to mend */
+	FAR_L2_DOWN,    /* answers -EHOSTDOWN at once, tries again by itself */
+	FAR_L2_REFUSED, /* the store refused us, for a reason that an operator has to mend */
 	FAR_L2_QUIESCED,
 };
 
 struct far_l2_status {
 	enum far_l2_state state;
-	int rc;                  /* why it is not up */
-	char text[160];          /* one line for people: path, peer, reason */
+	int rc;         /* why it is not up */
+	char text[160]; /* one line for people: path, peer, reason */
 	bool one_sided;
 	uint64_t epoch;
 	uint32_t tasks_live;
@@ -100,7 +103,7 @@ struct far_l2_status {
 	uint64_t crc_rejects;
 	uint64_t length_misses;
 	uint64_t messages_sent, messages_received;
-	uint64_t touch_notes;    /* messages among them that only carry touches */
+	uint64_t touch_notes; /* messages among them that only carry touches */
 	uint64_t times_down;
 };
 
@@ -125,9 +128,9 @@ struct far_l2_ops {
 struct far_l2 {
 	const struct far_l2_ops *ops;
 	struct far_l2_limits limits;
-	char name[64];     /* unique among adapters: placement hashes it */
-	double weight;     /* > 0: configured capacity, in any unit that all share */
-	uint32_t idx;      /* in its set; 0 is asked first */
+	char name[64]; /* unique among adapters: placement hashes it */
+	double weight; /* > 0: configured capacity, in any unit that all share */
+	uint32_t idx;  /* in its set; 0 is asked first */
 };
 
 /* What an adapter may use; all borrowed and outliving it. */
@@ -136,21 +139,21 @@ struct far_l2_env {
 	struct far_rng *rng;
 	/* For "donor": transports by address scheme, and their registrations of the L1 arena. */
 	struct far_transport **transports;
-	struct far_mem **arenas;      /* arenas[i] is registered with transports[i] */
+	struct far_mem **arenas; /* arenas[i] is registered with transports[i] */
 	size_t transport_count;
 	const char *client_name;
-	uint64_t connect_timeout_ns;  /* of one attempt to connect and be welcomed */
-	uint64_t retry_ns_min;        /* back-off between attempts */
+	uint64_t connect_timeout_ns; /* of one attempt to connect and be welcomed */
+	uint64_t retry_ns_min;       /* back-off between attempts */
 	uint64_t retry_ns_max;
-	bool verify_always;           /* CRC of every loaded block */
+	bool verify_always; /* CRC of every loaded block */
 };
 
 struct far_l2_config {
-	const char *type;    /* "donor", "memory", "fault" */
-	const char *name;    /* donor: the name that must answer */
-	const char *address; /* donor: "shm:/path" */
-	const char *name_space; /* NULL: "default" */
-	double weight;       /* 0: 1 */
+	const char *type;        /* "donor", "memory", "fault" */
+	const char *name;        /* donor: the name that must answer */
+	const char *address;     /* donor: "shm:/path" */
+	const char *name_space;  /* NULL: "default" */
+	double weight;           /* 0: 1 */
 	uint64_t capacity_bytes; /* memory */
 	uint64_t latency_ns;     /* memory: simulated */
 	uint64_t bytes_per_s;    /* memory: simulated, 0: unlimited */
@@ -162,8 +165,8 @@ struct far_l2_config {
  * Returns: 0, or -EINVAL with one line in @error (unknown types list the known ones), -ENOMEM.
  *          A donor that cannot be reached is no error: its state says so.
  */
-int far_l2_open(const struct far_l2_config *config, const struct far_l2_env *env, struct far_l2 **out,
-		char error[256]);
+int far_l2_open(const struct far_l2_config *config, const struct far_l2_env *env,
+		struct far_l2 **out, char error[256]);
 
 static inline void
 far_l2_submit(struct far_l2 *l2, struct far_l2_task *task)
@@ -175,7 +178,8 @@ far_l2_submit(struct far_l2 *l2, struct far_l2_task *task)
 	l2->ops->submit(l2, task);
 }
 
-/* The task's owner has no more use for it: what is not posted ends -ECANCELED, done still follows. */
+/* The task's owner has no more use for it: what is not posted ends -ECANCELED, done still follows.
+ */
 static inline void
 far_l2_cancel(struct far_l2 *l2, struct far_l2_task *task)
 {
@@ -203,8 +207,8 @@ far_l2_status_get(const struct far_l2 *l2, struct far_l2_status *out)
 	l2->ops->status(l2, out);
 }
 
-/* No new tasks are taken (they end -ECANCELED); far_l2_quiesced() is true when the last has ended and
- * the store was left in good order. Then close. */
+/* No new tasks are taken (they end -ECANCELED); far_l2_quiesced() is true when the last has ended
+ * and the store was left in good order. Then close. */
 static inline void
 far_l2_quiesce(struct far_l2 *l2)
 {

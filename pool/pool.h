@@ -1,4 +1,5 @@
-/* pool.h - the donor: segments, lanes, the published index, eviction. A state machine; no threads. */
+/* pool.h - the donor: segments, lanes, the published index, eviction. A state machine; no threads.
+ */
 #ifndef FAR_POOL_POOL_H
 #define FAR_POOL_POOL_H
 
@@ -12,26 +13,26 @@
 struct far_pool;
 
 struct far_pool_config {
-	char name[FAR_NAME_BYTES_MAX + 1];       /* of the donor: [a-zA-Z0-9._-], unique in the rack */
+	char name[FAR_NAME_BYTES_MAX + 1]; /* of the donor: [a-zA-Z0-9._-], unique in the rack */
 	char name_space[FAR_NAME_BYTES_MAX + 1];
-	uint64_t capacity_bytes;   /* what the segments will amount to: sizes the index */
-	uint64_t segment_bytes;    /* a multiple of lane_bytes */
-	uint64_t lane_bytes;       /* FAR_LANE_BYTES_MIN..MAX, a power of two */
-	uint64_t block_bytes_min;  /* the smallest block that the index is sized for */
-	uint64_t grace_ns;         /* an emptied lane rests this long before it is written again */
-	uint64_t lanes_free_min;   /* kept free ahead of the store rate */
-	uint64_t lanes_open_max;   /* granted to all writers together; 0: half of all, at least 1 */
-	uint64_t lane_idle_ns;     /* an open lane without COMMIT is recalled after this */
-	uint64_t recall_ns;        /* a link that does not answer a recall in this time is closed */
-	uint64_t hot_share_max;    /* percent of an evicted lane that may be moved: 25 */
+	uint64_t capacity_bytes;  /* what the segments will amount to: sizes the index */
+	uint64_t segment_bytes;   /* a multiple of lane_bytes */
+	uint64_t lane_bytes;      /* FAR_LANE_BYTES_MIN..MAX, a power of two */
+	uint64_t block_bytes_min; /* the smallest block that the index is sized for */
+	uint64_t grace_ns;        /* an emptied lane rests this long before it is written again */
+	uint64_t lanes_free_min;  /* kept free ahead of the store rate */
+	uint64_t lanes_open_max;  /* granted to all writers together; 0: half of all, at least 1 */
+	uint64_t lane_idle_ns;    /* an open lane without COMMIT is recalled after this */
+	uint64_t recall_ns;       /* a link that does not answer a recall in this time is closed */
+	uint64_t hot_share_max;   /* percent of an evicted lane that may be moved: 25 */
 	uint64_t links_max;
 };
 
 /* What the pool asks of its shell: slow calls happen there, off the loop, and are answered later or
  * at once (also from inside the call). */
 struct far_pool_host {
-	/* Register [base, base+size) of the segment's memory for writing by @link alone; answer with
-	 * far_pool_lane_registered(). NULL: the pool calls the transport itself, at once. */
+	/* Register [base, base+size) of the segment's memory for writing by @link alone; answer
+	 * with far_pool_lane_registered(). NULL: the pool calls the transport itself, at once. */
 	void (*lane_register)(struct far_pool_host *host, struct far_pool *pool, uint32_t lane,
 			      const struct far_mem_source *source, struct far_link *link);
 	/* End that registration; answer with far_pool_lane_deregistered(). NULL: as above. */
@@ -40,20 +41,24 @@ struct far_pool_host {
 };
 
 struct far_pool_stats {
-	uint64_t values[FAR_STATUS_COUNT]; /* by enum far_status_idx; cpu and uptime are the shell's */
+	uint64_t values[FAR_STATUS_COUNT]; /* by enum far_status_idx; cpu and uptime are the shell's
+					    */
 };
 
 /* The parameter table of a pool, for configuration files and --help. */
 extern const struct far_param_table far_pool_params;
 
+/* Fills in segment_bytes and lane_bytes where they are 0, smaller on a small donor, and rounds
+ * capacity_bytes down to whole lanes. */
+void far_pool_config_fit(struct far_pool_config *config);
 /* 0, or -EINVAL with one line in @error that names the parameter, the cause and the next step. */
 int far_pool_config_check(const struct far_pool_config *config, char error[FAR_PARAM_ERROR_BYTES]);
 
 /**
  * far_pool_open - a pool with an empty index and no segment yet.
  *
- * @index: memory for the index, far_pool_index_bytes(config) or more, zeroed, borrowed; @source.fd as
- *         the transport needs it. It is registered for reading here.
+ * @index: memory for the index, far_pool_index_bytes(config) or more, zeroed, borrowed; @source.fd
+ * as the transport needs it. It is registered for reading here.
  * @host:  borrowed; NULL: the pool registers lanes itself.
  *
  * Returns: 0, or -EINVAL, -ENOMEM.
@@ -63,12 +68,13 @@ int far_pool_open(const struct far_pool_config *config, struct far_transport *tp
 		  struct far_pool_host *host, struct far_pool **out);
 uint64_t far_pool_index_bytes(const struct far_pool_config *config);
 
-/* Lends one more segment: @source is borrowed until far_pool_close() or its far_pool_segment_drain()
- * has ended. Serves from then on. Returns 0, -EINVAL, -ENOMEM, -E2BIG (beyond capacity_bytes). */
+/* Lends one more segment: @source is borrowed until far_pool_close() or its
+ * far_pool_segment_drain() has ended. Serves from then on. Returns 0, -EINVAL, -ENOMEM, -E2BIG
+ * (beyond capacity_bytes). */
 int far_pool_segment_add(struct far_pool *pool, const struct far_mem_source *source,
 			 uint32_t *segment_out);
-/* Empties, recalls and deregisters a segment; @done (from a later event or tick) says that its memory
- * is nobody's. */
+/* Empties, recalls and deregisters a segment; @done (from a later event or tick) says that its
+ * memory is nobody's. */
 typedef void far_pool_drained_fn(void *arg, uint32_t segment);
 int far_pool_segment_drain(struct far_pool *pool, uint32_t segment, far_pool_drained_fn *done,
 			   void *arg);
@@ -83,8 +89,8 @@ void far_pool_lane_deregistered(struct far_pool *pool, uint32_t lane);
  * least every 100 ms) and after far_transport_poll() did something. */
 uint64_t far_pool_tick(struct far_pool *pool, uint64_t now_ns);
 
-/* Says BYE, closes every link; far_pool_closing_done() is true once the last one is closed and every
- * lane registration is gone. */
+/* Says BYE, closes every link; far_pool_closing_done() is true once the last one is closed and
+ * every lane registration is gone. */
 void far_pool_shutdown(struct far_pool *pool);
 bool far_pool_closing_done(const struct far_pool *pool);
 /* Only when closing is done: asserted. Deregisters segments and index. Takes NULL. */

@@ -35,9 +35,9 @@ struct far_listener;
 #define FAR_CAP_PEER_FD        (1U << 5) /* memory that a peer touches must have a descriptor */
 
 struct far_caps {
-	uint32_t flags;         /* FAR_CAP_* */
-	uint32_t reads_max;     /* READs that the hardware keeps in flight per link; 0: no limit */
-	uint64_t op_bytes_max;  /* largest length of one op */
+	uint32_t flags;        /* FAR_CAP_* */
+	uint32_t reads_max;    /* READs that the hardware keeps in flight per link; 0: no limit */
+	uint64_t op_bytes_max; /* largest length of one op */
 };
 
 /* ---- memory ---- */
@@ -62,7 +62,7 @@ struct far_mem_source {
 	size_t size_bytes;
 	int fd;             /* memfd behind it, -1: none (see FAR_CAP_PEER_FD); borrowed, dup'ed */
 	uint64_t fd_offset; /* of @base in the descriptor's file */
-	bool relaxed;       /* bulk memory: relaxed PCIe ordering allowed; false for index and flags */
+	bool relaxed; /* bulk memory: relaxed PCIe ordering allowed; false for index and flags */
 };
 
 /* A registration; backends embed it. Read only for everybody else. */
@@ -91,29 +91,29 @@ struct far_piece {
 
 struct far_op {
 	enum far_op_kind kind;
-	uint32_t flags;          /* FAR_OP_* */
-	uint64_t remote_addr;    /* far_remote.addr plus an offset */
+	uint32_t flags;       /* FAR_OP_* */
+	uint64_t remote_addr; /* far_remote.addr plus an offset */
 	struct far_rkey rkey;
 	const struct far_piece *pieces; /* 1..FAR_PIECES_MAX; copied by post */
 	uint32_t piece_count;
-	uint64_t token;          /* 0: no completion of its own, the next token of the list covers it */
+	uint64_t token; /* 0: no completion of its own, the next token of the list covers it */
 };
 
 /* ---- events ---- */
 enum far_event_kind {
 	FAR_EV_CONNECTED, /* the link that connect() made is up */
 	FAR_EV_MESSAGE,   /* bytes are valid until the handler returns; its credit goes back then */
-	FAR_EV_DONE,      /* an op with this token ended, and so did those before it that it covers */
-	FAR_EV_SENDABLE,  /* a send or post that was answered -EAGAIN can be tried again */
-	FAR_EV_LOST,      /* the link is dead, @status says why; once; then disconnect it */
-	FAR_EV_CLOSED,    /* after disconnect: nothing is outstanding, @link is gone after this call */
+	FAR_EV_DONE, /* an op with this token ended, and so did those before it that it covers */
+	FAR_EV_SENDABLE, /* a send or post that was answered -EAGAIN can be tried again */
+	FAR_EV_LOST,     /* the link is dead, @status says why; once; then disconnect it */
+	FAR_EV_CLOSED, /* after disconnect: nothing is outstanding, @link is gone after this call */
 };
 
 struct far_link;
 
 struct far_event {
 	enum far_event_kind kind;
-	int status;      /* DONE: 0 or negative errno; LOST: the reason */
+	int status; /* DONE: 0 or negative errno; LOST: the reason */
 	struct far_link *link;
 	uint64_t token;  /* DONE */
 	const void *msg; /* MESSAGE */
@@ -143,14 +143,14 @@ typedef struct far_link_handler *far_accept_fn(void *arg, struct far_link *link,
 
 /* ---- configuration ---- */
 struct far_transport_config {
-	struct far_clock *clock;       /* borrowed */
-	uint32_t message_credits;      /* messages a peer may have on the way to us; 0: 32 */
-	uint64_t bytes_in_flight_max;  /* per transport; 0: no limit */
+	struct far_clock *clock;           /* borrowed */
+	uint32_t message_credits;          /* messages a peer may have on the way to us; 0: 32 */
+	uint64_t bytes_in_flight_max;      /* per transport; 0: no limit */
 	uint64_t peer_bytes_in_flight_max; /* per link; 0: no limit */
-	uint32_t traffic_class;        /* IP traffic class of RoCE and sockets */
-	uint32_t service_level;        /* InfiniBand */
-	void *fabric;                  /* loop only: struct far_loop_fabric */
-	const char *host;              /* loop only: this host's name on the fabric */
+	uint32_t traffic_class;            /* IP traffic class of RoCE and sockets */
+	uint32_t service_level;            /* InfiniBand */
+	void *fabric;                      /* loop only: struct far_loop_fabric */
+	const char *host;                  /* loop only: this host's name on the fabric */
 };
 
 /*
@@ -206,7 +206,8 @@ int far_transport_open(const char *name, const struct far_transport_config *conf
 /* The backend named before the first ':' of an address, and the rest of it; -EINVAL without one. */
 int far_address_split(const char *address, char name_out[16], const char **rest_out);
 
-/* Every link is closed, every listener ended, every registration gone before: asserted. Takes NULL. */
+/* Every link is closed, every listener ended, every registration gone before: asserted. Takes NULL.
+ */
 void far_transport_close(struct far_transport *tp);
 
 /**

@@ -8,9 +8,9 @@
 #include "base/key.h"
 #include "wire/index.h"
 
-#define FAR_WIRE_VERSION     1U
-#define FAR_FRAME_BYTES_MAX  65536U
-#define FAR_FRAME_OPTIONAL   (1U << 0)
+#define FAR_WIRE_VERSION    1U
+#define FAR_FRAME_BYTES_MAX 65536U
+#define FAR_FRAME_OPTIONAL  (1U << 0)
 
 enum far_frame_type {
 #define FRAME(name, number, direction, text) FAR_FRAME_##name = (number),
@@ -29,10 +29,10 @@ struct far_frame_head {
 struct far_frame_hello {
 	uint32_t version;
 	uint32_t reserved;
-	uint64_t features;     /* bits that the sender knows */
-	uint64_t client_id;    /* random, for logs and per-client counters */
+	uint64_t features;  /* bits that the sender knows */
+	uint64_t client_id; /* random, for logs and per-client counters */
 	char name_space[FAR_NAME_BYTES_MAX + 1];
-	char donor[FAR_NAME_BYTES_MAX + 1]; /* the donor that the client means to reach; "": any */
+	char donor[FAR_NAME_BYTES_MAX + 1];  /* the donor that the client means to reach; "": any */
 	char client[FAR_NAME_BYTES_MAX + 1]; /* for people */
 };
 
@@ -41,45 +41,45 @@ struct far_frame_welcome {
 	uint32_t reserved;
 	uint64_t features;
 	uint64_t epoch;
-	uint64_t index_addr;   /* far_remote of the index */
+	uint64_t index_addr; /* far_remote of the index */
 	uint8_t index_rkey[16];
 	uint64_t index_bytes;
 	char donor[FAR_NAME_BYTES_MAX + 1];
 };
 
 struct far_frame_refused {
-	int32_t rc;            /* negative errno of base/err.def */
+	int32_t rc; /* negative errno of base/err.def */
 	uint32_t reserved;
-	char reason[128];      /* one line, terminated */
+	char reason[128]; /* one line, terminated */
 };
 
 struct far_frame_lane_ask {
-	uint32_t lane_count;   /* how many more, 1..16 */
+	uint32_t lane_count; /* how many more, 1..16 */
 	uint32_t reserved;
 };
 
 struct far_frame_lane_grant {
-	uint64_t serial;       /* of the lane; never repeats within an epoch */
+	uint64_t serial; /* of the lane; never repeats within an epoch */
 	uint32_t segment;
 	uint32_t reserved;
 	uint64_t offset_bytes; /* of the lane in the segment */
 	uint64_t size_bytes;
-	uint64_t write_addr;   /* far_remote of the lane's write registration */
+	uint64_t write_addr; /* far_remote of the lane's write registration */
 	uint8_t write_rkey[16];
 };
 
-struct far_frame_lane {    /* LANE_RECALL */
+struct far_frame_lane { /* LANE_RECALL */
 	uint64_t serial;
 };
 
 /* One block of a COMMIT. */
 struct far_frame_block {
 	uint8_t key[FAR_KEY_BYTES];
-	uint32_t offset_64;    /* in the lane, 64 B units; grows along a lane */
+	uint32_t offset_64; /* in the lane, 64 B units; grows along a lane */
 	uint32_t size_bytes;
 	uint32_t crc32c;
 	uint32_t group;
-	uint32_t flags;        /* FAR_SLOT_NO_CRC */
+	uint32_t flags; /* FAR_SLOT_NO_CRC */
 	uint32_t reserved;
 };
 
@@ -87,17 +87,17 @@ struct far_frame_block {
 
 struct far_frame_commit {
 	uint64_t serial;
-	uint32_t flags;        /* FAR_COMMIT_* */
-	uint32_t count;        /* blocks that follow: struct far_frame_block[count], 0 with END */
+	uint32_t flags; /* FAR_COMMIT_* */
+	uint32_t count; /* blocks that follow: struct far_frame_block[count], 0 with END */
 };
 
 struct far_frame_committed {
 	uint64_t serial;
-	uint32_t count;        /* int32_t[count] follow: 0 stored, -EEXIST had, else why not */
+	uint32_t count; /* int32_t[count] follow: 0 stored, -EEXIST had, else why not */
 	uint32_t reserved;
 };
 
-struct far_frame_keys {    /* TOUCH, DELETE; keys follow: uint8_t[count][16] */
+struct far_frame_keys { /* TOUCH, DELETE; keys follow: uint8_t[count][16] */
 	uint32_t count;
 	uint32_t reserved;
 };
@@ -116,7 +116,7 @@ struct far_frame_segment { /* SEGMENT_RECALL, SEGMENT_GONE */
 	uint32_t reserved;
 };
 
-struct far_frame_status {  /* uint64_t[count] follow, in the order of status.def */
+struct far_frame_status { /* uint64_t[count] follow, in the order of status.def */
 	uint32_t count;
 	uint32_t reserved;
 };
@@ -135,9 +135,9 @@ enum far_status_idx {
  * received (copied by the transport; aligned to 8). */
 struct far_frame {
 	struct far_frame_head head;
-	const void *body;      /* the struct of the type; NULL where it has none */
-	const void *list;      /* NULL if empty */
-	uint32_t count;        /* items in the list */
+	const void *body; /* the struct of the type; NULL where it has none */
+	const void *list; /* NULL if empty */
+	uint32_t count;   /* items in the list */
 };
 
 /**
@@ -148,7 +148,8 @@ struct far_frame {
  * @out: points into @msg.
  *
  * Thread:  any.
- * Returns: 0; -EPROTO with nothing written; -EOPNOTSUPP: an unknown frame marked optional, ignore it.
+ * Returns: 0; -EPROTO with nothing written; -EOPNOTSUPP: an unknown frame marked optional, ignore
+ * it.
  */
 int far_frame_decode(const void *msg, size_t size_bytes, struct far_frame *out);
 

@@ -1,4 +1,5 @@
-/* index.h - the published index: header, segment table, sets of slots. Little-endian, checksummed. */
+/* index.h - the published index: header, segment table, sets of slots. Little-endian, checksummed.
+ */
 #ifndef FAR_WIRE_INDEX_H
 #define FAR_WIRE_INDEX_H
 
@@ -14,7 +15,8 @@
  *   0                header           struct far_index_header, one page
  *   header.live_at   live line        struct far_index_live, 64 B: what changes (epoch, state)
  *   header.table_at  segment table    struct far_index_segment[table_count], 64 B each
- *   header.sets_at   slots            struct far_slot[set_count * FAR_SET_SLOTS], sets 256 B aligned
+ *   header.sets_at   slots            struct far_slot[set_count * FAR_SET_SLOTS], sets 256 B
+ * aligned
  *
  * A reader copies a line, then checks it, then uses the copy. A line whose checksum does not match
  * was torn: it is read again a bounded number of times.
@@ -28,7 +30,7 @@
 #define FAR_NAME_BYTES_MAX   63U /* donor and namespace names, without the terminator */
 #define FAR_EPOCHS_MAX       8U
 #define FAR_RAILS_MAX        8U
-#define FAR_EXTENT_ALIGN     64U   /* of every extent; FAR_EXTENT_ALIGN_BIG for 4 KiB and more */
+#define FAR_EXTENT_ALIGN     64U /* of every extent; FAR_EXTENT_ALIGN_BIG for 4 KiB and more */
 #define FAR_EXTENT_ALIGN_BIG 4096U
 #define FAR_LANE_BYTES_MIN   (4ULL << 20)
 #define FAR_LANE_BYTES_MAX   (64ULL << 20)
@@ -38,20 +40,20 @@
 struct far_index_header {
 	uint64_t magic;
 	uint32_t version;
-	uint32_t header_bytes;    /* sizeof: a reader refuses a smaller one */
-	uint64_t features;        /* bits that a reader must know, or refuse */
-	uint64_t index_bytes;     /* of this memory */
+	uint32_t header_bytes; /* sizeof: a reader refuses a smaller one */
+	uint64_t features;     /* bits that a reader must know, or refuse */
+	uint64_t index_bytes;  /* of this memory */
 	uint64_t live_at;
 	uint64_t table_at;
 	uint64_t table_count;
 	uint64_t sets_at;
-	uint64_t set_count;       /* > 0 */
-	uint64_t hash_seed;       /* of the two candidate sets */
+	uint64_t set_count; /* > 0 */
+	uint64_t hash_seed; /* of the two candidate sets */
 	uint64_t segment_bytes;
 	uint64_t lane_bytes;
-	uint32_t slot_bytes;      /* 64 */
-	uint32_t set_slots;       /* 4 */
-	uint32_t rail_count;      /* lines per segment in the table */
+	uint32_t slot_bytes; /* 64 */
+	uint32_t set_slots;  /* 4 */
+	uint32_t rail_count; /* lines per segment in the table */
 	uint32_t reserved0;
 	char donor[FAR_NAME_BYTES_MAX + 1];
 	char name_space[FAR_NAME_BYTES_MAX + 1];
@@ -61,7 +63,7 @@ struct far_index_header {
 	uint8_t owner_boot_id[16];
 	uint64_t recover_epochs[FAR_EPOCHS_MAX];
 	uint8_t reserved[56];
-	uint64_t checksum;        /* XXH64 of all before the owner fields, seed FAR_INDEX_MAGIC */
+	uint64_t checksum; /* XXH64 of all before the owner fields, seed FAR_INDEX_MAGIC */
 };
 
 /* The line that every validation reads. */
@@ -70,7 +72,7 @@ struct far_index_live {
 	uint64_t table_version; /* grows with every change of the segment table */
 	uint64_t state;         /* FAR_INDEX_* */
 	uint64_t reserved[4];
-	uint64_t checksum;      /* XXH64 of the 56 bytes before, seed FAR_INDEX_MAGIC */
+	uint64_t checksum; /* XXH64 of the 56 bytes before, seed FAR_INDEX_MAGIC */
 };
 
 #define FAR_INDEX_SERVING    1U
@@ -79,7 +81,7 @@ struct far_index_live {
 
 /* One rail of one segment. Line of segment s, rail r: any index; found by scanning, cached. */
 struct far_index_segment {
-	uint32_t segment;     /* never repeats within an epoch; 0: empty line */
+	uint32_t segment; /* never repeats within an epoch; 0: empty line */
 	uint16_t rail;
 	uint16_t flags;       /* reserved, 0 */
 	uint64_t remote_addr; /* of the segment's first byte */
@@ -87,7 +89,7 @@ struct far_index_segment {
 	uint8_t rkey[16];
 	uint64_t reserved;
 	uint64_t reserved1;
-	uint64_t checksum;    /* XXH64 of the 56 bytes before, seed epoch */
+	uint64_t checksum; /* XXH64 of the 56 bytes before, seed epoch */
 };
 
 #define FAR_SLOT_NO_CRC (1U << 0) /* the writer could not compute one (GPU memory) */
@@ -105,7 +107,7 @@ struct far_slot {
 	uint16_t flags;      /* FAR_SLOT_* */
 	uint16_t reserved;
 	uint64_t reserved1;
-	uint64_t checksum;   /* XXH64 of the 56 bytes before, seed epoch */
+	uint64_t checksum; /* XXH64 of the 56 bytes before, seed epoch */
 };
 
 _Static_assert(sizeof(struct far_slot) == FAR_SLOT_BYTES, "a slot is one cache line");

@@ -5,9 +5,9 @@
  * prefetch finds blocks in the donors' published indexes and reads them, both one-sided, into
  * write-reserved L1 buffers, and flips each to read-locked in one atomic step.
  *
- * Times are absolute CLOCK_MONOTONIC nanoseconds (far_now_ns()); there is no call that waits without
- * one. Results are 0 or a negative errno of a closed list; far_strerror() says what to do about it.
- * A client does not survive fork(): in the child every call answers -EPERM.
+ * Times are absolute CLOCK_MONOTONIC nanoseconds (far_now_ns()); there is no call that waits
+ * without one. Results are 0 or a negative errno of a closed list; far_strerror() says what to do
+ * about it. A client does not survive fork(): in the child every call answers -EPERM.
  */
 #ifndef FARPOOL_FARPOOL_H
 #define FARPOOL_FARPOOL_H
@@ -23,29 +23,29 @@ extern "C" {
 
 #define FAR_API __attribute__((visibility("default")))
 
-struct far_client;   /* an L1, its donors, and one thread that moves the bytes */
+struct far_client; /* an L1, its donors, and one thread that moves the bytes */
 struct far_prefetch_handle;
-struct far_block;    /* a loan of one block in L1 */
+struct far_block; /* a loan of one block in L1 */
 
 /* ---- opening ---- */
 
 struct far_donor_options {
-	size_t size_bytes;     /* sizeof(struct far_donor_options) */
-	const char *name;      /* of the donor that must answer; unique in the list */
-	const char *address;   /* "shm:/run/farpool/donor-a.sock" */
-	double weight;         /* configured capacity, any unit that all share; 0: 1 */
+	size_t size_bytes;   /* sizeof(struct far_donor_options) */
+	const char *name;    /* of the donor that must answer; unique in the list */
+	const char *address; /* "shm:/run/farpool/donor-a.sock" */
+	double weight;       /* configured capacity, any unit that all share; 0: 1 */
 };
 
 /* Zero in any field but size_bytes takes its default; see docs/configuration.md. */
 struct far_client_options {
-	size_t size_bytes;           /* sizeof(struct far_client_options) */
-	const char *name;            /* for logs of donors; NULL: "client" */
-	const char *name_space;      /* NULL: "default" */
-	uint64_t l1_bytes;           /* arena; required */
-	uint64_t block_bytes_min;    /* sizes L1's table; 0: 4 KiB */
-	uint32_t l1_align_bytes;     /* 0: 4096 */
+	size_t size_bytes;                      /* sizeof(struct far_client_options) */
+	const char *name;                       /* for logs of donors; NULL: "client" */
+	const char *name_space;                 /* NULL: "default" */
+	uint64_t l1_bytes;                      /* arena; required */
+	uint64_t block_bytes_min;               /* sizes L1's table; 0: 4 KiB */
+	uint32_t l1_align_bytes;                /* 0: 4096 */
 	const struct far_donor_options *donors; /* borrowed for the call */
-	size_t donor_count;          /* 0: L1 alone */
+	size_t donor_count;                     /* 0: L1 alone */
 	uint32_t replicas;           /* copies of a stored block on different donors; 0: 1 */
 	uint64_t connect_timeout_ns; /* of one attempt; 0: 1 s */
 	uint64_t store_deadline_ns;  /* relative, of one try to store; 0: 5 s */
@@ -88,8 +88,8 @@ FAR_API int far_client_open_file(const char *path, char *error, size_t error_byt
  * @error: NULL, or where one line goes about the first donor that is not up.
  *
  * Thread:  any. Blocks until @deadline_ns.
- * Returns: 0: all are up; -ETIMEDOUT; -EHOSTDOWN; or the donor's own refusal (-ENODEV: another name,
- *          -EPROTO, ...).
+ * Returns: 0: all are up; -ETIMEDOUT; -EHOSTDOWN; or the donor's own refusal (-ENODEV: another
+ *          name, -EPROTO, ...).
  */
 FAR_API int far_client_wait_donors(struct far_client *client, uint64_t deadline_ns, char *error,
 				   size_t error_bytes);
@@ -110,10 +110,10 @@ FAR_API void far_client_close(struct far_client *client);
 /* ---- keys and time ---- */
 
 struct far_key_parts {
-	size_t size_bytes;       /* sizeof(struct far_key_parts) */
-	const char *name_space;  /* NULL: "default" */
-	const char *model;       /* NULL: "" */
-	const char *salt;        /* tenant isolation; NULL: "" */
+	size_t size_bytes;      /* sizeof(struct far_key_parts) */
+	const char *name_space; /* NULL: "default" */
+	const char *model;      /* NULL: "" */
+	const char *salt;       /* tenant isolation; NULL: "" */
 	uint32_t rank;
 	uint32_t group;
 	const void *chunk_hash;  /* the engine's content hash of the token chunk */
@@ -173,11 +173,11 @@ FAR_API int far_commit(struct far_block *block);
 FAR_API int far_abort(struct far_block *block);
 
 struct far_flush_result {
-	size_t size_bytes;     /* sizeof(struct far_flush_result); set by the caller */
-	uint64_t stored;       /* since the client was opened: blocks that a donor committed */
-	uint64_t had;          /* that the donor had already */
-	uint64_t failed;       /* given up, after retries */
-	uint64_t dropped;      /* never tried: queue full */
+	size_t size_bytes; /* sizeof(struct far_flush_result); set by the caller */
+	uint64_t stored;   /* since the client was opened: blocks that a donor committed */
+	uint64_t had;      /* that the donor had already */
+	uint64_t failed;   /* given up, after retries */
+	uint64_t dropped;  /* never tried: queue full */
 };
 
 /**
@@ -236,7 +236,8 @@ struct far_prefetch_options {
 };
 
 /**
- * far_prefetch - finds the longest prefix of @keys that some tier holds and makes it readable in L1.
+ * far_prefetch - finds the longest prefix of @keys that some tier holds and makes it readable in
+ * L1.
  *
  * @keys:    in order; copied. The prefix ends at the first key that cannot be had.
  * @count:   1..the client's prefetch.keys (default 4096).
@@ -253,17 +254,17 @@ FAR_API int far_prefetch(struct far_client *client, const struct far_key *keys, 
 			 struct far_prefetch_handle **out);
 
 struct far_prefetch_status {
-	size_t size_bytes;             /* sizeof(struct far_prefetch_status); set by the caller */
+	size_t size_bytes; /* sizeof(struct far_prefetch_status); set by the caller */
 	uint64_t request_id;
-	uint64_t l1_prefix_hit_count;  /* keys from the first that were in L1 at submit */
+	uint64_t l1_prefix_hit_count; /* keys from the first that were in L1 at submit */
 	uint64_t total_requested_keys;
-	uint64_t prefix_count;         /* keys from the first that are readable now */
-	uint32_t ended;                /* 1: prefix_count is final */
-	int32_t rc;                    /* when ended: 0, -ETIMEDOUT (by its deadline), -ECANCELED */
-	int32_t gap_rc;                /* when ended short: why the key at prefix_count is missing */
+	uint64_t prefix_count; /* keys from the first that are readable now */
+	uint32_t ended;        /* 1: prefix_count is final */
+	int32_t rc;            /* when ended: 0, -ETIMEDOUT (by its deadline), -ECANCELED */
+	int32_t gap_rc;        /* when ended short: why the key at prefix_count is missing */
 	uint32_t reserved;
-	uint64_t l2_bytes;             /* loaded from donors so far, for this prefix */
-	uint64_t latency_ns;           /* when ended: submit to readable */
+	uint64_t l2_bytes;   /* loaded from donors so far, for this prefix */
+	uint64_t latency_ns; /* when ended: submit to readable */
 };
 
 /* The status now. Thread: any. Never blocks. */
@@ -279,8 +280,8 @@ FAR_API int far_prefetch_wait(struct far_prefetch_handle *handle, uint64_t deadl
  * Returns it, or -EMFILE. */
 FAR_API int far_prefetch_event_fd(struct far_prefetch_handle *handle);
 
-/* Gives up: the prefetch ends with -ECANCELED and holds nothing; loads that are on their way land in
- * buffers that nobody else has. Thread: any. Does not block. */
+/* Gives up: the prefetch ends with -ECANCELED and holds nothing; loads that are on their way land
+ * in buffers that nobody else has. Thread: any. Does not block. */
 FAR_API void far_prefetch_cancel(struct far_prefetch_handle *handle);
 
 /* One readable block of an ended prefetch. @data stays valid until release. Thread: any.
@@ -314,10 +315,10 @@ struct far_stats {
 FAR_API void far_stats_get(struct far_client *client, struct far_stats *stats);
 
 struct far_donor_status {
-	size_t size_bytes;  /* sizeof(struct far_donor_status); set by the caller */
+	size_t size_bytes; /* sizeof(struct far_donor_status); set by the caller */
 	char name[64];
-	char state[16];     /* "connecting", "up", "down", "refused" */
-	char text[160];     /* one line for people: path, peer, reason */
+	char state[16]; /* "connecting", "up", "down", "refused" */
+	char text[160]; /* one line for people: path, peer, reason */
 	uint64_t epoch;
 	uint32_t one_sided; /* 1: lookups and reads cost the donor nothing */
 	int32_t rc;         /* why it is not up */

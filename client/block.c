@@ -1,0 +1,254 @@
+/* block.c - single blocks: put, reserve and commit, get and release, on the caller's thread. */
+#include "client/client_priv.h"
+
+#include <errno.h>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/copy.h"
+#include "wire/index.h"
+
+/* A loan of one block. */
+struct far_block {
+	struct far_client *client;
+	struct far_list node; /* in blocks_live or blocks_free, under pool_lock */
+	void *addr;
+	uint64_t loan;
+	uint32_t size_bytes;
+	bool writing;
+};
+
+static int
+block_take(struct far_client *client, struct far_block **out)
+{
+	struct far_block *block = NULL;
+	struct far_list *node;
+
+	pthread_mutex_lock(&client->pool_lock);
+	node = far_list_pop_front(&client->blocks_free);
+	pthread_mutex_unlock(&client->pool_lock);
+	if (node != NULL) {
+		block = FAR_CONTAINER_OF(node, struct far_block, node);
+	} else {
+		block = far_zalloc(sizeof(*block));
+		if (block == NULL)
+			return -ENOMEM;
+		far_list_init(&block->node);
+	}
+	block->client = client;
+	pthread_mutex_lock(&client->pool_lock);
+	far_list_push_back(&client->blocks_live, &block->node);
+	pthread_mutex_unlock(&client->pool_lock);
+	*out = block;
+	return 0;
+}
+
+static void
+block_put(struct far_block *block)
+{
+	struct far_client *client = block->client;
+
+	block->loan = 0;
+	pthread_mutex_lock(&client->pool_lock);
+	far_list_remove(&block->node);
+	far_list_push_front(&client->blocks_free, &block->node);
+	pthread_mutex_unlock(&client->pool_lock);
+}
+
+int
+far_put(struct far_client *client, const struct far_key *key, const void *data, uint32_t size_bytes)
+{
+	struct far_l1_grant grant;
+	struct far_l1_want want;
+	int rc = far_client_enter(client);
+
+	if (rc < 0)
+		return rc;
+	if (key == NULL || data == NULL || size_bytes == 0 || size_bytes > FAR_BLOCK_BYTES_MAX)
+		return -EINVAL;
+	want = (struct far_l1_want){.key = *key, .size_bytes = size_bytes};
+	if (far_l1_reserve_write(client->l1, client->session, &want, 1, &grant) != 1)
+		return grant.rc;
+	far_copy_stream(grant.addr, data, size_bytes);
+	if (far_l1_finish_write(client->l1, client->session, &grant.loan, 1, &rc) != 1)
+		FAR_ASSERT(rc == 0); /* the loan is ours alone */
+	return 0;
+}
+
+int
+far_reserve(struct far_client *client, const struct far_key *key, uint32_t size_bytes,
+	    struct far_block **out)
+{
+	struct far_l1_grant grant;
+	struct far_l1_want want;
+	struct far_block *block;
+	int rc = far_client_enter(client);
+
+	if (rc < 0)
+		return rc;
+	if (key == NULL || out == NULL || size_bytes == 0 || size_bytes > FAR_BLOCK_BYTES_MAX)
+		return -EINVAL;
+	rc = block_take(client, &block);
+	if (rc < 0)
+		return rc;
+	want = (struct far_l1_want){.key = *key, .size_bytes = size_bytes};
+	if (far_l1_reserve_write(client->l1, client->session, &want, 1, &grant) != 1) {
+		block_put(block);
+		return grant.rc;
+	}
+	block->addr = grant.addr;
+	block->loan = grant.loan;
+	block->size_bytes = size_bytes;
+	block->writing = true;
+	*out = block;
+	return 0;
+}
+
+static int
+write_end(struct far_block *block,
+	  size_t (*end)(struct far_l1 *, far_l1_session, const uint64_t *, size_t, int *))
+{
+	int rc;
+
+	if (block == NULL || !block->writing)
+		return -EINVAL;
+	rc = far_client_enter(block->client);
+	if (rc < 0)
+		return rc;
+	if (end(block->client->l1, block->client->session, &block->loan, 1, &rc) != 1)
+		FAR_ASSERT(rc == 0);
+	block_put(block);
+	return 0;
+}
+
+int
+far_commit(struct far_block *block)
+{
+	return write_end(block, far_l1_finish_write);
+}
+
+int
+far_abort(struct far_block *block)
+{
+	return write_end(block, far_l1_abort_write);
+}
+
+/* Takes a read loan of a key that is resident. */
+static int
+block_read(struct far_block *block, const struct far_key *key)
+{
+	struct far_l1_grant grant;
+
+	if (far_l1_reserve_read(block->client->l1, block->client->session, key, NULL, 1, 1,
+				&grant) != 1)
+		return grant.rc;
+	block->addr = grant.addr;
+	block->loan = grant.loan;
+	block->size_bytes = grant.size_bytes;
+	block->writing = false;
+	return 0;
+}
+
+/* Fetches the key and takes a loan of its own while the prefetch still holds the block. */
+static int
+block_fetch(struct far_block *block, const struct far_key *key, uint64_t deadline_ns)
+{
+	struct far_prefetch_options options = {
+		.size_bytes = sizeof(options),
+		.deadline_ns = deadline_ns,
+	};
+	struct far_prefetch_status status = {.size_bytes = sizeof(status)};
+	struct far_prefetch_handle *handle;
+	int rc = far_prefetch(block->client, key, 1, &options, &handle);
+
+	if (rc < 0)
+		return rc;
+	rc = far_prefetch_wait(handle, deadline_ns + 100 * FAR_NS_PER_MS, &status);
+	if (rc == 0 && status.prefix_count == 1)
+		rc = block_read(block, key);
+	else if (rc == 0)
+		rc = status.rc < 0 ? status.rc : status.gap_rc;
+	far_prefetch_release(handle);
+	return rc;
+}
+
+int
+far_get(struct far_client *client, const struct far_key *key, uint64_t deadline_ns,
+	struct far_block **out)
+{
+	struct far_block *block;
+	int rc = far_client_enter(client);
+
+	if (rc < 0)
+		return rc;
+	if (key == NULL || out == NULL || deadline_ns == 0)
+		return -EINVAL;
+	rc = block_take(client, &block);
+	if (rc < 0)
+		return rc;
+	rc = block_read(block, key);
+	if (rc == -ENOENT)
+		rc = block_fetch(block, key, deadline_ns);
+	if (rc < 0) {
+		block_put(block);
+		return rc;
+	}
+	*out = block;
+	return 0;
+}
+
+const void *
+far_block_data(const struct far_block *block)
+{
+	return block->addr;
+}
+
+void *
+far_block_buffer(struct far_block *block)
+{
+	return block->writing ? block->addr : NULL;
+}
+
+uint32_t
+far_block_size(const struct far_block *block)
+{
+	return block->size_bytes;
+}
+
+void
+far_release(struct far_block *block)
+{
+	int rc;
+
+	if (block == NULL || far_client_enter(block->client) < 0)
+		return;
+	FAR_ASSERT(!block->writing); /* a reserved block ends with far_commit() or far_abort() */
+	if (far_l1_finish_read(block->client->l1, block->client->session, &block->loan, 1, 1,
+			       &rc) != 1)
+		FAR_ASSERT(rc == 0); /* released twice */
+	block_put(block);
+}
+
+/* Close: what its owner has not ended is ended for it. */
+void
+far_client_blocks_end(struct far_client *client)
+{
+	while (!far_list_empty(&client->blocks_live)) {
+		struct far_block *block =
+			FAR_CONTAINER_OF(client->blocks_live.next, struct far_block, node);
+
+		if (block->writing)
+			(void)far_abort(block);
+		else
+			far_release(block);
+	}
+}
+
+void
+far_client_blocks_free(struct far_client *client)
+{
+	struct far_list *node;
+
+	while ((node = far_list_pop_front(&client->blocks_free)) != NULL)
+		far_free(FAR_CONTAINER_OF(node, struct far_block, node));
+}

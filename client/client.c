@@ -1,0 +1,352 @@
+/* client.c - opening and closing: arena, L1, transports, adapters, controllers, in that order. */
+#include "client/client_priv.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/log.h"
+
+/* How many forks lie between a client's opening and now: a child may not touch it. */
+static _Atomic uint64_t fork_generation;
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+static void
+fork_in_child(void)
+{
+	atomic_fetch_add(&fork_generation, 1);
+}
+
+static void
+fork_watch(void)
+{
+	(void)pthread_atfork(NULL, NULL, fork_in_child);
+}
+
+int
+far_client_enter(const struct far_client *client)
+{
+	if (client == NULL)
+		return -EINVAL;
+	if (client->fork_generation != atomic_load_explicit(&fork_generation, memory_order_relaxed))
+		return -EPERM;
+	return 0;
+}
+
+static int
+open_l1(struct far_client *client)
+{
+	const struct far_client_config *config = &client->config;
+	uint64_t blocks = config->l1_bytes / config->block_bytes_min;
+	struct far_l1_config l1 = {
+		.align_bytes = (uint32_t)config->l1_align_bytes,
+		.block_bytes_min = (uint32_t)config->block_bytes_min,
+		.blocks_max = blocks < (1U << 30) ? (uint32_t)blocks : 1U << 30,
+		.policy = config->l1_policy == 0 ? FAR_L1_LRU : FAR_L1_NONE,
+		.clock = client->clock,
+	};
+	int rc;
+
+	rc = far_pages_map_shared("farpool-l1", config->l1_bytes,
+				  (enum far_pages_huge)config->l1_huge, (int)config->numa_node - 1,
+				  &client->arena);
+	if (rc < 0) {
+		far_log_error(
+			"l1.size %llu MiB cannot be mapped, %llu MiB are available: lower it or "
+			"free memory (%s)",
+			(unsigned long long)(config->l1_bytes >> 20),
+			(unsigned long long)(far_pages_available_bytes() >> 20), far_err_name(rc));
+		return rc;
+	}
+	l1.base = client->arena.base;
+	l1.size_bytes = client->arena.size_bytes;
+	rc = far_l1_open(&l1, &client->l1);
+	if (rc < 0)
+		return rc;
+	return far_l1_session_open(client->l1, "client", &client->session);
+}
+
+/* One transport per scheme that a donor's address names, with the arena registered once in each. */
+static int
+open_transport(struct far_client *client, const char *scheme)
+{
+	struct far_transport_config config = {
+		.clock = client->clock,
+		.message_credits = (uint32_t)client->config.message_credits,
+	};
+	struct far_mem_source source = {
+		.base = client->arena.base,
+		.size_bytes = client->arena.size_bytes,
+		.fd = client->arena.fd,
+		.relaxed = true,
+	};
+	size_t i = client->transport_count;
+	int rc;
+
+	for (size_t t = 0; t < client->transport_count; t++) {
+		if (strcmp(client->transports[t]->ops->name, scheme) == 0)
+			return 0;
+	}
+	if (i == FAR_CLIENT_TRANSPORTS_MAX)
+		return -E2BIG;
+	rc = far_transport_open(scheme, &config, &client->transports[i]);
+	if (rc < 0)
+		return rc;
+	client->transport_count++;
+	return far_transport_mem_reg(client->transports[i], &source, FAR_RIGHT_LOCAL, NULL,
+				     &client->arenas[i]);
+}
+
+static int
+open_adapters(struct far_client *client)
+{
+	const struct far_client_config *config = &client->config;
+	struct far_l2_env env = {
+		.clock = client->clock,
+		.rng = &client->rng,
+		.transports = client->transports,
+		.arenas = client->arenas,
+		.client_name = config->name,
+		.connect_timeout_ns = config->connect_timeout_ns,
+		.retry_ns_min = config->retry_ns_min,
+		.retry_ns_max = config->retry_ns_max,
+		.verify_always = config->verify != 0,
+	};
+	char error[256] = "";
+
+	for (size_t i = 0; i < config->donor_count; i++) {
+		const char *rest;
+		char scheme[16];
+		int rc = far_address_split(config->donors[i].address, scheme, &rest);
+
+		if (rc == 0)
+			rc = open_transport(client, scheme);
+		if (rc < 0)
+			return rc;
+	}
+	env.transport_count = client->transport_count;
+	for (size_t i = 0; i < config->donor_count; i++) {
+		struct far_l2_config l2 = {
+			.type = "donor",
+			.name = config->donors[i].name,
+			.address = config->donors[i].address,
+			.name_space = config->name_space,
+			.weight = config->donors[i].weight,
+		};
+		struct far_l2 *adapter;
+		int rc = far_l2_open(&l2, &env, &adapter, error);
+
+		if (rc < 0) {
+			far_log_error("donor %s: %s", config->donors[i].name, error);
+			return rc;
+		}
+		rc = far_l2_set_add(&client->set, adapter);
+		FAR_ASSERT(rc == 0); /* names and their number were checked */
+	}
+	return 0;
+}
+
+static int
+open_controllers(struct far_client *client)
+{
+	const struct far_client_config *config = &client->config;
+	struct far_prefetch_config prefetch = {
+		.requests_max = (uint32_t)config->prefetch_requests_max,
+		.keys_max = (uint32_t)config->prefetch_keys_max,
+		.loads_max = (uint32_t)config->prefetch_loads_max,
+		.bytes_in_flight_max = config->prefetch_bytes_max,
+		.window_keys = (uint32_t)config->prefetch_window_keys,
+		.window_bytes = config->prefetch_window_bytes,
+		.windows_ahead = (uint32_t)config->prefetch_windows_ahead,
+	};
+	struct far_store_config store = {
+		.queue_max = (uint32_t)config->store_queue_max,
+		.queue_bytes_max = config->store_queue_bytes,
+		.bytes_in_flight_max = config->store_bytes_max,
+		.batch_max = (uint32_t)config->store_batch_max,
+		.tries_max = (uint32_t)config->store_tries_max,
+		.retry_ns = config->store_retry_ns,
+		.deadline_ns = config->store_deadline_ns,
+	};
+	int rc;
+
+	client->policy.ops = config->placement == 0 ? &far_policy_placement : &far_policy_default;
+	client->policy.replicas = (uint32_t)config->replicas;
+	/* Queued stores hold read locks: they may never take all of L1 from the readers. */
+	if (store.queue_bytes_max > client->arena.size_bytes / 2)
+		store.queue_bytes_max = client->arena.size_bytes / 2;
+	if (store.bytes_in_flight_max > store.queue_bytes_max)
+		store.bytes_in_flight_max = store.queue_bytes_max;
+	rc = far_prefetch_open(&prefetch, client->l1, &client->set, &client->policy, client->clock,
+			       &client->prefetch);
+	if (rc < 0)
+		return rc;
+	return far_store_open(&store, client->l1, &client->set, &client->policy, client->clock,
+			      far_client_wake, client, &client->store);
+}
+
+static int
+open_parts(struct far_client *client)
+{
+	int rc;
+
+	rc = far_ring_open(FAR_CLIENT_COMMANDS_MAX, &client->commands);
+	if (rc < 0)
+		return rc;
+	client->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (client->wake_fd < 0)
+		return -EMFILE;
+	rc = open_l1(client);
+	if (rc < 0)
+		return rc;
+	rc = open_adapters(client);
+	if (rc < 0)
+		return rc;
+	rc = open_controllers(client);
+	if (rc < 0)
+		return rc;
+	return far_client_thread_start(client);
+}
+
+/* In reverse: controllers name adapters, adapters name transports, registrations name the arena. */
+static void
+close_parts(struct far_client *client)
+{
+	far_store_close(client->store);
+	far_prefetch_close(client->prefetch);
+	for (uint32_t i = 0; i < client->set.count; i++)
+		far_l2_close(client->set.items[i]);
+	for (size_t i = 0; i < client->transport_count; i++) {
+		/* Deregister before unmapping: peers lose the pages before the kernel reuses them.
+		 */
+		if (client->arenas[i] != NULL)
+			far_transport_mem_dereg(client->arenas[i]);
+		far_transport_close(client->transports[i]);
+	}
+	if (client->session != 0)
+		far_l1_session_close(client->l1, client->session);
+	far_l1_close(client->l1);
+	far_pages_unmap(&client->arena);
+	if (client->wake_fd >= 0)
+		close(client->wake_fd);
+	far_ring_close(client->commands);
+	far_client_handles_free(client);
+	far_client_blocks_free(client);
+	pthread_mutex_destroy(&client->pool_lock);
+	far_client_config_fini(&client->config);
+	far_free(client);
+}
+
+int
+far_client_open_config(struct far_client_config *config, struct far_client **out)
+{
+	struct far_client *client;
+	uint64_t seed;
+	int rc;
+
+	(void)pthread_once(&fork_once, fork_watch);
+	client = far_zalloc(sizeof(*client));
+	if (client == NULL) {
+		far_client_config_fini(config);
+		return -ENOMEM;
+	}
+	client->config = *config;
+	memset(config, 0, sizeof(*config));
+	client->clock = far_clock_real();
+	client->wake_fd = -1;
+	client->arena.fd = -1;
+	client->fork_generation = atomic_load(&fork_generation);
+	far_random_bytes(&seed, sizeof(seed));
+	far_rng_init(&client->rng, seed);
+	pthread_mutex_init(&client->pool_lock, NULL);
+	far_list_init(&client->calls);
+	far_list_init(&client->blocks_free);
+	far_list_init(&client->blocks_live);
+	far_list_init(&client->handles_free);
+	far_list_init(&client->handles_live);
+	rc = open_parts(client);
+	if (rc < 0) {
+		/* Adapters that were opened have begun nothing: they are quiesced as at any close.
+		 */
+		(void)far_client_thread_stop(client);
+		close_parts(client);
+		return rc;
+	}
+	*out = client;
+	return 0;
+}
+
+int
+far_client_open(const struct far_client_options *options, struct far_client **out)
+{
+	char error[FAR_PARAM_ERROR_BYTES] = "";
+	struct far_client_config config;
+	int rc;
+
+	if (options == NULL || out == NULL)
+		return -EINVAL;
+	rc = far_client_config_from_options(options, &config, error);
+	if (rc == 0)
+		rc = far_client_config_check(&config, error);
+	if (rc < 0) {
+		far_log_error("client options: %s", error);
+		far_client_config_fini(&config);
+		return rc;
+	}
+	return far_client_open_config(&config, out);
+}
+
+int
+far_client_open_file(const char *path, char *error, size_t error_bytes, struct far_client **out)
+{
+	char line[FAR_PARAM_ERROR_BYTES] = "";
+	struct far_client_config config;
+	int rc;
+
+	if (path == NULL || out == NULL)
+		return -EINVAL;
+	memset(&config, 0, sizeof(config));
+	rc = far_param_load(&far_client_params, path, &config, line);
+	if (rc == 0) {
+		char cause[FAR_PARAM_ERROR_BYTES] = "";
+
+		rc = far_client_config_check(&config, cause);
+		if (rc < 0)
+			snprintf(line, sizeof(line), "%.100s: %.400s", path, cause);
+	}
+	if (rc == 0) {
+		rc = far_client_open_config(&config, out);
+		if (rc < 0)
+			snprintf(line, sizeof(line), "%.100s: the client cannot be opened: %.300s",
+				 path, far_err_text(rc));
+	} else {
+		far_client_config_fini(&config);
+	}
+	if (error != NULL && error_bytes > 0)
+		snprintf(error, error_bytes, "%s", line);
+	return rc;
+}
+
+void
+far_client_close(struct far_client *client)
+{
+	if (client == NULL)
+		return;
+	if (far_client_enter(client) < 0)
+		return; /* a child of fork(): the parent owns everything */
+	far_client_handles_end(client);
+	far_client_blocks_end(client);
+	if (!far_client_thread_stop(client)) {
+		/* Promise: memory that a work request names is never freed. Better to lose it. */
+		far_log_error(
+			"client closed while a peer still holds its buffers: %llu MiB are left "
+			"mapped",
+			(unsigned long long)(client->arena.size_bytes >> 20));
+		return;
+	}
+	close_parts(client);
+}

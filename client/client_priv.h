@@ -1,0 +1,116 @@
+/* client_priv.h - what a client consists of, and which thread may touch which part. */
+#ifndef FAR_CLIENT_CLIENT_PRIV_H
+#define FAR_CLIENT_CLIENT_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "base/list.h"
+#include "base/pages.h"
+#include "base/ring.h"
+#include "client/config.h"
+#include "controllers/prefetch.h"
+#include "controllers/store.h"
+#include "l1/l1.h"
+#include "l2/l2.h"
+
+#define FAR_CLIENT_TRANSPORTS_MAX 4
+#define FAR_CLIENT_COMMANDS_MAX   4096
+
+/* Something for the client's thread to do: pushed by any thread, run once. */
+struct far_command {
+	void (*run)(struct far_client *client, struct far_command *command);
+};
+
+/*
+ * A question that a caller waits for. It lives until both sides let go: a caller whose deadline
+ * passed leaves it to the thread.
+ */
+struct far_call {
+	struct far_command command;
+	struct far_list node; /* thread: in client->calls until answered */
+	void (*start)(struct far_client *client, struct far_call *call); /* thread; may be NULL */
+	/* Thread: true once there is an answer, with rc set. Must become true soon after @late. */
+	bool (*answered)(struct far_client *client, struct far_call *call, bool late);
+	uint64_t deadline_ns; /* the thread answers -ETIMEDOUT then */
+	int rc;
+	_Atomic uint32_t done; /* futex: 1 when answered */
+	_Atomic uint32_t refs;
+};
+
+struct far_client {
+	struct far_client_config config;
+	struct far_clock *clock;
+	struct far_rng rng; /* thread */
+	uint64_t fork_generation;
+
+	struct far_pages arena; /* mapped before and unmapped after everything that points in */
+	struct far_transport *transports[FAR_CLIENT_TRANSPORTS_MAX]; /* thread, once it runs */
+	struct far_mem *arenas[FAR_CLIENT_TRANSPORTS_MAX];
+	size_t transport_count;
+	struct far_l1 *l1;      /* any thread */
+	far_l1_session session; /* of the API: blocks and prefetches */
+
+	struct far_policy policy;
+	struct far_l2_set set;         /* thread */
+	struct far_prefetch *prefetch; /* thread */
+	struct far_store *store;       /* barrier and counts: any; else thread */
+
+	pthread_t thread;
+	bool thread_runs;
+	struct far_ring *commands; /* any -> thread */
+	int wake_fd;
+	_Atomic uint32_t sleeping; /* pairs with far_client_wake() */
+	_Atomic uint32_t stop;
+	struct far_list calls;  /* thread: unanswered */
+	uint64_t overdue_at_ns; /* thread: next look at overdue loans */
+
+	pthread_mutex_t pool_lock; /* blocks and handles that are not in use */
+	struct far_list blocks_free;
+	struct far_list blocks_live;
+	struct far_list handles_free;
+	struct far_list handles_live;
+	uint32_t handles_live_count;
+
+	/* Prefetches that L1 served alone never reach the controller. */
+	_Atomic uint64_t l1_only_requests;
+	_Atomic uint64_t l1_only_keys;
+};
+
+/* ---- thread.c ---- */
+int far_client_thread_start(struct far_client *client);
+/* Ends every task and link; true if all of it let go within the bound. */
+bool far_client_thread_stop(struct far_client *client);
+/* Any thread. False: the command ring is full. */
+bool far_client_push(struct far_client *client, struct far_command *command);
+void far_client_wake(void *client);
+
+/* ---- call.c ---- */
+/* Zeroed, @size_bytes >= sizeof(struct far_call), which is its first member. */
+void *far_call_new(size_t size_bytes);
+/* Runs it on the thread and waits; the caller reads the answer and then releases it, whatever the
+ * result. Returns call->rc, -ETIMEDOUT, -E2BIG. */
+int far_call_wait(struct far_client *client, struct far_call *call, uint64_t deadline_ns);
+void far_call_release(struct far_call *call);
+/* Thread: looks at all unanswered calls; returns the nearest deadline among them. */
+uint64_t far_calls_check(struct far_client *client, uint64_t now_ns);
+/* Thread, at the end: whatever is unanswered is answered with @rc. */
+void far_calls_end(struct far_client *client, int rc);
+
+/* Waits on a futex word for a value other than @value. 0, or -ETIMEDOUT. */
+int far_word_wait(_Atomic uint32_t *word, uint32_t value, uint64_t deadline_ns);
+void far_word_wake(_Atomic uint32_t *word);
+
+/* ---- handle.c, block.c: what close ends ---- */
+void far_client_handles_end(struct far_client *client);
+void far_client_handles_free(struct far_client *client);
+void far_client_blocks_end(struct far_client *client);
+void far_client_blocks_free(struct far_client *client);
+
+/* 0, or -EPERM in a child of fork(). */
+int far_client_enter(const struct far_client *client);
+/* Opens a client from a checked configuration, which it takes. */
+int far_client_open_config(struct far_client_config *config, struct far_client **out);
+
+#endif

@@ -1,0 +1,277 @@
+/* config.c - the parameter table of a client, and what one field alone cannot tell. */
+#include "client/config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/clock.h"
+#include "transport/transport.h"
+#include "wire/index.h"
+
+#define KIB 1024ULL
+#define MIB (1024ULL * KIB)
+#define GIB (1024ULL * MIB)
+#define TIB (1024ULL * GIB)
+
+#define AT(field)  offsetof(struct far_client_config, field)
+#define IN(field)  offsetof(struct far_donor_config, field)
+#define MS(n)      ((n)*FAR_NS_PER_MS)
+#define SECONDS(n) ((n)*FAR_NS_PER_S)
+
+static const struct far_param donor_params[] = {
+	{"name", FAR_PARAM_STRING, IN(name), 1, FAR_NAME_BYTES_MAX, NULL, NULL,
+	 "The donor's configured name; a donor that answers with another one is refused."},
+	{"address", FAR_PARAM_STRING, IN(address), 1, FAR_ADDRESS_BYTES_MAX - 1, NULL, NULL,
+	 "Where it listens, with the transport: shm:/run/farpool/donor-a.sock."},
+	{"weight", FAR_PARAM_DOUBLE, IN(weight), 0, 1000000000, "1", NULL,
+	 "Its configured capacity in any unit that all donors share: the share of blocks it gets."},
+};
+
+static const struct far_param_table donor_table = {
+	.title = "donors",
+	.params = donor_params,
+	.count = sizeof(donor_params) / sizeof(donor_params[0]),
+};
+
+static const struct far_param params[] = {
+	{"name", FAR_PARAM_STRING, AT(name), 1, FAR_NAME_BYTES_MAX, "client", NULL,
+	 "This client's name in the logs of donors."},
+	{"namespace", FAR_PARAM_STRING, AT(name_space), 1, FAR_NAME_BYTES_MAX, "default", NULL,
+	 "The pool inside each donor that this client uses."},
+	{"l1.size", FAR_PARAM_SIZE, AT(l1_bytes), MIB, 64 * TIB, NULL, NULL,
+	 "The arena that blocks are read into."},
+	{"l1.align", FAR_PARAM_SIZE, AT(l1_align_bytes), 64, 2 * MIB, "4KiB", NULL,
+	 "Alignment of every block in the arena: a power of two."},
+	{"l1.block_min", FAR_PARAM_SIZE, AT(block_bytes_min), 64, 64 * MIB, "4KiB", NULL,
+	 "The smallest block that L1's table is sized for."},
+	{"l1.huge_pages", FAR_PARAM_ENUM, AT(l1_huge), 0, 0, "auto", "auto|off|on",
+	 "2 MiB pages for the arena: auto takes them if they can be had now."},
+	{"l1.eviction", FAR_PARAM_ENUM, AT(l1_policy), 0, 0, "lru", "lru|none",
+	 "Which unlocked blocks give way when a reservation needs room."},
+	{"placement", FAR_PARAM_ENUM, AT(placement), 0, 0, "placement", "placement|default",
+	 "Which donors get and are asked for a block: placement (weighted rendezvous hashing) or "
+	 "default (all of them, in order)."},
+	{"replicas", FAR_PARAM_U64, AT(replicas), 1, 8, "1", NULL,
+	 "On how many donors a block is stored."},
+	{"verify", FAR_PARAM_ENUM, AT(verify), 0, 0, "never", "never|always",
+	 "Whether the CRC32C of every block that was read is checked, besides its slot."},
+	{"busy_poll", FAR_PARAM_DURATION, AT(busy_poll_ns), 0, SECONDS(1), "0", NULL,
+	 "How long the client's thread spins for completions before it sleeps."},
+	{"connect_timeout", FAR_PARAM_DURATION, AT(connect_timeout_ns), MS(1), SECONDS(60), "1s",
+	 NULL, "The time that one attempt to reach a donor may take."},
+	{"retry_min", FAR_PARAM_DURATION, AT(retry_ns_min), MS(1), SECONDS(60), "50ms", NULL,
+	 "The pause after the first failed attempt; it doubles."},
+	{"retry_max", FAR_PARAM_DURATION, AT(retry_ns_max), MS(1), SECONDS(600), "2s", NULL,
+	 "The longest pause between attempts."},
+	{"lock_warn", FAR_PARAM_DURATION, AT(lock_warn_ns), MS(1), SECONDS(86400), "300s", NULL,
+	 "A loan held longer than this is counted and its holder named; it is never ended by "
+	 "time."},
+	{"message_credits", FAR_PARAM_U64, AT(message_credits), 4, 1024, "32", NULL,
+	 "Messages that a donor may have on the way to this client."},
+	{"prefetch.requests", FAR_PARAM_U64, AT(prefetch_requests_max), 1, 65536, "256", NULL,
+	 "Prefetches that may be live at once."},
+	{"prefetch.keys", FAR_PARAM_U64, AT(prefetch_keys_max), 1, 65536, "4096", NULL,
+	 "Keys in one prefetch."},
+	{"prefetch.loads", FAR_PARAM_U64, AT(prefetch_loads_max), 64, 1048576, "4096", NULL,
+	 "Blocks on their way from all donors together."},
+	{"prefetch.bytes", FAR_PARAM_SIZE, AT(prefetch_bytes_max), MIB, TIB, "1GiB", NULL,
+	 "Their bytes."},
+	{"prefetch.window_keys", FAR_PARAM_U64, AT(prefetch_window_keys), 1, 1024, "64", NULL,
+	 "Keys that are looked up and loaded together."},
+	{"prefetch.window_bytes", FAR_PARAM_SIZE, AT(prefetch_window_bytes), 0, GIB, "0", NULL,
+	 "Bytes of one load; 0: what the transport does best."},
+	{"prefetch.windows", FAR_PARAM_U64, AT(prefetch_windows_ahead), 1, 64, "4", NULL,
+	 "Windows of one prefetch that are in flight."},
+	{"store.queue", FAR_PARAM_U64, AT(store_queue_max), 64, 1048576, "16384", NULL,
+	 "Blocks that wait for donors or are on their way; more are dropped and counted."},
+	{"store.queue_bytes", FAR_PARAM_SIZE, AT(store_queue_bytes), MIB, 64 * TIB, "4GiB", NULL,
+	 "Their bytes; at most half of L1 is ever held by them."},
+	{"store.bytes", FAR_PARAM_SIZE, AT(store_bytes_max), MIB, TIB, "256MiB", NULL,
+	 "Bytes that are given to donors at once."},
+	{"store.batch", FAR_PARAM_U64, AT(store_batch_max), 1, 1024, "256", NULL,
+	 "Blocks in one COMMIT."},
+	{"store.tries", FAR_PARAM_U64, AT(store_tries_max), 1, 100, "3", NULL,
+	 "How often a block is offered to a donor that failed."},
+	{"store.retry", FAR_PARAM_DURATION, AT(store_retry_ns), MS(1), SECONDS(60), "50ms", NULL,
+	 "The pause before the second try; it doubles."},
+	{"store.deadline", FAR_PARAM_DURATION, AT(store_deadline_ns), MS(1), SECONDS(600), "5s",
+	 NULL, "The time that one try may take before it is posted."},
+};
+
+const struct far_param_table far_client_params = {
+	.title = "farpool client",
+	.params = params,
+	.count = sizeof(params) / sizeof(params[0]),
+	.list_name = "donors",
+	.list_table = &donor_table,
+	.list_item_bytes = sizeof(struct far_donor_config),
+	.list_count_max = FAR_DONORS_MAX,
+	.list_offset = AT(donors),
+	.list_count_offset = AT(donor_count),
+};
+
+static int
+donor_from_options(const struct far_donor_options *from, struct far_donor_config *to,
+		   char error[FAR_PARAM_ERROR_BYTES])
+{
+	if (from->name == NULL || strlen(from->name) - 1 >= FAR_NAME_BYTES_MAX ||
+	    from->address == NULL || strlen(from->address) - 1 >= FAR_ADDRESS_BYTES_MAX - 1) {
+		snprintf(
+			error, FAR_PARAM_ERROR_BYTES,
+			"a donor has no name or no address, or a longer one than 63 and 255 bytes: "
+			"give both");
+		return -EINVAL;
+	}
+	memcpy(to->name, from->name, strlen(from->name) + 1);
+	memcpy(to->address, from->address, strlen(from->address) + 1);
+	to->weight = from->weight > 0 ? from->weight : 1;
+	return 0;
+}
+
+static int
+donors_from_options(const struct far_client_options *options, struct far_client_config *config,
+		    char error[FAR_PARAM_ERROR_BYTES])
+{
+	if (options->donor_count > FAR_DONORS_MAX) {
+		snprintf(error, FAR_PARAM_ERROR_BYTES, "%zu donors: at most %d",
+			 options->donor_count, FAR_DONORS_MAX);
+		return -EINVAL;
+	}
+	if (options->donor_count == 0)
+		return 0;
+	config->donors = far_zalloc_array(options->donor_count, sizeof(*config->donors));
+	if (config->donors == NULL)
+		return -ENOMEM;
+	config->donor_count = options->donor_count;
+	for (size_t i = 0; i < options->donor_count; i++) {
+		int rc = donor_from_options(&options->donors[i], &config->donors[i], error);
+
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int
+text_from_option(const char *from, char to[64], const char *what, char error[FAR_PARAM_ERROR_BYTES])
+{
+	size_t size;
+
+	if (from == NULL)
+		return 0;
+	size = strlen(from);
+	if (size == 0 || size > FAR_NAME_BYTES_MAX) {
+		snprintf(error, FAR_PARAM_ERROR_BYTES, "%s has %zu bytes: 1 to %u are allowed",
+			 what, size, FAR_NAME_BYTES_MAX);
+		return -EINVAL;
+	}
+	memcpy(to, from, size + 1);
+	return 0;
+}
+
+int
+far_client_config_from_options(const struct far_client_options *options,
+			       struct far_client_config *config, char error[FAR_PARAM_ERROR_BYTES])
+{
+	int rc;
+
+	memset(config, 0, sizeof(*config));
+	far_param_defaults(&far_client_params, config);
+	if (options->size_bytes < sizeof(*options)) {
+		snprintf(error, FAR_PARAM_ERROR_BYTES,
+			 "options.size_bytes is %zu: set it to sizeof(struct far_client_options)",
+			 options->size_bytes);
+		return -EINVAL;
+	}
+	rc = text_from_option(options->name, config->name, "the client's name", error);
+	if (rc < 0)
+		return rc;
+	rc = text_from_option(options->name_space, config->name_space, "the namespace", error);
+	if (rc < 0)
+		return rc;
+	config->l1_bytes = options->l1_bytes;
+	if (options->block_bytes_min != 0)
+		config->block_bytes_min = options->block_bytes_min;
+	if (options->l1_align_bytes != 0)
+		config->l1_align_bytes = options->l1_align_bytes;
+	if (options->replicas != 0)
+		config->replicas = options->replicas;
+	if (options->connect_timeout_ns != 0)
+		config->connect_timeout_ns = options->connect_timeout_ns;
+	if (options->store_deadline_ns != 0)
+		config->store_deadline_ns = options->store_deadline_ns;
+	config->verify = options->verify_always != 0;
+	config->busy_poll_ns = options->busy_poll_us * FAR_NS_PER_US;
+	return donors_from_options(options, config, error);
+}
+
+static int
+donors_check(const struct far_client_config *config, char error[FAR_PARAM_ERROR_BYTES])
+{
+	for (size_t i = 0; i < config->donor_count; i++) {
+		const struct far_donor_config *donor = &config->donors[i];
+		const char *rest;
+		char scheme[16];
+
+		if (far_address_split(donor->address, scheme, &rest) < 0 ||
+		    far_transport_find(scheme) == NULL) {
+			snprintf(error, FAR_PARAM_ERROR_BYTES,
+				 "donor '%s': address '%s' names no transport of this build: write "
+				 "for example shm:/run/farpool/donor.sock",
+				 donor->name, donor->address);
+			return -EINVAL;
+		}
+		for (size_t j = 0; j < i; j++) {
+			if (strcmp(config->donors[j].name, donor->name) != 0)
+				continue;
+			snprintf(error, FAR_PARAM_ERROR_BYTES,
+				 "donors %zu and %zu are both named '%s': names are unique in a "
+				 "rack, "
+				 "rename one (here and in its farpoold.yaml)",
+				 j + 1, i + 1, donor->name);
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
+int
+far_client_config_check(const struct far_client_config *config, char error[FAR_PARAM_ERROR_BYTES])
+{
+	if (config->l1_bytes < MIB || config->l1_bytes > 64 * TIB) {
+		snprintf(error, FAR_PARAM_ERROR_BYTES,
+			 "l1.size is %llu bytes: give L1 at least 1MiB, and more than the blocks "
+			 "of one "
+			 "request",
+			 (unsigned long long)config->l1_bytes);
+		return -EINVAL;
+	}
+	if ((config->l1_align_bytes & (config->l1_align_bytes - 1)) != 0 ||
+	    config->l1_align_bytes < 64 || config->l1_align_bytes > 2 * MIB) {
+		snprintf(error, FAR_PARAM_ERROR_BYTES,
+			 "l1.align is %llu: a power of two from 64B to 2MiB is needed",
+			 (unsigned long long)config->l1_align_bytes);
+		return -EINVAL;
+	}
+	if (config->block_bytes_min < 64 || config->block_bytes_min > config->l1_bytes) {
+		snprintf(error, FAR_PARAM_ERROR_BYTES,
+			 "l1.block_min is %llu: it lies between 64B and l1.size",
+			 (unsigned long long)config->block_bytes_min);
+		return -EINVAL;
+	}
+	if (config->retry_ns_min > config->retry_ns_max) {
+		snprintf(error, FAR_PARAM_ERROR_BYTES,
+			 "retry_min is longer than retry_max: lower one or raise the other");
+		return -EINVAL;
+	}
+	return donors_check(config, error);
+}
+
+void
+far_client_config_fini(struct far_client_config *config)
+{
+	far_param_fini(&far_client_params, config);
+}

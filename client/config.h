@@ -1,0 +1,67 @@
+/* config.h - a client's configuration: one struct, from a file or from the public options. */
+#ifndef FAR_CLIENT_CONFIG_H
+#define FAR_CLIENT_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/param.h"
+#include "farpool/farpool.h"
+
+#define FAR_DONORS_MAX 64
+
+struct far_donor_config {
+	char name[64];
+	char address[256];
+	double weight;
+};
+
+struct far_client_config {
+	char name[64];
+	char name_space[64];
+	uint64_t l1_bytes;
+	uint64_t l1_align_bytes;
+	uint64_t block_bytes_min;
+	uint32_t l1_huge;   /* enum far_pages_huge */
+	uint32_t l1_policy; /* enum far_l1_policy; the file knows those that exist */
+	uint64_t numa_node; /* 0: any, else node + 1 */
+	uint64_t replicas;
+	uint32_t placement; /* index in "placement|default" */
+	uint32_t verify;    /* 1: always */
+	uint64_t busy_poll_ns;
+	uint64_t connect_timeout_ns;
+	uint64_t retry_ns_min;
+	uint64_t retry_ns_max;
+	uint64_t lock_warn_ns;
+	uint64_t message_credits;
+	uint64_t prefetch_requests_max;
+	uint64_t prefetch_keys_max;
+	uint64_t prefetch_loads_max;
+	uint64_t prefetch_bytes_max;
+	uint64_t prefetch_window_keys;
+	uint64_t prefetch_window_bytes;
+	uint64_t prefetch_windows_ahead;
+	uint64_t store_queue_max;
+	uint64_t store_queue_bytes;
+	uint64_t store_bytes_max;
+	uint64_t store_batch_max;
+	uint64_t store_tries_max;
+	uint64_t store_retry_ns;
+	uint64_t store_deadline_ns;
+	struct far_donor_config *donors; /* owned: far_client_config_fini() */
+	size_t donor_count;
+};
+
+extern const struct far_param_table far_client_params;
+
+/* Defaults, then the options. @error: one line. Returns 0, -EINVAL, -ENOMEM. */
+int far_client_config_from_options(const struct far_client_options *options,
+				   struct far_client_config *config,
+				   char error[FAR_PARAM_ERROR_BYTES]);
+/* What one field alone cannot tell: donor names unique, addresses with a scheme, sizes that fit. */
+int far_client_config_check(const struct far_client_config *config,
+			    char error[FAR_PARAM_ERROR_BYTES]);
+void far_client_config_fini(struct far_client_config *config);
+
+#endif

@@ -1,0 +1,443 @@
+/* handle.c - prefetch handles: L1's prefix on the caller's thread, the rest on the client's. */
+#include "client/handle.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+
+static int
+handle_reserve(struct far_prefetch_handle *handle, size_t count)
+{
+	size_t capacity = 16;
+
+	if (count <= handle->capacity)
+		return 0;
+	while (capacity < count)
+		capacity *= 2;
+	far_free(handle->keys);
+	far_free(handle->sizes);
+	far_free(handle->views);
+	far_free(handle->grants);
+	far_free(handle->loans);
+	handle->capacity = 0;
+	handle->keys = far_zalloc_array(capacity, sizeof(*handle->keys));
+	handle->sizes = far_zalloc_array(capacity, sizeof(*handle->sizes));
+	handle->views = far_zalloc_array(capacity, sizeof(*handle->views));
+	handle->grants = far_zalloc_array(capacity, sizeof(*handle->grants));
+	handle->loans = far_zalloc_array(capacity, sizeof(*handle->loans));
+	if (handle->keys == NULL || handle->sizes == NULL || handle->views == NULL ||
+	    handle->grants == NULL || handle->loans == NULL)
+		return -ENOMEM;
+	handle->capacity = capacity;
+	return 0;
+}
+
+static void
+handle_free(struct far_prefetch_handle *handle)
+{
+	far_free(handle->keys);
+	far_free(handle->sizes);
+	far_free(handle->views);
+	far_free(handle->grants);
+	far_free(handle->loans);
+	far_free(handle);
+}
+
+/* From the free list, grown to @count keys; only the first prefetches of a client allocate. */
+static int
+handle_take(struct far_client *client, size_t count, struct far_prefetch_handle **out)
+{
+	struct far_prefetch_handle *handle = NULL;
+	struct far_list *node;
+	int rc = 0;
+
+	pthread_mutex_lock(&client->pool_lock);
+	if (client->handles_live_count >= client->config.prefetch_requests_max) {
+		rc = -E2BIG;
+	} else {
+		client->handles_live_count++;
+		node = far_list_pop_front(&client->handles_free);
+		if (node != NULL)
+			handle = FAR_CONTAINER_OF(node, struct far_prefetch_handle, node);
+	}
+	pthread_mutex_unlock(&client->pool_lock);
+	if (rc < 0)
+		return rc;
+	if (handle == NULL) {
+		handle = far_zalloc(sizeof(*handle));
+		if (handle != NULL)
+			far_list_init(&handle->node);
+	}
+	if (handle == NULL || handle_reserve(handle, count) < 0) {
+		if (handle != NULL)
+			handle_free(handle);
+		pthread_mutex_lock(&client->pool_lock);
+		client->handles_live_count--;
+		pthread_mutex_unlock(&client->pool_lock);
+		return -ENOMEM;
+	}
+	pthread_mutex_lock(&client->pool_lock);
+	far_list_push_back(&client->handles_live, &handle->node);
+	pthread_mutex_unlock(&client->pool_lock);
+	*out = handle;
+	return 0;
+}
+
+/* Gives back what a finished handle still holds in L1. */
+static void
+handle_loans_end(struct far_prefetch_handle *handle)
+{
+	size_t count = 0;
+
+	for (uint32_t i = 0; i < handle->req.prefix_count; i++) {
+		if (handle->views[i].loan != 0)
+			handle->loans[count++] = handle->views[i].loan;
+		handle->views[i].loan = 0;
+	}
+	if (count > 0) {
+		size_t ended = far_l1_finish_read(handle->client->l1, handle->client->session,
+						  handle->loans, count, 1, NULL);
+
+		FAR_ASSERT(ended == count); /* ours alone, and ended once */
+	}
+	handle->req.prefix_count = 0;
+}
+
+static void
+handle_put(struct far_prefetch_handle *handle)
+{
+	struct far_client *client = handle->client;
+	int fd;
+
+	/* acq_rel: the last one sees all that the others did. */
+	if (atomic_fetch_sub_explicit(&handle->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	handle_loans_end(handle);
+	fd = atomic_exchange(&handle->event_fd, -1);
+	if (fd >= 0)
+		close(fd);
+	pthread_mutex_lock(&client->pool_lock);
+	far_list_remove(&handle->node);
+	far_list_push_front(&client->handles_free, &handle->node);
+	client->handles_live_count--;
+	pthread_mutex_unlock(&client->pool_lock);
+}
+
+/* The result is final: publish it once. Runs on the thread that found the end. */
+static void
+handle_end(struct far_prefetch_handle *handle, int rc)
+{
+	uint32_t prefix = handle->req.prefix_count;
+	int fd;
+
+	handle->rc = rc;
+	handle->gap_rc = prefix < handle->req.count ? handle->views[prefix].rc : 0;
+	handle->request_id = handle->req.request_id;
+	handle->l2_bytes = 0;
+	for (uint32_t i = 0; i < prefix; i++) {
+		if (handle->views[i].adapter >= 0)
+			handle->l2_bytes += handle->views[i].size_bytes;
+	}
+	handle->ended_ns = far_clock_now(handle->client->clock);
+	atomic_store_explicit(&handle->prefix_count, prefix, memory_order_relaxed);
+	/* Pairs with far_prefetch_event_fd(): one of the two sees the other and writes. */
+	atomic_fetch_or_explicit(&handle->state, FAR_HANDLE_ENDED, memory_order_seq_cst);
+	far_word_wake(&handle->state);
+	fd = atomic_load_explicit(&handle->event_fd, memory_order_seq_cst);
+	if (fd >= 0)
+		(void)eventfd_write(fd, 1);
+}
+
+static void
+req_advanced(struct far_prefetch_req *req, uint32_t prefix_count)
+{
+	struct far_prefetch_handle *handle = FAR_CONTAINER_OF(req, struct far_prefetch_handle, req);
+
+	atomic_store_explicit(&handle->prefix_count, prefix_count, memory_order_relaxed);
+}
+
+static void
+req_ended(struct far_prefetch_req *req)
+{
+	struct far_prefetch_handle *handle = FAR_CONTAINER_OF(req, struct far_prefetch_handle, req);
+
+	handle_end(handle, req->rc);
+	handle_put(handle);
+}
+
+static void
+submit_run(struct far_client *client, struct far_command *command)
+{
+	struct far_prefetch_handle *handle =
+		FAR_CONTAINER_OF(command, struct far_prefetch_handle, submit);
+	int rc = far_prefetch_submit(client->prefetch, &handle->req);
+
+	if (rc == 0)
+		return;
+	/* Nothing was accepted: what L1 had is the answer. */
+	handle->req.prefix_count = handle->req.l1_prefix_count;
+	handle->views[handle->req.prefix_count].rc = rc;
+	handle_end(handle, rc);
+	handle_put(handle);
+}
+
+static void
+cancel_run(struct far_client *client, struct far_command *command)
+{
+	struct far_prefetch_handle *handle =
+		FAR_CONTAINER_OF(command, struct far_prefetch_handle, cancel);
+
+	if ((atomic_load_explicit(&handle->state, memory_order_acquire) & FAR_HANDLE_ENDED) == 0)
+		far_prefetch_req_cancel(client->prefetch, &handle->req);
+	handle_put(handle);
+}
+
+/* Locks what L1 has of the prefix, on the caller's thread. */
+static uint32_t
+lock_l1_prefix(struct far_prefetch_handle *handle, bool warm)
+{
+	struct far_client *client = handle->client;
+	struct far_prefetch_req *req = &handle->req;
+	size_t prefix = far_l1_reserve_read_prefix(client->l1, client->session, handle->keys,
+						   req->sizes, req->count, 1, handle->grants);
+
+	for (size_t i = 0; i < prefix; i++) {
+		handle->views[i] = (struct far_prefetch_view){
+			.size_bytes = handle->grants[i].size_bytes,
+			.loan = handle->grants[i].loan,
+			.addr = handle->grants[i].addr,
+			.adapter = -1,
+		};
+		handle->loans[i] = handle->grants[i].loan;
+		if (warm)
+			handle->views[i].loan = 0;
+	}
+	for (size_t i = prefix; i < req->count; i++)
+		handle->views[i] = (struct far_prefetch_view){.rc = -EINPROGRESS, .adapter = -1};
+	if (warm && prefix > 0)
+		(void)far_l1_finish_read(client->l1, client->session, handle->loans, prefix, 1,
+					 NULL);
+	return (uint32_t)prefix;
+}
+
+static void
+handle_fill(struct far_prefetch_handle *handle, struct far_client *client,
+	    const struct far_key *keys, size_t count, const struct far_prefetch_options *options)
+{
+	bool warm = (options->flags & FAR_PREFETCH_WARM_ONLY) != 0;
+
+	handle->client = client;
+	handle->submit.run = submit_run;
+	handle->cancel.run = cancel_run;
+	memcpy(handle->keys, keys, count * sizeof(*keys));
+	if (options->sizes != NULL)
+		memcpy(handle->sizes, options->sizes, count * sizeof(*options->sizes));
+	handle->req = (struct far_prefetch_req){
+		.keys = handle->keys,
+		.sizes = options->sizes != NULL ? handle->sizes : NULL,
+		.views = handle->views,
+		.count = (uint32_t)count,
+		.mode = warm ? FAR_PREFETCH_WARM : FAR_PREFETCH_LOOKUP,
+		.readers = 1,
+		.deadline_ns = options->deadline_ns,
+		.session = client->session,
+		.advanced = req_advanced,
+		.ended = req_ended,
+	};
+	atomic_store_explicit(&handle->refs, 2, memory_order_relaxed);
+	atomic_store_explicit(&handle->state, 0, memory_order_relaxed);
+	atomic_store_explicit(&handle->cancelled, 0, memory_order_relaxed);
+	atomic_store_explicit(&handle->event_fd, -1, memory_order_relaxed);
+	handle->submit_ns = far_clock_now(client->clock);
+	handle->l1_prefix = lock_l1_prefix(handle, warm);
+	handle->req.l1_prefix_count = (uint32_t)handle->l1_prefix;
+	handle->req.prefix_count = 0;
+	atomic_store_explicit(&handle->prefix_count, (uint32_t)handle->l1_prefix,
+			      memory_order_relaxed);
+}
+
+int
+far_prefetch(struct far_client *client, const struct far_key *keys, size_t count,
+	     const struct far_prefetch_options *options, struct far_prefetch_handle **out)
+{
+	struct far_prefetch_handle *handle;
+	int rc = far_client_enter(client);
+
+	if (rc < 0)
+		return rc;
+	if (keys == NULL || count == 0 || options == NULL || out == NULL ||
+	    options->size_bytes < sizeof(*options) || options->deadline_ns == 0)
+		return -EINVAL;
+	for (size_t i = 0; i < count; i++) {
+		if (far_key_is_zero(&keys[i]))
+			return -EINVAL;
+	}
+	if (count > client->config.prefetch_keys_max)
+		return -E2BIG;
+	rc = handle_take(client, count, &handle);
+	if (rc < 0)
+		return rc;
+	handle_fill(handle, client, keys, count, options);
+	if (handle->l1_prefix == count) {
+		/* All of it is here: no thread has to be woken. */
+		atomic_fetch_add_explicit(&client->l1_only_requests, 1, memory_order_relaxed);
+		atomic_fetch_add_explicit(&client->l1_only_keys, count, memory_order_relaxed);
+		handle->req.prefix_count = (uint32_t)count;
+		handle_end(handle, 0);
+		handle_put(handle);
+	} else if (!far_client_push(client, &handle->submit)) {
+		handle->req.prefix_count = (uint32_t)handle->l1_prefix;
+		handle_put(handle);
+		handle_put(handle);
+		return -E2BIG;
+	}
+	*out = handle;
+	return 0;
+}
+
+void
+far_prefetch_poll(struct far_prefetch_handle *handle, struct far_prefetch_status *status)
+{
+	struct far_prefetch_status now = {.size_bytes = sizeof(now)};
+	uint32_t state = atomic_load_explicit(&handle->state, memory_order_acquire);
+	size_t size_bytes = status->size_bytes;
+
+	now.l1_prefix_hit_count = handle->l1_prefix;
+	now.total_requested_keys = handle->req.count;
+	now.prefix_count = atomic_load_explicit(&handle->prefix_count, memory_order_relaxed);
+	if ((state & FAR_HANDLE_ENDED) != 0) {
+		now.ended = 1;
+		now.rc = handle->rc;
+		now.gap_rc = handle->gap_rc;
+		now.request_id = handle->request_id;
+		now.l2_bytes = handle->l2_bytes;
+		now.latency_ns = handle->ended_ns - handle->submit_ns;
+	}
+	/* An older caller knows fewer fields. */
+	memcpy(status, &now, size_bytes < sizeof(now) ? size_bytes : sizeof(now));
+	status->size_bytes = size_bytes;
+}
+
+int
+far_prefetch_wait(struct far_prefetch_handle *handle, uint64_t deadline_ns,
+		  struct far_prefetch_status *status)
+{
+	int rc = 0;
+
+	while (rc == 0) {
+		uint32_t state = atomic_load_explicit(&handle->state, memory_order_acquire);
+
+		if ((state & FAR_HANDLE_ENDED) != 0)
+			break;
+		rc = far_word_wait(&handle->state, state, deadline_ns);
+	}
+	if (status != NULL)
+		far_prefetch_poll(handle, status);
+	return rc;
+}
+
+int
+far_prefetch_event_fd(struct far_prefetch_handle *handle)
+{
+	int none = -1;
+	int fd = atomic_load_explicit(&handle->event_fd, memory_order_acquire);
+
+	if (fd >= 0)
+		return fd;
+	fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (fd < 0)
+		return -EMFILE;
+	if (!atomic_compare_exchange_strong(&handle->event_fd, &none, fd)) {
+		close(fd);
+		return none;
+	}
+	/* Pairs with handle_end(). */
+	if ((atomic_load_explicit(&handle->state, memory_order_seq_cst) & FAR_HANDLE_ENDED) != 0)
+		(void)eventfd_write(fd, 1);
+	return fd;
+}
+
+void
+far_prefetch_cancel(struct far_prefetch_handle *handle)
+{
+	if (atomic_exchange_explicit(&handle->cancelled, 1, memory_order_relaxed) != 0)
+		return;
+	if ((atomic_load_explicit(&handle->state, memory_order_acquire) & FAR_HANDLE_ENDED) != 0)
+		return;
+	atomic_fetch_add_explicit(&handle->refs, 1, memory_order_relaxed);
+	/* The ring has room for each live handle's two commands, so this ends at once. */
+	while (!far_client_push(handle->client, &handle->cancel))
+		far_clock_sleep_until(far_clock_now(handle->client->clock) + 50 * FAR_NS_PER_US);
+}
+
+int
+far_prefetch_block(struct far_prefetch_handle *handle, size_t idx, const void **data,
+		   uint32_t *size_bytes)
+{
+	const struct far_prefetch_view *view;
+
+	if (idx >= handle->req.count)
+		return -EINVAL;
+	if ((atomic_load_explicit(&handle->state, memory_order_acquire) & FAR_HANDLE_ENDED) == 0)
+		return -EAGAIN;
+	view = &handle->views[idx];
+	if (idx >= handle->req.prefix_count || view->loan == 0)
+		return view->rc != 0 && view->rc != -EINPROGRESS ? view->rc : -ENOENT;
+	*data = view->addr;
+	if (size_bytes != NULL)
+		*size_bytes = view->size_bytes;
+	return 0;
+}
+
+void
+far_prefetch_release(struct far_prefetch_handle *handle)
+{
+	uint32_t state;
+
+	if (handle == NULL)
+		return;
+	state = atomic_fetch_or(&handle->state, FAR_HANDLE_RELEASED);
+	FAR_ASSERT((state & FAR_HANDLE_RELEASED) == 0); /* a handle is released once */
+	if ((state & FAR_HANDLE_ENDED) == 0)
+		far_prefetch_cancel(handle);
+	handle_put(handle);
+}
+
+/* Close: whatever its owner has not released is cancelled and released for it. */
+void
+far_client_handles_end(struct far_client *client)
+{
+	for (;;) {
+		struct far_prefetch_handle *live = NULL;
+		struct far_list *it;
+
+		pthread_mutex_lock(&client->pool_lock);
+		for (it = client->handles_live.next; it != &client->handles_live; it = it->next) {
+			struct far_prefetch_handle *handle =
+				FAR_CONTAINER_OF(it, struct far_prefetch_handle, node);
+
+			if ((atomic_load(&handle->state) & FAR_HANDLE_RELEASED) == 0) {
+				live = handle;
+				break;
+			}
+		}
+		pthread_mutex_unlock(&client->pool_lock);
+		if (live == NULL)
+			return;
+		far_prefetch_release(live);
+	}
+}
+
+void
+far_client_handles_free(struct far_client *client)
+{
+	struct far_list *node;
+
+	FAR_ASSERT(far_list_empty(&client->handles_live));
+	while ((node = far_list_pop_front(&client->handles_free)) != NULL)
+		handle_free(FAR_CONTAINER_OF(node, struct far_prefetch_handle, node));
+}

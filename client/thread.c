@@ -1,0 +1,242 @@
+/* thread.c - the one thread that owns transports, adapters and controllers. */
+#include "client/client_priv.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/log.h"
+
+#define POLL_BUDGET       64
+#define COMMANDS_PER_TURN 256
+#define STOP_NS_MAX       (2 * FAR_NS_PER_S)
+
+void
+far_client_wake(void *arg)
+{
+	struct far_client *client = arg;
+
+	/* Pairs with sleep_until(): either it sees what we queued, or we see that it sleeps. */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (atomic_load_explicit(&client->sleeping, memory_order_relaxed) != 0)
+		(void)eventfd_write(client->wake_fd, 1);
+}
+
+bool
+far_client_push(struct far_client *client, struct far_command *command)
+{
+	if (!far_ring_push(client->commands, command))
+		return false;
+	far_client_wake(client);
+	return true;
+}
+
+static int
+run_commands(struct far_client *client)
+{
+	int count = 0;
+
+	while (count < COMMANDS_PER_TURN) {
+		struct far_command *command = far_ring_pop(client->commands);
+
+		if (command == NULL)
+			break;
+		command->run(client, command);
+		count++;
+	}
+	return count;
+}
+
+static uint64_t
+tick_all(struct far_client *client, uint64_t now_ns)
+{
+	uint64_t next = now_ns + FAR_NS_PER_S;
+	uint64_t at;
+
+	for (uint32_t i = 0; i < client->set.count; i++) {
+		at = far_l2_tick(client->set.items[i], now_ns);
+		next = at < next ? at : next;
+	}
+	at = far_prefetch_tick(client->prefetch, now_ns);
+	next = at < next ? at : next;
+	at = far_store_tick(client->store, now_ns);
+	next = at < next ? at : next;
+	if (now_ns >= client->overdue_at_ns) {
+		(void)far_l1_report_overdue(client->l1, now_ns, client->config.lock_warn_ns);
+		client->overdue_at_ns = now_ns + client->config.lock_warn_ns / 4 + FAR_NS_PER_S;
+	}
+	return next;
+}
+
+/* One turn: commands, events, ticks, answers. Returns how much was done. */
+static int
+turn(struct far_client *client, uint64_t *next_ns)
+{
+	int work = run_commands(client);
+	uint64_t now_ns;
+	uint64_t at;
+
+	for (size_t i = 0; i < client->transport_count; i++)
+		work += far_transport_poll(client->transports[i], POLL_BUDGET);
+	now_ns = far_clock_now(client->clock);
+	*next_ns = tick_all(client, now_ns);
+	at = far_calls_check(client, now_ns);
+	*next_ns = at < *next_ns ? at : *next_ns;
+	return work;
+}
+
+static void
+drain_wake_fd(struct far_client *client)
+{
+	eventfd_t value;
+
+	(void)eventfd_read(client->wake_fd, &value);
+}
+
+/* Sleeps until a descriptor, a command or @until_ns; returns at once if something is there. */
+static void
+sleep_until(struct far_client *client, uint64_t until_ns)
+{
+	struct pollfd fds[FAR_CLIENT_TRANSPORTS_MAX + 1];
+	struct timespec timeout = {0};
+	uint64_t now_ns;
+	nfds_t count = 0;
+
+	fds[count++] = (struct pollfd){.fd = client->wake_fd, .events = POLLIN};
+	for (size_t i = 0; i < client->transport_count; i++) {
+		if (far_transport_arm(client->transports[i]) == -EAGAIN)
+			return;
+		fds[count++] = (struct pollfd){.fd = client->transports[i]->fd, .events = POLLIN};
+	}
+	atomic_store_explicit(&client->sleeping, 1, memory_order_relaxed);
+	/* Pairs with far_client_wake(). */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (run_commands(client) == 0) {
+		/* A block that the listener queued before it could see us sleep is found by this
+		 * tick. */
+		uint64_t at = tick_all(client, far_clock_now(client->clock));
+
+		until_ns = at < until_ns ? at : until_ns;
+		now_ns = far_clock_now(client->clock);
+		if (until_ns > now_ns) {
+			timeout.tv_sec = (time_t)((until_ns - now_ns) / FAR_NS_PER_S);
+			timeout.tv_nsec = (long)((until_ns - now_ns) % FAR_NS_PER_S);
+			(void)ppoll(fds, count, &timeout, NULL);
+		}
+	}
+	atomic_store_explicit(&client->sleeping, 0, memory_order_relaxed);
+	drain_wake_fd(client);
+}
+
+static bool
+all_idle(const struct far_client *client)
+{
+	for (uint32_t i = 0; i < client->set.count; i++) {
+		if (!far_l2_quiesced(client->set.items[i]))
+			return false;
+	}
+	return (client->prefetch == NULL || far_prefetch_idle(client->prefetch)) &&
+	       (client->store == NULL || far_store_idle(client->store));
+}
+
+static void
+quiesce_all(struct far_client *client)
+{
+	if (client->store != NULL)
+		far_store_quiesce(client->store);
+	if (client->prefetch != NULL)
+		far_prefetch_quiesce(client->prefetch);
+	/* Links end with the adapters, and with them whatever a stopped donor still held. */
+	for (uint32_t i = 0; i < client->set.count; i++)
+		far_l2_quiesce(client->set.items[i]);
+}
+
+static void
+idle_wait(struct far_client *client)
+{
+	uint64_t until_ns = far_clock_now(client->clock) + STOP_NS_MAX;
+
+	while (!all_idle(client) && far_clock_now(client->clock) < until_ns) {
+		int work = 0;
+
+		if (client->commands != NULL)
+			(void)run_commands(client);
+		for (size_t i = 0; i < client->transport_count; i++)
+			work += far_transport_poll(client->transports[i], POLL_BUDGET);
+		for (uint32_t i = 0; i < client->set.count; i++)
+			(void)far_l2_tick(client->set.items[i], far_clock_now(client->clock));
+		if (client->prefetch != NULL)
+			(void)far_prefetch_tick(client->prefetch, far_clock_now(client->clock));
+		if (client->store != NULL)
+			(void)far_store_tick(client->store, far_clock_now(client->clock));
+		if (work == 0)
+			far_clock_sleep_until(far_clock_now(client->clock) + 200 * FAR_NS_PER_US);
+	}
+	far_calls_end(client, -ECANCELED);
+}
+
+static void *
+thread_main(void *arg)
+{
+	struct far_client *client = arg;
+	uint64_t idle_since_ns = 0;
+
+	while (atomic_load_explicit(&client->stop, memory_order_acquire) == 0) {
+		uint64_t next_ns;
+		uint64_t now_ns;
+
+		if (turn(client, &next_ns) > 0) {
+			idle_since_ns = 0;
+			continue;
+		}
+		now_ns = far_clock_now(client->clock);
+		if (idle_since_ns == 0)
+			idle_since_ns = now_ns;
+		if (now_ns - idle_since_ns < client->config.busy_poll_ns)
+			continue;
+		if (next_ns > now_ns)
+			sleep_until(client, next_ns);
+	}
+	quiesce_all(client);
+	idle_wait(client);
+	return NULL;
+}
+
+int
+far_client_thread_start(struct far_client *client)
+{
+	sigset_t all;
+	sigset_t before;
+	int rc;
+
+	/* The host's signals are the host's: none is taken by our thread. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	rc = pthread_create(&client->thread, NULL, thread_main, client);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (rc != 0)
+		return -ENOMEM;
+	(void)pthread_setname_np(client->thread, "farpool");
+	client->thread_runs = true;
+	return 0;
+}
+
+bool
+far_client_thread_stop(struct far_client *client)
+{
+	if (client->thread_runs) {
+		atomic_store_explicit(&client->stop, 1, memory_order_release);
+		(void)eventfd_write(client->wake_fd, 1);
+		pthread_join(client->thread, NULL);
+		client->thread_runs = false;
+	} else {
+		quiesce_all(client);
+		idle_wait(client);
+	}
+	return all_idle(client);
+}
