@@ -1,0 +1,125 @@
+/* copy.c - streaming copies: the widest non-temporal stores that this processor has. */
+#include "base/copy.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+/* Below this the bytes are likely to be read soon, and a call is not worth the write-combining. */
+#define STREAM_BYTES_MIN 4096
+#define LINE_BYTES       64
+
+typedef void copy_fn(char *to, const char *from, size_t size_bytes);
+
+#if defined(__x86_64__)
+
+/* All three take a destination that is line-aligned and a size in whole lines. Full lines are
+ * written one after the other, so that each leaves its write-combining buffer whole. */
+__attribute__((target("avx512f"))) static void
+copy_avx512(char *to, const char *from, size_t size_bytes)
+{
+	for (; size_bytes >= 4 * LINE_BYTES; size_bytes -= 4 * LINE_BYTES) {
+		__m512i a = _mm512_loadu_si512(from);
+		__m512i b = _mm512_loadu_si512(from + 64);
+		__m512i c = _mm512_loadu_si512(from + 128);
+		__m512i d = _mm512_loadu_si512(from + 192);
+
+		_mm512_stream_si512((void *)to, a);
+		_mm512_stream_si512((void *)(to + 64), b);
+		_mm512_stream_si512((void *)(to + 128), c);
+		_mm512_stream_si512((void *)(to + 192), d);
+		from += 4 * LINE_BYTES;
+		to += 4 * LINE_BYTES;
+	}
+	for (; size_bytes != 0; size_bytes -= LINE_BYTES) {
+		_mm512_stream_si512((void *)to, _mm512_loadu_si512(from));
+		from += LINE_BYTES;
+		to += LINE_BYTES;
+	}
+}
+
+__attribute__((target("avx2"))) static void
+copy_avx2(char *to, const char *from, size_t size_bytes)
+{
+	for (; size_bytes != 0; size_bytes -= LINE_BYTES) {
+		__m256i a = _mm256_loadu_si256((const void *)from);
+		__m256i b = _mm256_loadu_si256((const void *)(from + 32));
+
+		_mm256_stream_si256((void *)to, a);
+		_mm256_stream_si256((void *)(to + 32), b);
+		from += LINE_BYTES;
+		to += LINE_BYTES;
+	}
+}
+
+static void
+copy_sse2(char *to, const char *from, size_t size_bytes)
+{
+	for (; size_bytes != 0; size_bytes -= LINE_BYTES) {
+		for (size_t i = 0; i < LINE_BYTES; i += 16)
+			_mm_stream_si128((void *)(to + i),
+					 _mm_loadu_si128((const void *)(from + i)));
+		from += LINE_BYTES;
+		to += LINE_BYTES;
+	}
+}
+
+static copy_fn *
+copy_choose(void)
+{
+	__builtin_cpu_init();
+	if (__builtin_cpu_supports("avx512f"))
+		return copy_avx512;
+	if (__builtin_cpu_supports("avx2"))
+		return copy_avx2;
+	return copy_sse2;
+}
+
+#else
+
+static void
+copy_plain(char *to, const char *from, size_t size_bytes)
+{
+	memcpy(to, from, size_bytes);
+}
+
+static copy_fn *
+copy_choose(void)
+{
+	return copy_plain;
+}
+
+#endif
+
+void
+far_copy_stream(void *to, const void *from, size_t size_bytes)
+{
+	/* Relaxed: whoever finds NULL comes to the same answer, and functions are there already. */
+	static _Atomic(copy_fn *) chosen;
+	copy_fn *copy;
+	const char *src = from;
+	char *dst = to;
+	size_t head_bytes, body_bytes;
+
+	if (size_bytes < STREAM_BYTES_MIN) {
+		if (size_bytes != 0) /* memcpy takes no NULL, not even for nothing */
+			memcpy(to, from, size_bytes);
+		return;
+	}
+	copy = atomic_load_explicit(&chosen, memory_order_relaxed);
+	if (copy == NULL) {
+		copy = copy_choose();
+		atomic_store_explicit(&chosen, copy, memory_order_relaxed);
+	}
+	head_bytes = (size_t)(-(uintptr_t)dst % LINE_BYTES);
+	memcpy(dst, src, head_bytes);
+	dst += head_bytes;
+	src += head_bytes;
+	body_bytes = (size_bytes - head_bytes) / LINE_BYTES * LINE_BYTES;
+	copy(dst, src, body_bytes);
+	memcpy(dst + body_bytes, src + body_bytes, size_bytes - head_bytes - body_bytes);
+}
