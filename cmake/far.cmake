@@ -9,6 +9,12 @@ if(NOT CMAKE_BUILD_TYPE)
 endif()
 set(CMAKE_C_FLAGS_RELWITHDEBINFO "-O2 -g") # assertions stay on in every build
 
+# Used where it is, never required.
+find_program(FARPOOL_CCACHE ccache)
+if(FARPOOL_CCACHE AND NOT CMAKE_C_COMPILER_LAUNCHER)
+    set(CMAKE_C_COMPILER_LAUNCHER "${FARPOOL_CCACHE}")
+endif()
+
 set(FARPOOL_SANITIZE "" CACHE STRING "sanitizers, as -fsanitize= takes them")
 
 add_library(far_flags INTERFACE)
@@ -21,10 +27,18 @@ if(FARPOOL_SANITIZE)
     target_compile_options(far_flags INTERFACE
         -fsanitize=${FARPOOL_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
     target_link_options(far_flags INTERFACE -fsanitize=${FARPOOL_SANITIZE})
+    # The expensive assertions; clang has no macro that says which sanitizer is on.
+    target_compile_definitions(far_flags INTERFACE FAR_DEBUG)
     if(CMAKE_C_COMPILER_ID STREQUAL "GNU" AND FARPOOL_SANITIZE MATCHES "thread")
         # gcc warns that it does not model fences; every fence here pairs with atomics that it does.
         target_compile_options(far_flags INTERFACE -Wno-tsan)
     endif()
+endif()
+
+if(FARPOOL_FUZZ)
+    # A fuzzer sees only what is instrumented: the modules too, not just its own file.
+    target_compile_options(far_flags INTERFACE -fsanitize=fuzzer-no-link)
+    target_link_options(far_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
 # far_module(NAME SOURCES ... DEPENDS far::lower ... [LIBS external ...]) -> far::NAME, static

@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""clang_tidy.py - clang-tidy over what changed: a file is read again only if what it sees changed.
+
+The key of a file is the digest of its preprocessed text (comments included, they hold NOLINT), of
+.clang-tidy and of the tool's version; files that were clean under their key are remembered in the
+build folder. The last line of the output says how far it is.
+"""
+
+import argparse
+import concurrent.futures
+import hashlib
+import json
+import os
+import shlex
+import subprocess
+import sys
+
+# Flags of the compiler that wrote compile_commands.json are not all known to clang.
+EXTRA_ARGS = ["--extra-arg=-Wno-unknown-warning-option"]
+
+
+def run(command, folder):
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def compile_command(entry):
+    """The entry's arguments without what writes a file, and without a launcher before the compiler."""
+    words = shlex.split(entry["command"])
+    if os.path.basename(words[0]) == "ccache":
+        words = words[1:]
+    kept, skip = [], False
+    for word in words:
+        if skip or word in ("-c", "-MD", "-MMD"):
+            skip = False
+        elif word in ("-o", "-MF", "-MT", "-MQ"):
+            skip = True
+        else:
+            kept.append(word)
+    return kept
+
+
+class Checker:
+    """One run over a build folder."""
+
+    def __init__(self, root, build):
+        self.root, self.build = root, build
+        self.memory_path = os.path.join(build, "clang-tidy-clean.json")
+        with open(os.path.join(root, ".clang-tidy"), encoding="utf-8") as file:
+            self.salt = file.read() + run(["clang-tidy", "--version"], root).stdout
+        try:
+            with open(self.memory_path, encoding="utf-8") as file:
+                self.clean = json.load(file)
+        except (OSError, ValueError):
+            self.clean = {}
+
+    def entries(self):
+        """Our own files, each once."""
+        with open(os.path.join(self.build, "compile_commands.json"), encoding="utf-8") as file:
+            entries = json.load(file)
+        inside = os.path.join(self.root, "")
+        seen = {}
+        for entry in entries:
+            path = os.path.realpath(os.path.join(entry["directory"], entry["file"]))
+            if path.startswith(inside) and os.path.exists(path):
+                seen.setdefault(path, entry)
+        return sorted(seen.items())
+
+    def key(self, entry):
+        result = run(compile_command(entry) + ["-E", "-C"], entry["directory"])
+        if result.returncode != 0:
+            return None  # clang-tidy says why
+        return hashlib.sha256((self.salt + result.stdout).encode()).hexdigest()
+
+    def check(self, path, entry):
+        """(path, key, report): an empty report is a clean file."""
+        key = self.key(entry)
+        if key is not None and self.clean.get(path) == key:
+            return path, key, ""
+        result = run(["clang-tidy", "--quiet", "-p", self.build, *EXTRA_ARGS, path], self.root)
+        if result.returncode == 0:
+            return path, key, ""
+        return path, None, result.stdout + result.stderr
+
+    def remember(self, clean):
+        with open(self.memory_path + ".new", "w", encoding="utf-8") as file:
+            json.dump(clean, file)
+        os.replace(self.memory_path + ".new", self.memory_path)
+
+
+def main():
+    here = os.path.dirname(os.path.abspath(__file__))
+    root = os.path.realpath(os.path.join(here, "..", ".."))
+    parser = argparse.ArgumentParser(description="Runs clang-tidy on files that changed.")
+    parser.add_argument("--build", default=os.path.join(root, "build", "plain"))
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    args = parser.parse_args()
+
+    checker = Checker(root, os.path.realpath(args.build))
+    entries = checker.entries()
+    clean, reports = {}, []
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        pending = [pool.submit(checker.check, path, entry) for path, entry in entries]
+        for done in concurrent.futures.as_completed(pending):
+            path, key, report = done.result()
+            if report:
+                reports.append(report)
+            elif key:
+                clean[path] = key
+            count = len(clean) + len(reports)
+            print(f"[{count}/{len(entries)}] {os.path.relpath(path, root)}", flush=True)
+    checker.remember(clean)
+    for report in sorted(reports):
+        print(report)
+    print(f"clang-tidy: {len(entries)} files, {len(reports)} with findings")
+    return 1 if reports else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
