@@ -1,0 +1,100 @@
+/* registry.c - the transports of this build, by name. */
+#include "transport/transport.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "transport/loop/loop.h"
+#include "transport/shm/shm.h"
+
+/* One line per backend. */
+static const struct far_transport_ops *const backends[] = {
+#ifdef FAR_HAVE_SHM
+	&far_shm_ops,
+#endif
+	&far_loop_ops,
+};
+#define BACKEND_COUNT (sizeof(backends) / sizeof(backends[0]))
+
+/* Checked here once: nobody else asks whether an entry is there. */
+static void
+table_check(const struct far_transport_ops *ops)
+{
+	FAR_ASSERT(ops->name != NULL);
+	FAR_ASSERT(ops->open != NULL);
+	FAR_ASSERT(ops->close != NULL);
+	FAR_ASSERT(ops->mem_reg != NULL);
+	FAR_ASSERT(ops->mem_dereg != NULL);
+	FAR_ASSERT(ops->mem_expose != NULL);
+	FAR_ASSERT(ops->listen != NULL);
+	FAR_ASSERT(ops->unlisten != NULL);
+	FAR_ASSERT(ops->connect != NULL);
+	FAR_ASSERT(ops->disconnect != NULL);
+	FAR_ASSERT(ops->forget != NULL);
+	FAR_ASSERT(ops->post != NULL);
+	FAR_ASSERT(ops->send != NULL);
+	FAR_ASSERT(ops->poll != NULL);
+	FAR_ASSERT(ops->arm != NULL);
+}
+
+const struct far_transport_ops *
+far_transport_find(const char *name)
+{
+	for (size_t i = 0; i < BACKEND_COUNT; i++) {
+		if (strcmp(backends[i]->name, name) != 0)
+			continue;
+		table_check(backends[i]);
+		return backends[i];
+	}
+	return NULL;
+}
+
+static void
+unknown_log(const char *name)
+{
+	char known[128] = "";
+	size_t used = 0;
+
+	for (size_t i = 0; i < BACKEND_COUNT && used < sizeof(known); i++)
+		used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%s",
+					 i > 0 ? ", " : "", backends[i]->name);
+	far_log_error("transport '%s' is unknown: this build has %s", name, known);
+}
+
+int
+far_transport_open(const char *name, const struct far_transport_config *config,
+		   struct far_transport **out)
+{
+	const struct far_transport_ops *ops = far_transport_find(name);
+
+	if (ops == NULL) {
+		unknown_log(name);
+		return -ENODEV;
+	}
+	return ops->open(config, out);
+}
+
+void
+far_transport_close(struct far_transport *tp)
+{
+	if (tp != NULL)
+		tp->ops->close(tp);
+}
+
+int
+far_address_split(const char *address, char name_out[16], const char **rest_out)
+{
+	const char *colon = strchr(address, ':');
+	size_t name_bytes;
+
+	if (colon == NULL || colon == address || colon[1] == '\0')
+		return -EINVAL;
+	name_bytes = (size_t)(colon - address);
+	if (name_bytes >= 16)
+		return -EINVAL;
+	memcpy(name_out, address, name_bytes);
+	name_out[name_bytes] = '\0';
+	*rest_out = colon + 1;
+	return 0;
+}
