@@ -57,6 +57,12 @@ far_clock_cpu_ns(void)
 	return clock_read(CLOCK_PROCESS_CPUTIME_ID);
 }
 
+uint64_t
+far_clock_thread_cpu_ns(void)
+{
+	return clock_read(CLOCK_THREAD_CPUTIME_ID);
+}
+
 void
 far_clock_sleep_until(uint64_t until_ns)
 {

@@ -34,6 +34,8 @@ far_clock_now(struct far_clock *clock)
 
 /* CPU time of the calling process in nanoseconds, user and system. Thread: any. */
 uint64_t far_clock_cpu_ns(void);
+/* The same of the calling thread. */
+uint64_t far_clock_thread_cpu_ns(void);
 
 /* Sleeps on the real clock until @until_ns (absolute); for shells and tests, never above them. */
 void far_clock_sleep_until(uint64_t until_ns);

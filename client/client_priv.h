@@ -110,7 +110,5 @@ void far_client_blocks_free(struct far_client *client);
 
 /* 0, or -EPERM in a child of fork(). */
 int far_client_enter(const struct far_client *client);
-/* Opens a client from a checked configuration, which it takes. */
-int far_client_open_config(struct far_client_config *config, struct far_client **out);
 
 #endif

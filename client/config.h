@@ -62,6 +62,8 @@ int far_client_config_from_options(const struct far_client_options *options,
 /* What one field alone cannot tell: donor names unique, addresses with a scheme, sizes that fit. */
 int far_client_config_check(const struct far_client_config *config,
 			    char error[FAR_PARAM_ERROR_BYTES]);
+/* Opens a client from a checked configuration, which it takes, whatever the result. */
+int far_client_open_config(struct far_client_config *config, struct far_client **out);
 void far_client_config_fini(struct far_client_config *config);
 
 #endif

@@ -1,0 +1,124 @@
+/* status.c - farpool status: each donor of the list, with the counters that it answers. */
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "tools/cli/cli.h"
+#include "wire/frame.h"
+
+struct status_row {
+	const char *name;
+	const char *unit;
+	const char *text;
+};
+
+static const struct status_row rows[] = {
+#define STATUS(name, unit, text) {#name, #unit, text},
+#include "wire/status.def"
+#undef STATUS
+};
+
+static error_t
+parse(int key, char *arg, struct argp_state *state)
+{
+	if (key == ARGP_KEY_INIT) {
+		state->child_inputs[0] = state->input;
+		return 0;
+	}
+	if (key == ARGP_KEY_ARG)
+		argp_error(state, "too many arguments: '%s'", arg);
+	return ARGP_ERR_UNKNOWN;
+}
+
+static void
+print_value(const struct status_row *row, uint64_t value)
+{
+	char text[32];
+
+	if (strcmp(row->unit, "BYTES") == 0)
+		printf("  %-18s %16s  %s\n", row->name, far_cli_bytes(value, text), row->text);
+	else if (strcmp(row->unit, "NS") == 0)
+		printf("  %-18s %14.3f s  %s\n", row->name, (double)value / 1e9, row->text);
+	else
+		printf("  %-18s %16llu  %s\n", row->name, (unsigned long long)value, row->text);
+}
+
+static void
+print_donor(const struct far_donor_status *donor)
+{
+	printf("%s: %s%s%s\n", donor->name, donor->state, donor->text[0] != '\0' ? ", " : "",
+	       donor->text);
+	if (strcmp(donor->state, "up") != 0)
+		return;
+	printf("  %-18s %016llx  %s\n", "epoch", (unsigned long long)donor->epoch,
+	       "changes when the donor restarts");
+	printf("  %-18s %16s  %s\n", "one_sided", donor->one_sided != 0 ? "yes" : "no",
+	       "lookups and reads cost the donor's CPU nothing");
+	if (donor->donor_value_count == 0)
+		printf("  the donor did not answer: its process is stopped or overloaded; reads go "
+		       "on\n");
+	for (size_t i = 0; i < donor->donor_value_count && i < FAR_STATUS_COUNT; i++)
+		print_value(&rows[i], donor->donor_values[i]);
+}
+
+static json_t *
+donor_json(const struct far_donor_status *donor)
+{
+	char epoch[32];
+	json_t *counters = json_object();
+	json_t *out = json_object();
+
+	snprintf(epoch, sizeof(epoch), "%016llx", (unsigned long long)donor->epoch);
+	json_object_set_new(out, "name", json_string(donor->name));
+	json_object_set_new(out, "state", json_string(donor->state));
+	json_object_set_new(out, "text", json_string(donor->text));
+	json_object_set_new(out, "epoch", json_string(epoch));
+	json_object_set_new(out, "one_sided", json_boolean(donor->one_sided != 0));
+	json_object_set_new(out, "answered", json_boolean(donor->donor_value_count != 0));
+	for (size_t i = 0; i < donor->donor_value_count && i < FAR_STATUS_COUNT; i++)
+		json_object_set_new(counters, rows[i].name,
+				    json_integer((json_int_t)donor->donor_values[i]));
+	json_object_set_new(out, "counters", counters);
+	return out;
+}
+
+int
+far_cli_status(int argc, char **argv)
+{
+	static const struct argp_child children[] = {{&far_cli_argp, 0, NULL, 0}, {0}};
+	static const struct argp argp = {
+		.parser = parse,
+		.doc = "Show what each donor lends, holds and did. The exit status is 1 if one is "
+		       "not up.",
+		.children = children,
+	};
+	struct far_donor_status donor = {.size_bytes = sizeof(donor)};
+	struct far_cli_common common;
+	struct far_client *client;
+	json_t *list;
+	int down = 0;
+
+	far_cli_common_init(&common);
+	argp_parse(&argp, argc, argv, 0, NULL, &common);
+	if (far_cli_open(&common, "1MiB", false, &client) != 0)
+		return 1;
+	(void)far_client_wait_donors(client, far_now_ns() + common.timeout_ns, NULL, 0);
+	list = json_array();
+	for (size_t i = 0;
+	     far_donor_status_get(client, i, far_now_ns() + common.timeout_ns, &donor) == 0; i++) {
+		down += strcmp(donor.state, "up") != 0;
+		if (common.json)
+			json_array_append_new(list, donor_json(&donor));
+		else
+			print_donor(&donor);
+	}
+	if (common.json) {
+		json_dumpf(list, stdout, JSON_INDENT(2));
+		putchar('\n');
+	}
+	json_decref(list);
+	far_client_close(client);
+	return down > 0 ? 1 : 0;
+}
