@@ -181,11 +181,12 @@ print_cost(const struct far_replay_result *result, FILE *out)
 	uint64_t donor_cpu = far_replay_donor_delta(result, FAR_STATUS_cpu_ns);
 	char a[32];
 	char b[32];
+	char c[32];
 
 	fprintf(out,
-		"  messages     sent %s (of them %s touch notes), received %s; none for a lookup "
-		"or a read\n",
-		grouped(DELTA(messages_sent), a), grouped(DELTA(touch_notes), b), "their answers");
+		"  messages     sent %s (touch notes: %s), received %s; none per lookup or read\n",
+		grouped(DELTA(messages_sent), a), grouped(DELTA(touch_notes), b),
+		grouped(DELTA(messages_received), c));
 	fprintf(out,
 		"  CPU seconds  client %.2f (of them %.2f making and checking bytes), donors "
 		"%.2f\n",
