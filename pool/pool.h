@@ -73,6 +73,8 @@ uint64_t far_pool_index_bytes(const struct far_pool_config *config);
  * (beyond capacity_bytes). */
 int far_pool_segment_add(struct far_pool *pool, const struct far_mem_source *source,
 			 uint32_t *segment_out);
+/* While more segments are on their way nothing is evicted to make room: lanes wait for them. */
+void far_pool_growing_set(struct far_pool *pool, bool growing);
 /* Empties, recalls and deregisters a segment; @done (from a later event or tick) says that its
  * memory is nobody's. */
 typedef void far_pool_drained_fn(void *arg, uint32_t segment);
