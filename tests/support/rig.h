@@ -1,0 +1,68 @@
+/* rig.h - real processes for integration tests: donors, the command line, and a directory for both. */
+#ifndef FAR_TESTS_SUPPORT_RIG_H
+#define FAR_TESTS_SUPPORT_RIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "farpool/farpool.h"
+
+#define RIG_DONORS_MAX 4
+#define RIG_OUTPUT_MAX 65536
+
+struct rig_donor {
+	char name[32];
+	char socket[160];
+	char config[160];
+	char log[160];
+	pid_t pid; /* 0: not running */
+};
+
+/* A directory under /tmp, its donors, and a client's configuration that lists them. */
+struct rig {
+	char dir[96];
+	char client_config[160];
+	struct rig_donor donors[RIG_DONORS_MAX];
+	size_t donor_count;
+};
+
+/* What a finished program said. */
+struct rig_run {
+	int status; /* exit status; 128 + signal */
+	char out[RIG_OUTPUT_MAX];
+	char err[RIG_OUTPUT_MAX];
+};
+
+/* Fails the test if anything of it does not work. */
+void rig_open(struct rig *rig);
+/* Kills what still runs and removes the directory. */
+void rig_close(struct rig *rig);
+
+/* Adds a donor and starts it; returns when it serves. @memory: "64MiB"; @extra: more YAML lines. */
+struct rig_donor *rig_donor_add(struct rig *rig, const char *name, const char *memory,
+				const char *extra);
+/* The same configuration again, after a kill. */
+void rig_donor_start(struct rig_donor *donor);
+/* Sends a signal; for SIGKILL and SIGTERM also waits for the end and returns the exit status
+ * (128 + signal); the donor must end within 10 s. */
+int rig_donor_signal(struct rig_donor *donor, int sig);
+
+/* Writes the client's configuration: its donors, l1.size, and more YAML lines (before donors). */
+void rig_client_config(struct rig *rig, const char *l1_size, const char *extra);
+/* Opens a client over it, with every donor up. */
+struct far_client *rig_client(struct rig *rig, const char *l1_size, const char *extra);
+
+/* Runs a program to its end, at most @seconds; arguments end with NULL, the first is the path. */
+void rig_run(struct rig_run *run, unsigned int seconds, const char *const argv[]);
+/* Starts one whose output goes to files in the rig's directory; rig_wait() ends it. */
+pid_t rig_spawn(struct rig *rig, const char *name, const char *const argv[]);
+/* Waits for it and reads its files. */
+void rig_wait(struct rig *rig, pid_t pid, const char *name, unsigned int seconds,
+	      struct rig_run *run);
+
+/* A number of a JSON object, by name; fails the test if it is not there. */
+uint64_t rig_json_number(const char *json, const char *name);
+
+#endif
