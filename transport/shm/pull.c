@@ -1,0 +1,116 @@
+/* pull.c - the peer's WRITEs: fetched from its memory by us, so that nothing lands that we do not
+ * want, and nothing late. */
+#include "transport/shm/shm_priv.h"
+
+#include <string.h>
+
+#include "base/copy.h"
+#include "base/publish.h"
+
+bool
+far_shm_peer_revoked(const struct shm_link *link)
+{
+	const struct shm_control *control = link->peer_control.base;
+
+	/* Our loads of the peer's memory come before this one: a byte that the peer stored after it
+	 * revoked is never seen without the word. Pairs with control_revoke in link.c. */
+	atomic_thread_fence(memory_order_seq_cst);
+	return atomic_load_explicit(&control->revoked, memory_order_seq_cst) != 0;
+}
+
+/* Where the piece lies in the peer's memory. NULL: the peer names what it never announced. */
+static const uint8_t *
+pull_source(struct shm_link *link, const struct shm_frame_write *piece)
+{
+	struct shm_region *region = far_shm_region_find(link, piece->source);
+
+	if (region == NULL || region->base == NULL)
+		return NULL;
+	if (piece->source_offset > region->size_bytes ||
+	    piece->size_bytes > region->size_bytes - piece->source_offset)
+		return NULL;
+	return region->base + piece->source_offset;
+}
+
+/* Where it goes in ours: looked up for each slice, since a grant may end between two. NULL: this
+ * link has no right to write there. */
+static uint8_t *
+pull_target(struct shm_link *link, const struct shm_frame_write *piece)
+{
+	struct shm_transport *tp = SHM_TP(link->link.tp);
+	struct shm_mem *mem;
+	uint64_t nonce, id;
+
+	far_shm_rkey_split(&piece->rkey, &nonce, &id);
+	if (nonce != tp->nonce)
+		return NULL;
+	mem = far_shm_table_find(&tp->mems, id);
+	if (mem == NULL || (mem->mem.rights & FAR_RIGHT_REMOTE_WRITE) == 0)
+		return NULL;
+	if (mem->only_id != 0 ? mem->only_id != link->id
+			      : !far_bitmap_test(&link->exposed, mem->slot))
+		return NULL;
+	if (piece->addr > mem->mem.size_bytes ||
+	    piece->size_bytes > mem->mem.size_bytes - piece->addr)
+		return NULL;
+	return (uint8_t *)mem->mem.base + piece->addr;
+}
+
+/* A failed WRITE costs the link: the messages behind it may speak of its bytes. */
+static void
+pull_refuse(struct shm_link *link, uint64_t seq)
+{
+	struct shm_frame_write_done done = {.seq = seq, .status = -EACCES};
+
+	if (far_shm_frame_push(link, SHM_FRAME_WRITE_DONE, &done, sizeof(done)) == 0)
+		(void)far_shm_flush(link);
+	far_shm_link_fail(link, -EACCES);
+}
+
+int
+far_shm_pull_run(struct shm_link *link)
+{
+	struct shm_transport *tp = SHM_TP(link->link.tp);
+	int64_t slice = SHM_SLICE_BYTES;
+	int ran = 0;
+
+	while (far_shm_pull_active(link) && slice > 0) {
+		struct shm_frame_write piece;
+		const uint8_t *from;
+		uint8_t *to;
+		size_t size;
+
+		memcpy(&piece, link->pull.frame + link->pull.idx * sizeof(piece), sizeof(piece));
+		from = pull_source(link, &piece);
+		if (from == NULL || piece.seq != link->pull.seq + 1) {
+			far_shm_link_fail(link, -EPROTO);
+			return ran + 1;
+		}
+		to = pull_target(link, &piece);
+		if (to == NULL) {
+			pull_refuse(link, piece.seq);
+			return ran + 1;
+		}
+		size = piece.size_bytes - link->pull.offset;
+		if (size > (size_t)slice)
+			size = (size_t)slice;
+		far_copy_stream(to + link->pull.offset, from + link->pull.offset, size);
+		slice -= (int64_t)size + 1;
+		tp->copy_left -= (int64_t)size + 1;
+		link->pull.offset += (uint32_t)size;
+		ran++;
+		if (link->pull.offset < piece.size_bytes)
+			break;
+		link->pull.offset = 0;
+		link->pull.idx++;
+		if (piece.flags & SHM_WRITE_LAST)
+			link->pull.seq = piece.seq;
+	}
+	if (ran == 0)
+		return 0;
+	/* Visible before any message behind them, and worth nothing if the peer has let go. */
+	far_mem_publish();
+	if (far_shm_peer_revoked(link))
+		far_shm_link_fail(link, -ECONNRESET);
+	return ran;
+}
