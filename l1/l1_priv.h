@@ -1,0 +1,394 @@
+/* l1_priv.h - what the files of l1 share: blocks, loans, extents, and who guards which field. */
+#ifndef FAR_L1_L1_PRIV_H
+#define FAR_L1_L1_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/assert.h"
+#include "base/err.h"
+#include "l1/l1.h"
+
+/*
+ * Two kinds of work. What happens per read (lock, unlock, flip, touch) goes through the atomic word
+ * of the block and of the loan and takes no lock. What changes the structure (which key has which
+ * memory: insertion, removal, the arena, the eviction order) happens under far_l1.lock.
+ * Lock ranks: check_lock, session gates, lock, stripe.lock. None is held while a listener runs.
+ */
+
+#define L1_NIL           0u /* index 0 of blocks and extents is used by nobody */
+#define L1_RETRY         UINT32_MAX
+#define L1_SLICE         128u /* keys worked on together, so that their cache misses overlap */
+#define L1_EVENTS        64u  /* told to a listener in one call */
+#define L1_LISTENERS_MAX 4u
+#define L1_NAME_BYTES    48u
+
+/* --- A block's word: state, flags, readers, generation. --- */
+#define WORD_STATE_MASK   3ull
+#define WORD_FREE         0ull /* a record without a block */
+#define WORD_WRITE        1ull /* write-locked */
+#define WORD_READY        2ull /* readable; read-locked while readers > 0 */
+#define WORD_CLAIMED      3ull /* an evictor or delete has it; decided before lock is given back */
+#define WORD_DOOMED       4ull /* out of the table, memory in quarantine until the last loan ends */
+#define WORD_PINNED       8ull /* a reserve_write in progress answered "present" for it: spare it */
+#define WORD_READER_SHIFT 4
+#define WORD_READERS_MAX  ((1ull << 28) - 1)
+#define WORD_GEN_SHIFT    32
+
+static inline uint64_t
+word_state(uint64_t word)
+{
+	return word & WORD_STATE_MASK;
+}
+
+static inline uint64_t
+word_readers(uint64_t word)
+{
+	return (word >> WORD_READER_SHIFT) & WORD_READERS_MAX;
+}
+
+static inline uint32_t
+word_gen(uint64_t word)
+{
+	return (uint32_t)(word >> WORD_GEN_SHIFT);
+}
+
+/* Nobody would notice if it went. */
+static inline bool
+word_evictable(uint64_t word)
+{
+	return (word & ~(UINT64_MAX << WORD_GEN_SHIFT)) == WORD_READY;
+}
+
+/* One cache line. Fields without a mark are written under far_l1.lock before the word makes the block
+ * reachable, and are constant while it is. */
+struct l1_block {
+	_Atomic uint64_t word;
+	_Atomic uint64_t key[2];
+	_Atomic uint64_t touched; /* tick of the last use; any thread, no order needed */
+	uint64_t queued;          /* lock: the tick it is filed under in the eviction order */
+	_Atomic uint32_t size_bytes;
+	_Atomic uint32_t next; /* lock for writing: the bucket's chain */
+	uint32_t unit;         /* where in the arena, in units of align_bytes */
+	uint32_t extent;       /* lock */
+	uint32_t queue_prev;   /* lock: eviction order; also free list and lists of victims */
+	uint32_t queue_next;
+};
+_Static_assert(sizeof(struct l1_block) == 64, "a block's record is one cache line");
+
+/* --- A loan's word: kind, counts, generation. A handle is {generation, index}. --- */
+#define LOAN_IDX_BITS    26
+#define LOAN_IDX_MASK    ((1ull << LOAN_IDX_BITS) - 1)
+#define LOAN_KIND_MASK   3ull
+#define LOAN_FREE        0ull
+#define LOAN_WRITE       1ull
+#define LOAN_READ        2ull
+#define LOAN_BUSY        3ull /* somebody is ending or flipping it */
+#define LOAN_COUNT_SHIFT 2
+#define LOAN_COUNT_MAX   UINT16_MAX
+#define LOAN_GEN_ONE     (1ull << LOAN_IDX_BITS)
+
+static inline uint64_t
+loan_counts(uint64_t word)
+{
+	return (word >> LOAN_COUNT_SHIFT) & LOAN_COUNT_MAX;
+}
+
+struct l1_loan {
+	_Atomic uint64_t word;
+	_Atomic uint64_t since_ns;
+	_Atomic uint32_t block;
+	_Atomic uint32_t session;
+	_Atomic uint32_t reported; /* 1: named by report_overdue */
+	uint32_t unused;
+};
+_Static_assert(sizeof(struct l1_loan) == 32, "two loans share a cache line");
+
+/* A part of the loan records, and of the counters that every batch adds to. */
+struct l1_stripe {
+	_Alignas(64) pthread_mutex_t lock;
+	uint32_t *free; /* a stack of indices, the last used on top */
+	uint32_t free_count;
+	uint32_t first;
+	uint32_t end;
+	_Atomic uint32_t fresh; /* [fresh, end) was never used; written under lock */
+	_Alignas(64) _Atomic int64_t locked_bytes; /* of the sum over stripes */
+	_Atomic uint64_t denied;
+};
+
+/* Tells a lock-free look-up that a record left a chain of this shard while it looked. */
+struct l1_shard {
+	_Alignas(64) _Atomic uint64_t version;
+};
+
+struct l1_session {
+	_Alignas(64) _Atomic uint32_t id; /* 0: closed */
+	_Atomic uint32_t calls;           /* in progress */
+	_Atomic int64_t loan_count;
+	uint16_t gen;             /* lock */
+	char name[L1_NAME_BYTES]; /* lock */
+	uint64_t overdue_count;   /* lock: filled by report_overdue */
+	uint64_t overdue_oldest_ns;
+};
+
+/* --- The arena: extents in address order, free ones also in tries by size. --- */
+struct l1_extent {
+	uint32_t unit;
+	uint32_t unit_count;
+	uint32_t prev; /* neighbours by address */
+	uint32_t next;
+	uint32_t block; /* L1_NIL: free */
+	/* Free ones only. */
+	uint32_t child[2];
+	uint32_t
+		parent; /* L1_NIL: not in a trie itself, but in the list of one that is; or a root */
+	uint32_t peer_prev;
+	uint32_t peer_next; /* others of this size, circular */
+};
+
+struct l1_arena {
+	struct l1_extent *extents;
+	uint32_t extent_fresh; /* records from here on were never used */
+	uint32_t extent_free;  /* list through next */
+	uint32_t extent_end;
+	uint32_t first; /* lowest address */
+	uint32_t unit_count;
+	uint32_t free_units;
+	uint32_t roots[32];
+	uint32_t root_map; /* bit b: roots[b] is set */
+};
+
+/* --- The eviction order: see evict.c. --- */
+#define L1_WHEEL_LEVELS 11u
+#define L1_WHEEL_SLOTS  64u
+#define L1_QUEUE_HEAD   0x80000000u /* set in queue_prev of a slot's first block */
+
+struct l1_queue {
+	uint64_t last; /* nothing is filed under an older tick */
+	uint32_t count;
+	uint32_t cascade; /* a slot whose blocks are being filed anew; UINT32_MAX: none */
+	uint64_t maps[L1_WHEEL_LEVELS];
+	uint32_t heads[L1_WHEEL_LEVELS * L1_WHEEL_SLOTS];
+};
+
+struct far_l1 {
+	struct far_l1_config config; /* constant, defaults filled in */
+	uint8_t *base;               /* of unit 0 */
+	uint64_t base_skip_bytes;    /* from config.base */
+	uint32_t align_shift;
+	uint32_t blocks_max;
+	uint32_t block_end;
+	uint32_t loans_max;
+	uint32_t stripe_shift;
+	uint32_t stripe_count;
+	uint64_t bucket_mask;
+	uint32_t shard_shift; /* bucket >> this is the shard */
+	struct l1_block *blocks;
+	_Atomic uint32_t *buckets;
+	struct l1_shard *shards;
+	struct l1_loan *loans;
+	uint32_t *loans_free;
+	struct l1_stripe *stripes;
+	struct l1_session *sessions;
+	struct far_l1_listener listeners[L1_LISTENERS_MAX];
+	uint32_t listener_count;
+	int holder; /* the listener with hold_written; -1: none */
+	bool told_written, told_prefetched, told_deleted, told_accessed;
+
+	_Alignas(64) _Atomic uint64_t tick;    /* orders uses; time does not */
+	_Alignas(64) _Atomic uint32_t stopped; /* far_l1_check wants everybody out */
+	pthread_mutex_t check_lock;
+
+	_Alignas(64) pthread_mutex_t lock; /* guards all below, and the fields marked with it */
+	struct l1_arena arena;
+	struct l1_queue queue;
+	uint32_t block_fresh;
+	uint32_t block_free;   /* list through queue_next */
+	uint32_t table_count;  /* blocks in the table */
+	uint32_t record_count; /* those and the doomed ones */
+	uint64_t quarantine_bytes;
+	uint64_t evicted_blocks;
+	uint64_t evicted_bytes;
+	uint64_t denied;
+};
+
+/* Events on their way to listeners, gathered while no listener may run. */
+struct l1_news {
+	size_t count;
+	struct far_l1_event events[L1_EVENTS];
+};
+
+/* Evicted blocks whose records wait until their end was told: a list through queue_next. */
+struct l1_dead {
+	uint32_t head;
+	uint32_t count;
+};
+
+static inline uint32_t
+block_units(const struct far_l1 *l1, uint32_t size_bytes)
+{
+	return (uint32_t)(((uint64_t)size_bytes + (1ull << l1->align_shift) - 1) >>
+			  l1->align_shift);
+}
+
+static inline uint64_t
+block_footprint(const struct far_l1 *l1, uint32_t size_bytes)
+{
+	return (uint64_t)block_units(l1, size_bytes) << l1->align_shift;
+}
+
+/* Of the arena, by one who knows that the record stays this block's. */
+static inline uint64_t
+block_bytes(const struct far_l1 *l1, uint32_t idx)
+{
+	return block_footprint(
+		l1, atomic_load_explicit(&l1->blocks[idx].size_bytes, memory_order_relaxed));
+}
+
+static inline uint8_t *
+block_addr(const struct far_l1 *l1, const struct l1_block *block)
+{
+	return l1->base + ((uint64_t)block->unit << l1->align_shift);
+}
+
+static inline uint64_t
+key_hash(const struct far_key *key)
+{
+	/* Keys are digests already; the mix is for callers (tests) whose keys are not. */
+	uint64_t h = (far_key_lo(key) ^ (far_key_hi(key) * 0x9e3779b97f4a7c15ULL));
+
+	h = (h ^ (h >> 32)) * 0xbf58476d1ce4e5b9ULL;
+	return h ^ (h >> 29);
+}
+
+static inline uint64_t
+bucket_of(const struct far_l1 *l1, uint64_t hash)
+{
+	return hash & l1->bucket_mask;
+}
+
+static inline struct l1_stripe *
+stripe_of_session(const struct far_l1 *l1, far_l1_session session)
+{
+	return &l1->stripes[session % l1->stripe_count];
+}
+
+static inline void
+far_l1_table_prefetch(const struct far_l1 *l1, const struct far_key *key)
+{
+	__builtin_prefetch(&l1->buckets[bucket_of(l1, key_hash(key))]);
+}
+
+/* arena.c. Lock. */
+int far_l1_arena_init(struct l1_arena *arena, uint32_t unit_count, uint32_t block_records);
+void far_l1_arena_fini(struct l1_arena *arena);
+/* Best fit; L1_NIL: no free run is that long. */
+uint32_t far_l1_arena_take(struct l1_arena *arena, uint32_t unit_count, uint32_t block);
+void far_l1_arena_give(struct l1_arena *arena, uint32_t extent);
+/* Asserts its own invariants. */
+void far_l1_arena_check(const struct l1_arena *arena);
+
+/* table.c */
+/* The block under @key and its word; L1_NIL: absent; L1_RETRY: cannot tell without the lock. */
+uint32_t far_l1_table_find(struct far_l1 *l1, const struct far_key *key, uint64_t hash,
+			   uint64_t *word_out);
+/* The same for one who holds the lock: never L1_RETRY. */
+uint32_t far_l1_table_find_locked(struct far_l1 *l1, const struct far_key *key, uint64_t *word_out);
+/* Lock. A write-locked block over @extent, in the table and in the eviction order. */
+uint32_t far_l1_table_add(struct far_l1 *l1, const struct far_key *key, uint32_t size_bytes,
+			  uint32_t extent, uint64_t tick);
+bool far_l1_table_has_room(const struct far_l1 *l1);
+/* Lock. Out of its chain and of the eviction order. */
+void far_l1_table_unlink(struct far_l1 *l1, uint32_t idx);
+/* Lock. Memory back to the arena, the word to free; the record is the caller's until it drops it. */
+void far_l1_block_end(struct far_l1 *l1, uint32_t idx);
+void far_l1_record_drop(struct far_l1 *l1, uint32_t idx);
+void far_l1_block_key(const struct l1_block *block, struct far_key *out);
+/* The last loan of doomed blocks ended: frees a list of them through queue_next. Takes the lock. */
+void far_l1_doomed_free(struct far_l1 *l1, const uint32_t *idxs, size_t count);
+
+/* evict.c. Lock. */
+void far_l1_queue_init(struct l1_queue *queue);
+void far_l1_queue_add(struct far_l1 *l1, uint32_t idx, uint64_t tick);
+void far_l1_queue_remove(struct far_l1 *l1, uint32_t idx);
+/* The least recently used block that is not locked, claimed and out of the order; L1_NIL: none. */
+uint32_t far_l1_queue_claim(struct far_l1 *l1);
+/* Claims this block: false if it is locked. */
+bool far_l1_block_claim(struct far_l1 *l1, uint32_t idx);
+/* Undoes a claim. */
+void far_l1_block_unclaim(struct far_l1 *l1, uint32_t idx);
+void far_l1_queue_check(struct far_l1 *l1);
+
+/* place.c. Lock. */
+/* An extent of that many units, evicting what has to go for it and nothing else; L1_NIL: none, and
+ * nothing was evicted. Evicted blocks are added to @dead. */
+uint32_t far_l1_place(struct far_l1 *l1, uint32_t unit_count, struct l1_dead *dead);
+/* One block goes so that its record can be used; false: none can. */
+bool far_l1_place_record(struct far_l1 *l1, struct l1_dead *dead);
+
+/* loan.c */
+int far_l1_loans_init(struct far_l1 *l1);
+void far_l1_loans_fini(struct far_l1 *l1);
+/* Up to @count free records; returns how many. */
+size_t far_l1_loans_take(struct far_l1 *l1, far_l1_session session, uint32_t *idxs, size_t count);
+void far_l1_loans_give(struct far_l1 *l1, const uint32_t *idxs, size_t count);
+/* Makes a record that was taken a loan; returns the handle. */
+uint64_t far_l1_loan_start(struct far_l1 *l1, uint32_t idx, uint64_t kind, uint32_t counts,
+			   uint32_t block, far_l1_session session, uint64_t now_ns);
+/* Write loan -> busy, owned by the calling thread: 0, -EBADF, -EPERM. */
+int far_l1_loan_claim_write(struct far_l1 *l1, uint64_t handle, far_l1_session session,
+			    uint32_t *block_out);
+/* Gives back @counts of a read loan: 0, -EBADF, -EPERM, -EINVAL. @over: it was the rest. */
+int far_l1_loan_give_back(struct far_l1 *l1, uint64_t handle, far_l1_session session,
+			  uint32_t counts, uint32_t *block_out, bool *over_out);
+/* A live read loan's block: 0, -EBADF, -EPERM. */
+int far_l1_loan_peek(struct far_l1 *l1, uint64_t handle, far_l1_session session,
+		     uint32_t *block_out);
+/* Busy -> free, or on as a read loan under the same or (@renew) a new handle. */
+void far_l1_loan_end(struct far_l1 *l1, uint32_t idx);
+uint64_t far_l1_loan_turn_read(struct far_l1 *l1, uint32_t idx, uint32_t counts,
+			       far_l1_session session, uint64_t now_ns, bool renew);
+
+/* session.c: every call runs inside the gate of its session. */
+/* 0, or -EPERM: not open. */
+int far_l1_gate_enter(struct far_l1 *l1, far_l1_session session);
+/* The same for one who is inside a gate already: does not wait for far_l1_check. */
+int far_l1_gate_enter_nested(struct far_l1 *l1, far_l1_session session);
+void far_l1_gate_leave(struct far_l1 *l1, far_l1_session session);
+struct l1_session *far_l1_session_at(struct far_l1 *l1, far_l1_session session);
+void far_l1_session_count(struct far_l1 *l1, far_l1_session session, int64_t loans);
+
+/* notify.c */
+enum l1_news_kind { NEWS_WRITTEN, NEWS_PREFETCHED, NEWS_DELETED, NEWS_ACCESSED };
+void far_l1_news_add(struct far_l1 *l1, struct l1_news *news, const struct l1_block *block,
+		     uint64_t loan);
+/* Tells all listeners, empties @news. No lock, no gate. */
+void far_l1_news_tell(struct far_l1 *l1, enum l1_news_kind kind, struct l1_news *news);
+/* Tells the end of evicted blocks and drops their records. Takes the lock. */
+void far_l1_dead_tell(struct far_l1 *l1, struct l1_dead *dead);
+
+/* write.c: write-locked blocks whose loans are claimed go; shared with session_close. Takes the lock.
+ * Returns their bytes, no longer locked. */
+uint64_t far_l1_abort_claimed(struct far_l1 *l1, const uint32_t *idxs, size_t count);
+/* read.c: @counts readers of a block are gone; true: it is doomed and was the last, caller frees. */
+bool far_l1_block_read_unlock(struct far_l1 *l1, uint32_t idx, uint32_t counts, uint64_t tick,
+			      uint64_t *unlocked_bytes);
+
+static inline void
+locked_bytes_add(struct far_l1 *l1, far_l1_session session, uint64_t add, uint64_t sub)
+{
+	if (add != sub)
+		atomic_fetch_add_explicit(&stripe_of_session(l1, session)->locked_bytes,
+					  (int64_t)add - (int64_t)sub, memory_order_relaxed);
+}
+int64_t far_l1_locked_bytes(struct far_l1 *l1);
+
+/* Ticks for a batch: the first key of a call is the youngest. Keys of one call are a prefix, and a
+ * prefix with a hole in it is worth less than a shorter one, so its tail is evicted first. */
+static inline uint64_t
+ticks_take(struct far_l1 *l1, size_t count)
+{
+	return atomic_fetch_add_explicit(&l1->tick, count + 1, memory_order_relaxed) + count;
+}
+
+#endif

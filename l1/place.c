@@ -1,0 +1,246 @@
+/* place.c - memory for one key: which blocks have to go for it, decided before the first one goes. */
+#include "l1/l1_priv.h"
+
+/*
+ * Victims are claimed, a step that can be undone, in the order of eviction.c, until a run of free and
+ * claimed extents is long enough; what does not lie in that run is let go again. Where small blocks lie
+ * scattered, that would claim nearly everything: when the claimed bytes alone would have been enough,
+ * the run with the least to evict around the oldest victims is taken instead, and when a locked block
+ * stands in each of those, the best run of the whole arena. So a key is refused only if no run without
+ * a locked block is long enough, and nothing is evicted that is not needed for a key that is granted.
+ */
+#define SEEDS_MAX 8u  /* oldest victims whose surroundings are looked at */
+#define TRIES_MAX 16u /* a reader may lock a block of the run before it is claimed: look again */
+
+struct plan {
+	uint32_t head; /* claimed blocks, oldest first, through queue_next */
+	uint32_t tail;
+	uint64_t units;
+};
+
+/* Extents that can become one free run, by address. */
+struct window {
+	uint32_t unit_first;
+	uint32_t unit_end;
+	int64_t cost; /* INT64_MAX: none found */
+};
+
+static void
+plan_add(struct far_l1 *l1, struct plan *plan, uint32_t idx)
+{
+	l1->blocks[idx].queue_next = L1_NIL;
+	if (plan->head == L1_NIL)
+		plan->head = idx;
+	else
+		l1->blocks[plan->tail].queue_next = idx;
+	plan->tail = idx;
+	plan->units += l1->arena.extents[l1->blocks[idx].extent].unit_count;
+}
+
+/* What it costs to have this extent free, -1: impossible. A claimed block is the oldest anyway; one
+ * that is merely near counts double. */
+static int64_t
+extent_cost(const struct far_l1 *l1, uint32_t idx, bool claimed_only)
+{
+	const struct l1_extent *e = &l1->arena.extents[idx];
+	uint64_t word;
+
+	if (e->block == L1_NIL)
+		return 0;
+	word = atomic_load_explicit(&l1->blocks[e->block].word, memory_order_relaxed);
+	if (word_state(word) == WORD_CLAIMED)
+		return e->unit_count;
+	if (claimed_only || !word_evictable(word))
+		return -1;
+	return 2 * (int64_t)e->unit_count;
+}
+
+/* Slides over @reach_units from the extent @lo on; keeps the cheapest run of @units in @best. */
+static void
+window_slide(const struct far_l1 *l1, uint32_t lo, uint64_t reach_units, uint32_t units,
+	     bool claimed_only, struct window *best)
+{
+	const struct l1_extent *extents = l1->arena.extents;
+	uint64_t seen = 0, sum = 0;
+	int64_t cost = 0;
+
+	for (uint32_t hi = lo; hi != L1_NIL && seen < reach_units; hi = extents[hi].next) {
+		int64_t step = extent_cost(l1, hi, claimed_only);
+
+		seen += extents[hi].unit_count;
+		if (step < 0) {
+			lo = extents[hi].next;
+			sum = 0;
+			cost = 0;
+			continue;
+		}
+		sum += extents[hi].unit_count;
+		cost += step;
+		while (sum - extents[lo].unit_count >= units) {
+			int64_t off = extent_cost(l1, lo, claimed_only);
+
+			sum -= extents[lo].unit_count;
+			cost -= off > 0 ? off : 0;
+			lo = extents[lo].next;
+		}
+		if (sum >= units && cost < best->cost) {
+			best->unit_first = extents[lo].unit;
+			best->unit_end = extents[hi].unit + extents[hi].unit_count;
+			best->cost = cost;
+		}
+	}
+}
+
+/* The cheapest run through the block @idx. */
+static void
+window_around(const struct far_l1 *l1, uint32_t idx, uint32_t units, bool claimed_only,
+	      struct window *best)
+{
+	const struct l1_extent *extents = l1->arena.extents;
+	uint32_t seed = l1->blocks[idx].extent;
+	uint32_t lo = seed;
+	uint64_t left = 0;
+
+	while (left < units && extents[lo].prev != L1_NIL &&
+	       extent_cost(l1, extents[lo].prev, claimed_only) >= 0) {
+		lo = extents[lo].prev;
+		left += extents[lo].unit_count;
+	}
+	window_slide(l1, lo, left + extents[seed].unit_count + units, units, claimed_only, best);
+}
+
+static bool
+window_find(const struct far_l1 *l1, const struct plan *plan, uint32_t units, struct window *best)
+{
+	uint32_t seeds = 0;
+
+	best->cost = INT64_MAX;
+	for (uint32_t idx = plan->head; idx != L1_NIL && seeds < SEEDS_MAX;
+	     idx = l1->blocks[idx].queue_next, seeds++)
+		window_around(l1, idx, units, false, best);
+	if (best->cost == INT64_MAX)
+		window_slide(l1, l1->arena.first, l1->arena.unit_count, units, false, best);
+	return best->cost != INT64_MAX;
+}
+
+/* Claims what in the window is not claimed yet; false: somebody was quicker. */
+static bool
+window_claim(struct far_l1 *l1, struct plan *plan, const struct window *window)
+{
+	const struct l1_extent *extents = l1->arena.extents;
+	uint32_t at = l1->blocks[plan->head].extent;
+
+	while (extents[at].unit > window->unit_first)
+		at = extents[at].prev;
+	while (extents[at].unit < window->unit_first)
+		at = extents[at].next;
+	for (; at != L1_NIL && extents[at].unit < window->unit_end; at = extents[at].next) {
+		uint32_t idx = extents[at].block;
+		uint64_t word;
+
+		if (idx == L1_NIL)
+			continue;
+		word = atomic_load_explicit(&l1->blocks[idx].word, memory_order_relaxed);
+		if (word_state(word) == WORD_CLAIMED)
+			continue;
+		if (!far_l1_block_claim(l1, idx))
+			return false;
+		plan_add(l1, plan, idx);
+	}
+	return true;
+}
+
+static void
+block_evict(struct far_l1 *l1, uint32_t idx, struct l1_dead *dead)
+{
+	struct l1_block *block = &l1->blocks[idx];
+	uint32_t size_bytes = atomic_load_explicit(&block->size_bytes, memory_order_relaxed);
+
+	far_l1_table_unlink(l1, idx);
+	far_l1_block_end(l1, idx);
+	l1->evicted_blocks++;
+	l1->evicted_bytes += size_bytes;
+	if (!l1->told_deleted) {
+		far_l1_record_drop(l1, idx);
+		return;
+	}
+	block->queue_next = dead->head;
+	dead->head = idx;
+	dead->count++;
+}
+
+/* Evicts the claimed blocks inside of the window, lets the others go. */
+static void
+plan_finish(struct far_l1 *l1, const struct plan *plan, const struct window *window,
+	    struct l1_dead *dead)
+{
+	uint32_t next;
+
+	for (uint32_t idx = plan->head; idx != L1_NIL; idx = next) {
+		struct l1_block *block = &l1->blocks[idx];
+
+		next = block->queue_next;
+		if (block->unit >= window->unit_first && block->unit < window->unit_end)
+			block_evict(l1, idx, dead);
+		else
+			far_l1_block_unclaim(l1, idx);
+	}
+}
+
+/* Claims victims until a run of claimed and free extents will do, or their bytes would. */
+static bool
+plan_oldest(struct far_l1 *l1, struct plan *plan, uint32_t units, struct window *window)
+{
+	window->cost = INT64_MAX;
+	while (plan->units < units) {
+		uint32_t idx = far_l1_queue_claim(l1);
+
+		if (idx == L1_NIL)
+			return false;
+		plan_add(l1, plan, idx);
+		window_around(l1, idx, units, true, window);
+		if (window->cost != INT64_MAX)
+			return true;
+	}
+	return false;
+}
+
+uint32_t
+far_l1_place(struct far_l1 *l1, uint32_t units, struct l1_dead *dead)
+{
+	static const struct window nothing;
+	struct plan plan = {.head = L1_NIL, .tail = L1_NIL};
+	struct window window;
+	uint32_t extent = far_l1_arena_take(&l1->arena, units, UINT32_MAX);
+	bool found;
+	int64_t locked_units;
+
+	if (extent != L1_NIL || l1->config.policy == FAR_L1_NONE)
+		return extent;
+	locked_units = far_l1_locked_bytes(l1) >> l1->align_shift;
+	if ((int64_t)units > (int64_t)l1->arena.unit_count - locked_units)
+		return L1_NIL;
+	found = plan_oldest(l1, &plan, units, &window);
+	for (uint32_t tries = 0; !found && plan.head != L1_NIL && tries < TRIES_MAX; tries++) {
+		if (!window_find(l1, &plan, units, &window))
+			break;
+		found = window_claim(l1, &plan, &window);
+	}
+	plan_finish(l1, &plan, found ? &window : &nothing, dead);
+	if (!found)
+		return L1_NIL;
+	extent = far_l1_arena_take(&l1->arena, units, UINT32_MAX);
+	FAR_ASSERT(extent != L1_NIL);
+	return extent;
+}
+
+bool
+far_l1_place_record(struct far_l1 *l1, struct l1_dead *dead)
+{
+	uint32_t idx = l1->config.policy == FAR_L1_NONE ? L1_NIL : far_l1_queue_claim(l1);
+
+	if (idx == L1_NIL)
+		return false;
+	block_evict(l1, idx, dead);
+	return true;
+}

@@ -1,0 +1,419 @@
+/* read.c - readers: locking, unlocking and touching blocks without a lock, a slice of keys at a time. */
+#include "l1/l1_priv.h"
+
+#define FIND_TRIES_MAX 8u
+
+/* One call: what is the same for all of its keys. */
+struct read_call {
+	struct far_l1 *l1;
+	far_l1_session session;
+	uint32_t readers;
+	bool prefix; /* stop at the first key that is not granted */
+	uint64_t now_ns;
+};
+
+/* What a slice of a call works on. */
+struct read_slice {
+	const struct far_key *keys;
+	const uint32_t *sizes; /* NULL: any */
+	size_t count;
+	uint64_t tick; /* of the first key */
+	struct far_l1_grant *grants;
+	uint64_t hashes[L1_SLICE];
+	uint32_t blocks[L1_SLICE]; /* L1_NIL: not granted */
+};
+
+/* Asks for the lines of a batch's look-ups before the first one needs them. */
+static void
+slice_prefetch(const struct far_l1 *l1, const struct far_key *keys, size_t count, uint64_t *hashes)
+{
+	for (size_t i = 0; i < count; i++) {
+		hashes[i] = key_hash(&keys[i]);
+		__builtin_prefetch(&l1->buckets[bucket_of(l1, hashes[i])]);
+	}
+	for (size_t i = 0; i < count; i++) {
+		uint32_t idx = atomic_load_explicit(&l1->buckets[bucket_of(l1, hashes[i])],
+						    memory_order_relaxed);
+
+		__builtin_prefetch(&l1->blocks[idx], 1);
+	}
+}
+
+/* One try; -EAGAIN: the block was on its way elsewhere, look again (never, with the lock held). */
+static int
+read_lock_try(const struct read_call *call, const struct far_key *key, uint64_t hash,
+	      const uint32_t *size, bool locked, uint32_t *idx_out, bool *first_out)
+{
+	struct far_l1 *l1 = call->l1;
+	uint64_t word = 0;
+	uint32_t idx = locked ? far_l1_table_find_locked(l1, key, &word)
+			      : far_l1_table_find(l1, key, hash, &word);
+	uint32_t gen = word_gen(word);
+	struct l1_block *block;
+
+	if (idx == L1_NIL)
+		return -ENOENT;
+	if (idx == L1_RETRY)
+		return -EAGAIN;
+	block = &l1->blocks[idx];
+	do {
+		if (word_gen(word) != gen || (word & WORD_DOOMED) != 0 ||
+		    word_state(word) == WORD_CLAIMED)
+			return -EAGAIN;
+		if (word_state(word) != WORD_READY)
+			return -ENOENT;
+		if (size != NULL &&
+		    atomic_load_explicit(&block->size_bytes, memory_order_acquire) != *size) {
+			word = atomic_load_explicit(&block->word, memory_order_relaxed);
+			return word_gen(word) == gen ? -EMSGSIZE : -EAGAIN;
+		}
+		if (word_readers(word) + call->readers > WORD_READERS_MAX)
+			return -EBUSY;
+		*first_out = word_readers(word) == 0;
+		/* Acquire: the writer's bytes, published before its flip. Pairs with block_flip(). */
+	} while (!atomic_compare_exchange_weak_explicit(
+		&block->word, &word, word + ((uint64_t)call->readers << WORD_READER_SHIFT),
+		memory_order_acquire, memory_order_acquire));
+	*idx_out = idx;
+	return 0;
+}
+
+bool
+far_l1_block_read_unlock(struct far_l1 *l1, uint32_t idx, uint32_t counts, uint64_t tick,
+			 uint64_t *unlocked_bytes)
+{
+	struct l1_block *block = &l1->blocks[idx];
+	uint64_t footprint = block_bytes(l1, idx);
+	uint64_t word;
+
+	if (tick != 0)
+		atomic_store_explicit(&block->touched, tick, memory_order_relaxed);
+	/* Release: our reads are over. Pairs with far_l1_block_claim(). From here on the record may
+	 * be another block's. */
+	word = atomic_fetch_sub_explicit(&block->word, (uint64_t)counts << WORD_READER_SHIFT,
+					 memory_order_acq_rel);
+	FAR_ASSERT(word_readers(word) >= counts);
+	if (word_readers(word) != counts)
+		return false;
+	*unlocked_bytes += footprint;
+	return (word & WORD_DOOMED) != 0;
+}
+
+/* Locks one block for reading, with the table's lock if the way without fails too often. */
+static int
+read_lock(const struct read_call *call, const struct far_key *key, uint64_t hash,
+	  const uint32_t *size, uint32_t *idx_out, bool *first_out)
+{
+	int rc = -EAGAIN;
+
+	for (uint32_t i = 0; i < FIND_TRIES_MAX && rc == -EAGAIN; i++)
+		rc = read_lock_try(call, key, hash, size, false, idx_out, first_out);
+	if (rc == -EAGAIN) {
+		/* Whoever had claimed it has decided when we get the lock. */
+		pthread_mutex_lock(&call->l1->lock);
+		rc = read_lock_try(call, key, hash, size, true, idx_out, first_out);
+		pthread_mutex_unlock(&call->l1->lock);
+		FAR_ASSERT(rc != -EAGAIN);
+	}
+	return rc;
+}
+
+static void
+read_undo(struct far_l1 *l1, uint32_t idx, uint32_t readers, uint64_t *unlocked_bytes)
+{
+	if (far_l1_block_read_unlock(l1, idx, readers, 0, unlocked_bytes))
+		far_l1_doomed_free(l1, &idx, 1);
+}
+
+static void
+grant_deny(struct far_l1_grant *grant, int rc)
+{
+	*grant = (struct far_l1_grant){.rc = rc};
+}
+
+/* Locks the blocks of a slice; returns how many keys it got to (all, but for a prefix). */
+static size_t
+slice_lock(const struct read_call *call, struct read_slice *s, size_t *granted,
+	   uint64_t *locked_bytes)
+{
+	struct far_l1 *l1 = call->l1;
+
+	for (size_t i = 0; i < s->count; i++) {
+		bool first = false;
+		int rc = -EINVAL;
+
+		s->blocks[i] = L1_NIL;
+		if (!far_key_is_zero(&s->keys[i]))
+			rc = read_lock(call, &s->keys[i], s->hashes[i],
+				       s->sizes != NULL ? &s->sizes[i] : NULL, &s->blocks[i],
+				       &first);
+		if (rc == 0) {
+			(*granted)++;
+			if (first)
+				*locked_bytes += block_bytes(l1, s->blocks[i]);
+			continue;
+		}
+		grant_deny(&s->grants[i], rc);
+		if (call->prefix)
+			return i + 1;
+	}
+	return s->count;
+}
+
+static void
+grant_fill(const struct read_call *call, struct read_slice *s, size_t i, uint32_t loan)
+{
+	struct far_l1 *l1 = call->l1;
+	struct l1_block *block = &l1->blocks[s->blocks[i]];
+	struct far_l1_grant *grant = &s->grants[i];
+
+	atomic_store_explicit(&block->touched, s->tick - i, memory_order_relaxed);
+	grant->rc = 0;
+	grant->size_bytes = atomic_load_explicit(&block->size_bytes, memory_order_relaxed);
+	grant->loan = far_l1_loan_start(l1, loan, LOAN_READ, call->readers, s->blocks[i],
+					call->session, call->now_ns);
+	grant->addr = block_addr(l1, block);
+	grant->offset_bytes = l1->base_skip_bytes + ((uint64_t)block->unit << l1->align_shift);
+}
+
+/* Returns how many were granted; @reached: how many keys were looked at. */
+static size_t
+slice_reserve(const struct read_call *call, struct read_slice *s, size_t *reached)
+{
+	struct far_l1 *l1 = call->l1;
+	uint32_t loans[L1_SLICE];
+	uint64_t locked_bytes = 0, unlocked_bytes = 0;
+	size_t granted = 0, taken, used = 0, denied = 0;
+
+	slice_prefetch(l1, s->keys, s->count, s->hashes);
+	*reached = slice_lock(call, s, &granted, &locked_bytes);
+	taken = granted == 0 ? 0 : far_l1_loans_take(l1, call->session, loans, granted);
+	for (size_t i = 0; i < taken; i++)
+		__builtin_prefetch(&l1->loans[loans[i]], 1);
+	for (size_t i = 0; i < *reached; i++) {
+		if (s->blocks[i] == L1_NIL)
+			continue;
+		if (used < taken) {
+			grant_fill(call, s, i, loans[used++]);
+			continue;
+		}
+		read_undo(l1, s->blocks[i], call->readers, &unlocked_bytes);
+		s->blocks[i] = L1_NIL;
+		grant_deny(&s->grants[i], -ENOMEM);
+		denied++;
+		if (call->prefix && denied == 1)
+			*reached = i + 1;
+	}
+	locked_bytes_add(l1, call->session, locked_bytes, unlocked_bytes);
+	far_l1_session_count(l1, call->session, (int64_t)taken);
+	if (denied > 0)
+		atomic_fetch_add_explicit(&stripe_of_session(l1, call->session)->denied, denied,
+					  memory_order_relaxed);
+	return taken;
+}
+
+/* Tells the listeners about the granted keys, outside of the gate; false: the session is gone. */
+static bool
+slice_tell(const struct read_call *call, const struct read_slice *s, size_t reached)
+{
+	struct far_l1 *l1 = call->l1;
+	struct l1_news news = {.count = 0};
+
+	far_l1_gate_leave(l1, call->session);
+	for (size_t i = 0; i < reached; i++) {
+		if (s->blocks[i] == L1_NIL)
+			continue;
+		/* From the grant: the reader's own loan keeps the block, but nothing else does. */
+		news.events[news.count++] = (struct far_l1_event){
+			.key = s->keys[i],
+			.addr = s->grants[i].addr,
+			.size_bytes = s->grants[i].size_bytes,
+		};
+		if (news.count == L1_EVENTS)
+			far_l1_news_tell(l1, NEWS_ACCESSED, &news);
+	}
+	far_l1_news_tell(l1, NEWS_ACCESSED, &news);
+	return far_l1_gate_enter(l1, call->session) == 0;
+}
+
+static size_t
+reserve(struct read_call *call, const struct far_key *keys, const uint32_t *sizes, size_t count,
+	struct far_l1_grant *grants_out)
+{
+	struct far_l1 *l1 = call->l1;
+	struct read_slice s;
+	uint64_t tick = ticks_take(l1, count);
+	size_t done = 0, granted = 0;
+	bool inside = false;
+	int rest_rc = -EINVAL;
+
+	if (call->readers > 0 && call->readers <= LOAN_COUNT_MAX) {
+		inside = far_l1_gate_enter(l1, call->session) == 0;
+		rest_rc = inside ? -ENOENT : -EPERM;
+	}
+	call->now_ns = far_clock_now(l1->config.clock);
+	while (done < count && inside) {
+		size_t reached = 0, got;
+
+		s.keys = keys + done;
+		s.sizes = sizes != NULL ? sizes + done : NULL;
+		s.count = count - done < L1_SLICE ? count - done : L1_SLICE;
+		s.tick = tick - done;
+		s.grants = grants_out + done;
+		got = slice_reserve(call, &s, &reached);
+		granted += got;
+		done += reached;
+		if (got > 0 && l1->told_accessed)
+			inside = slice_tell(call, &s, reached);
+		if (call->prefix && got < reached)
+			break;
+	}
+	if (inside)
+		far_l1_gate_leave(l1, call->session);
+	for (; done < count; done++)
+		grant_deny(&grants_out[done], rest_rc);
+	return granted;
+}
+
+size_t
+far_l1_reserve_read(struct far_l1 *l1, far_l1_session session, const struct far_key *keys,
+		    const uint32_t *sizes, size_t count, uint32_t readers,
+		    struct far_l1_grant *grants_out)
+{
+	struct read_call call = {.l1 = l1, .session = session, .readers = readers};
+
+	return reserve(&call, keys, sizes, count, grants_out);
+}
+
+size_t
+far_l1_reserve_read_prefix(struct far_l1 *l1, far_l1_session session, const struct far_key *keys,
+			   const uint32_t *sizes, size_t count, uint32_t readers,
+			   struct far_l1_grant *grants_out)
+{
+	struct read_call call = {.l1 = l1, .session = session, .readers = readers, .prefix = true};
+
+	return reserve(&call, keys, sizes, count, grants_out);
+}
+
+/* Returns how many loans of the slice were given back without error. */
+static size_t
+slice_finish(struct far_l1 *l1, far_l1_session session, const uint64_t *loans, size_t count,
+	     uint32_t readers, uint64_t tick, int *rcs_out)
+{
+	uint32_t blocks[L1_SLICE], ended[L1_SLICE], doomed[L1_SLICE];
+	size_t ended_count = 0, doomed_count = 0, ok = 0;
+	uint64_t unlocked_bytes = 0;
+
+	for (size_t i = 0; i < count; i++)
+		if ((loans[i] & LOAN_IDX_MASK) < l1->loans_max)
+			__builtin_prefetch(&l1->loans[loans[i] & LOAN_IDX_MASK], 1);
+	for (size_t i = 0; i < count; i++) {
+		bool over = false;
+
+		blocks[i] = L1_NIL;
+		rcs_out[i] =
+			far_l1_loan_give_back(l1, loans[i], session, readers, &blocks[i], &over);
+		__builtin_prefetch(&l1->blocks[blocks[i]], 1);
+		if (rcs_out[i] == 0 && over)
+			ended[ended_count++] = (uint32_t)(loans[i] & LOAN_IDX_MASK);
+	}
+	for (size_t i = 0; i < count; i++) {
+		if (rcs_out[i] != 0)
+			continue;
+		ok++;
+		if (far_l1_block_read_unlock(l1, blocks[i], readers, tick - i, &unlocked_bytes))
+			doomed[doomed_count++] = blocks[i];
+	}
+	if (ended_count > 0)
+		far_l1_loans_give(l1, ended, ended_count);
+	if (doomed_count > 0)
+		far_l1_doomed_free(l1, doomed, doomed_count);
+	locked_bytes_add(l1, session, 0, unlocked_bytes);
+	far_l1_session_count(l1, session, -(int64_t)ended_count);
+	return ok;
+}
+
+size_t
+far_l1_finish_read(struct far_l1 *l1, far_l1_session session, const uint64_t *loans, size_t count,
+		   uint32_t readers, int *rcs_out)
+{
+	uint64_t tick = ticks_take(l1, count);
+	int rc = readers == 0 ? -EINVAL : far_l1_gate_enter(l1, session);
+	size_t ok = 0;
+
+	if (rc < 0) {
+		for (size_t i = 0; i < count; i++)
+			rcs_out[i] = rc;
+		return 0;
+	}
+	for (size_t done = 0; done < count; done += L1_SLICE) {
+		size_t n = count - done < L1_SLICE ? count - done : L1_SLICE;
+
+		ok += slice_finish(l1, session, loans + done, n, readers, tick - done,
+				   rcs_out + done);
+	}
+	far_l1_gate_leave(l1, session);
+	return ok;
+}
+
+int
+far_l1_unsafe_read(struct far_l1 *l1, far_l1_session session, uint64_t loan,
+		   struct far_l1_grant *out)
+{
+	uint32_t idx = L1_NIL;
+	int rc = far_l1_gate_enter(l1, session);
+
+	if (rc == 0) {
+		rc = far_l1_loan_peek(l1, loan, session, &idx);
+		far_l1_gate_leave(l1, session);
+	}
+	if (rc < 0) {
+		grant_deny(out, rc);
+		return rc;
+	}
+	out->rc = 0;
+	out->size_bytes = atomic_load_explicit(&l1->blocks[idx].size_bytes, memory_order_relaxed);
+	out->loan = loan;
+	out->addr = block_addr(l1, &l1->blocks[idx]);
+	out->offset_bytes =
+		l1->base_skip_bytes + ((uint64_t)l1->blocks[idx].unit << l1->align_shift);
+	return 0;
+}
+
+static void
+touch_one(struct far_l1 *l1, const struct far_key *key, uint64_t hash, uint64_t tick,
+	  struct l1_news *news)
+{
+	uint64_t word = 0;
+	uint32_t idx = L1_RETRY;
+
+	for (uint32_t i = 0; i < FIND_TRIES_MAX && idx == L1_RETRY; i++)
+		idx = far_l1_table_find(l1, key, hash, &word);
+	if (idx == L1_NIL || idx == L1_RETRY || word_state(word) != WORD_READY)
+		return;
+	/* A record that became another block's meanwhile is touched in vain, no more. */
+	atomic_store_explicit(&l1->blocks[idx].touched, tick, memory_order_relaxed);
+	if (l1->told_accessed)
+		news->events[news->count++] = (struct far_l1_event){
+			.key = *key,
+			.size_bytes = atomic_load_explicit(&l1->blocks[idx].size_bytes,
+							   memory_order_relaxed),
+		};
+}
+
+void
+far_l1_touch(struct far_l1 *l1, const struct far_key *keys, size_t count)
+{
+	uint64_t tick = ticks_take(l1, count);
+	struct l1_news news = {.count = 0};
+	uint64_t hashes[L1_EVENTS];
+
+	for (size_t done = 0; done < count; done += L1_EVENTS) {
+		size_t n = count - done < L1_EVENTS ? count - done : L1_EVENTS;
+
+		slice_prefetch(l1, keys + done, n, hashes);
+		for (size_t i = 0; i < n; i++)
+			touch_one(l1, &keys[done + i], hashes[i], tick - done - i, &news);
+		far_l1_news_tell(l1, NEWS_ACCESSED, &news);
+	}
+}

@@ -1,0 +1,179 @@
+/* table.c - which key is which block: buckets of chains, read without a lock, changed under it. */
+#include "l1/l1_priv.h"
+
+/*
+ * A reader walks a chain while others change it. Records are never unmapped, so the walk is safe; what
+ * it finds is proved by the block's word, whose generation changes with every use of the record. What
+ * it does not find is proved by the shard's version: a record that leaves a chain bumps it before the
+ * record can be used again, so a walk that was led astray sees another version and says "retry".
+ */
+#define FIND_STEPS_MAX 64u
+
+static bool
+key_is(const struct l1_block *block, const struct far_key *key)
+{
+	return atomic_load_explicit(&block->key[0], memory_order_acquire) == far_key_lo(key) &&
+	       atomic_load_explicit(&block->key[1], memory_order_acquire) == far_key_hi(key);
+}
+
+uint32_t
+far_l1_table_find(struct far_l1 *l1, const struct far_key *key, uint64_t hash, uint64_t *word_out)
+{
+	uint64_t bucket = bucket_of(l1, hash);
+	struct l1_shard *shard = &l1->shards[bucket >> l1->shard_shift];
+	uint64_t version = atomic_load_explicit(&shard->version, memory_order_acquire);
+	/* Pairs with the release stores of far_l1_table_add() and far_l1_table_unlink(). */
+	uint32_t idx = atomic_load_explicit(&l1->buckets[bucket], memory_order_acquire);
+
+	for (uint32_t steps = 0; idx != L1_NIL; steps++) {
+		struct l1_block *block = &l1->blocks[idx];
+		uint64_t word = atomic_load_explicit(&block->word, memory_order_acquire);
+
+		if (steps == FIND_STEPS_MAX)
+			return L1_RETRY;
+		if (word_state(word) != WORD_FREE && (word & WORD_DOOMED) == 0 &&
+		    key_is(block, key)) {
+			uint64_t again = atomic_load_explicit(&block->word, memory_order_acquire);
+
+			/* The key was read while the record was this block. */
+			if (word_gen(again) != word_gen(word))
+				return L1_RETRY;
+			*word_out = again;
+			return (again & WORD_DOOMED) == 0 ? idx : L1_RETRY;
+		}
+		idx = atomic_load_explicit(&block->next, memory_order_acquire);
+	}
+	if (atomic_load_explicit(&shard->version, memory_order_acquire) != version)
+		return L1_RETRY;
+	return L1_NIL;
+}
+
+uint32_t
+far_l1_table_find_locked(struct far_l1 *l1, const struct far_key *key, uint64_t *word_out)
+{
+	uint64_t bucket = bucket_of(l1, key_hash(key));
+	uint32_t idx = atomic_load_explicit(&l1->buckets[bucket], memory_order_relaxed);
+
+	while (idx != L1_NIL && !key_is(&l1->blocks[idx], key))
+		idx = atomic_load_explicit(&l1->blocks[idx].next, memory_order_relaxed);
+	if (idx != L1_NIL)
+		*word_out = atomic_load_explicit(&l1->blocks[idx].word, memory_order_acquire);
+	return idx;
+}
+
+bool
+far_l1_table_has_room(const struct far_l1 *l1)
+{
+	return l1->record_count < l1->blocks_max;
+}
+
+uint32_t
+far_l1_table_add(struct far_l1 *l1, const struct far_key *key, uint32_t size_bytes, uint32_t extent,
+		 uint64_t tick)
+{
+	_Atomic uint32_t *bucket = &l1->buckets[bucket_of(l1, key_hash(key))];
+	uint32_t idx = l1->block_free;
+	struct l1_block *block;
+	uint64_t word;
+
+	if (idx != L1_NIL) {
+		l1->block_free = l1->blocks[idx].queue_next;
+	} else {
+		FAR_ASSERT(l1->block_fresh < l1->block_end);
+		idx = l1->block_fresh++;
+	}
+	block = &l1->blocks[idx];
+	word = atomic_load_explicit(&block->word, memory_order_relaxed);
+	FAR_ASSERT(word_state(word) == WORD_FREE);
+	atomic_store_explicit(&block->key[0], far_key_lo(key), memory_order_relaxed);
+	atomic_store_explicit(&block->key[1], far_key_hi(key), memory_order_relaxed);
+	atomic_store_explicit(&block->touched, tick, memory_order_relaxed);
+	atomic_store_explicit(&block->size_bytes, size_bytes, memory_order_relaxed);
+	block->extent = extent;
+	block->unit = l1->arena.extents[extent].unit;
+	l1->arena.extents[extent].block = idx;
+	/* Pairs with the loads of the word in far_l1_table_find(). */
+	atomic_store_explicit(&block->word, word | WORD_WRITE, memory_order_release);
+	atomic_store_explicit(&block->next, atomic_load_explicit(bucket, memory_order_relaxed),
+			      memory_order_release);
+	atomic_store_explicit(bucket, idx, memory_order_release);
+	far_l1_queue_add(l1, idx, tick);
+	l1->table_count++;
+	l1->record_count++;
+	return idx;
+}
+
+void
+far_l1_block_key(const struct l1_block *block, struct far_key *out)
+{
+	uint64_t half[2] = {atomic_load_explicit(&block->key[0], memory_order_relaxed),
+			    atomic_load_explicit(&block->key[1], memory_order_relaxed)};
+
+	memcpy(out->bytes, half, sizeof(half));
+}
+
+void
+far_l1_table_unlink(struct far_l1 *l1, uint32_t idx)
+{
+	struct l1_block *block = &l1->blocks[idx];
+	struct far_key key;
+	uint64_t bucket;
+	_Atomic uint32_t *link;
+	uint32_t at;
+
+	far_l1_block_key(block, &key);
+	bucket = bucket_of(l1, key_hash(&key));
+	link = &l1->buckets[bucket];
+	at = atomic_load_explicit(link, memory_order_relaxed);
+	while (at != idx) {
+		FAR_ASSERT(at != L1_NIL);
+		link = &l1->blocks[at].next;
+		at = atomic_load_explicit(link, memory_order_relaxed);
+	}
+	/* Its own next stays, for those who stand on it; the version tells them. */
+	atomic_store_explicit(link, atomic_load_explicit(&block->next, memory_order_relaxed),
+			      memory_order_release);
+	atomic_fetch_add_explicit(&l1->shards[bucket >> l1->shard_shift].version, 1,
+				  memory_order_release);
+	far_l1_queue_remove(l1, idx);
+	l1->table_count--;
+}
+
+void
+far_l1_block_end(struct far_l1 *l1, uint32_t idx)
+{
+	struct l1_block *block = &l1->blocks[idx];
+	uint64_t word = atomic_load_explicit(&block->word, memory_order_acquire);
+
+	FAR_ASSERT(word_state(word) != WORD_FREE);
+	FAR_ASSERT(word_readers(word) == 0);
+	far_l1_arena_give(&l1->arena, block->extent);
+	block->extent = L1_NIL;
+	atomic_store_explicit(&block->word, (uint64_t)(word_gen(word) + 1) << WORD_GEN_SHIFT,
+			      memory_order_release);
+	l1->record_count--;
+}
+
+void
+far_l1_record_drop(struct far_l1 *l1, uint32_t idx)
+{
+	l1->blocks[idx].queue_next = l1->block_free;
+	l1->block_free = idx;
+}
+
+void
+far_l1_doomed_free(struct far_l1 *l1, const uint32_t *idxs, size_t count)
+{
+	pthread_mutex_lock(&l1->lock);
+	for (size_t i = 0; i < count; i++) {
+		struct l1_block *block = &l1->blocks[idxs[i]];
+		uint32_t size_bytes =
+			atomic_load_explicit(&block->size_bytes, memory_order_relaxed);
+
+		FAR_ASSERT(atomic_load_explicit(&block->word, memory_order_relaxed) & WORD_DOOMED);
+		l1->quarantine_bytes -= block_footprint(l1, size_bytes);
+		far_l1_block_end(l1, idxs[i]);
+		far_l1_record_drop(l1, idxs[i]);
+	}
+	pthread_mutex_unlock(&l1->lock);
+}

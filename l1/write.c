@@ -1,0 +1,440 @@
+/* write.c - writers: reserving buffers, and the two ways out of a reservation, the flip and abort. */
+#include "l1/l1_priv.h"
+
+#include "base/publish.h"
+
+#define PREFETCH_AHEAD 8u
+
+/* One reserve_write. */
+struct write_call {
+	struct far_l1 *l1;
+	far_l1_session session;
+	uint64_t now_ns;
+	uint64_t tick; /* of the first key */
+	struct l1_dead dead;
+	uint32_t loans[L1_SLICE]; /* taken and not used yet */
+	size_t loan_count;
+};
+
+/* While a call runs, the grant of a key that was there says which block must be spared. */
+static void
+pin_set(struct far_l1 *l1, struct far_l1_grant *grant, uint32_t idx, uint64_t word, uint64_t tick)
+{
+	struct l1_block *block = &l1->blocks[idx];
+
+	atomic_store_explicit(&block->touched, tick, memory_order_relaxed);
+	atomic_fetch_or_explicit(&block->word, WORD_PINNED, memory_order_relaxed);
+	grant->offset_bytes = idx;
+	grant->loan = word_gen(word);
+}
+
+static void
+pin_clear(struct far_l1 *l1, struct far_l1_grant *grant)
+{
+	struct l1_block *block = &l1->blocks[grant->offset_bytes];
+
+	if (grant->offset_bytes != L1_NIL &&
+	    word_gen(atomic_load_explicit(&block->word, memory_order_relaxed)) == grant->loan)
+		atomic_fetch_and_explicit(&block->word, ~WORD_PINNED, memory_order_relaxed);
+	grant->offset_bytes = 0;
+	grant->loan = 0;
+}
+
+/* The first pass, with the lock: what can be said without any memory. The rest have rc 0. */
+static void
+wants_sort(struct write_call *call, const struct far_l1_want *wants, size_t count,
+	   struct far_l1_grant *grants)
+{
+	struct far_l1 *l1 = call->l1;
+	uint64_t capacity = (uint64_t)l1->arena.unit_count << l1->align_shift;
+
+	for (size_t i = 0; i < count; i++) {
+		uint64_t word = 0;
+		uint32_t idx;
+
+		if (i + PREFETCH_AHEAD < count)
+			far_l1_table_prefetch(l1, &wants[i + PREFETCH_AHEAD].key);
+		grants[i] = (struct far_l1_grant){.rc = 0};
+		if (far_key_is_zero(&wants[i].key) || wants[i].size_bytes == 0 ||
+		    wants[i].size_bytes > capacity) {
+			grants[i].rc = -EINVAL;
+			continue;
+		}
+		idx = far_l1_table_find_locked(l1, &wants[i].key, &word);
+		if (idx == L1_NIL)
+			continue;
+		grants[i].rc = -EEXIST;
+		pin_set(l1, &grants[i], idx, word, call->tick - i);
+	}
+}
+
+/* Evictions are told, and their records freed, while nothing is held. False: the session is gone. */
+static bool
+dead_flush(struct write_call *call)
+{
+	struct far_l1 *l1 = call->l1;
+
+	pthread_mutex_unlock(&l1->lock);
+	far_l1_gate_leave(l1, call->session);
+	far_l1_dead_tell(l1, &call->dead);
+	if (far_l1_gate_enter(l1, call->session) < 0)
+		return false;
+	pthread_mutex_lock(&l1->lock);
+	return true;
+}
+
+/* Memory and a record for one key; nothing is evicted unless both are found. L1_NIL: none. */
+static uint32_t
+block_place(struct write_call *call, const struct far_l1_want *want, uint64_t tick)
+{
+	struct far_l1 *l1 = call->l1;
+	uint32_t extent = far_l1_place(l1, block_units(l1, want->size_bytes), &call->dead);
+
+	if (extent == L1_NIL)
+		return L1_NIL;
+	if (!far_l1_table_has_room(l1) && !far_l1_place_record(l1, &call->dead)) {
+		far_l1_arena_give(&l1->arena, extent);
+		return L1_NIL;
+	}
+	return far_l1_table_add(l1, &want->key, want->size_bytes, extent, tick);
+}
+
+static int
+want_grant(struct write_call *call, const struct far_l1_want *want, size_t left, uint64_t tick,
+	   struct far_l1_grant *grant)
+{
+	struct far_l1 *l1 = call->l1;
+	uint64_t word = 0;
+	uint32_t idx;
+
+	/* Given twice in this call, or by another thread while our evictions were told. */
+	if (far_l1_table_find_locked(l1, &want->key, &word) != L1_NIL)
+		return -EEXIST;
+	if (call->loan_count == 0)
+		call->loan_count = far_l1_loans_take(l1, call->session, call->loans,
+						     left < L1_SLICE ? left : L1_SLICE);
+	if (call->loan_count == 0)
+		return -ENOMEM;
+	idx = block_place(call, want, tick);
+	if (idx == L1_NIL)
+		return -ENOMEM;
+	locked_bytes_add(l1, call->session, block_bytes(l1, idx), 0);
+	far_l1_session_count(l1, call->session, 1);
+	grant->size_bytes = want->size_bytes;
+	grant->loan = far_l1_loan_start(l1, call->loans[--call->loan_count], LOAN_WRITE, 0, idx,
+					call->session, call->now_ns);
+	grant->addr = block_addr(l1, &l1->blocks[idx]);
+	grant->offset_bytes =
+		l1->base_skip_bytes + ((uint64_t)l1->blocks[idx].unit << l1->align_shift);
+	return 0;
+}
+
+/* The second pass, with the lock: grants in key order; returns the first key that memory did not
+ * reach. Without the lock if *@inside became false: the session was closed by a listener. */
+static size_t
+wants_grant(struct write_call *call, const struct far_l1_want *wants, size_t count,
+	    struct far_l1_grant *grants, bool *inside, size_t *granted)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (grants[i].rc != 0)
+			continue;
+		if (call->dead.count >= L1_EVENTS && !dead_flush(call)) {
+			*inside = false;
+			return i;
+		}
+		grants[i].rc = want_grant(call, &wants[i], count - i, call->tick - i, &grants[i]);
+		if (grants[i].rc == -ENOMEM)
+			return i;
+		if (grants[i].rc == 0)
+			(*granted)++;
+	}
+	return count;
+}
+
+size_t
+far_l1_reserve_write(struct far_l1 *l1, far_l1_session session, const struct far_l1_want *wants,
+		     size_t count, struct far_l1_grant *grants_out)
+{
+	struct write_call call = {.l1 = l1, .session = session, .dead = {.head = L1_NIL}};
+	bool inside = far_l1_gate_enter(l1, session) == 0;
+	size_t granted = 0, end;
+
+	if (!inside) {
+		for (size_t i = 0; i < count; i++)
+			grants_out[i] = (struct far_l1_grant){.rc = -EPERM};
+		return 0;
+	}
+	call.now_ns = far_clock_now(l1->config.clock);
+	call.tick = ticks_take(l1, count);
+	pthread_mutex_lock(&l1->lock);
+	wants_sort(&call, wants, count, grants_out);
+	end = wants_grant(&call, wants, count, grants_out, &inside, &granted);
+	if (!inside)
+		pthread_mutex_lock(&l1->lock);
+	for (size_t i = 0; i < count; i++) {
+		if (grants_out[i].rc == -EEXIST)
+			pin_clear(l1, &grants_out[i]);
+		if (i >= end)
+			grants_out[i] = (struct far_l1_grant){.rc = inside ? -ENOMEM : -EPERM};
+	}
+	l1->denied += count - end;
+	pthread_mutex_unlock(&l1->lock);
+	if (call.loan_count > 0)
+		far_l1_loans_give(l1, call.loans, call.loan_count);
+	if (inside)
+		far_l1_gate_leave(l1, session);
+	far_l1_dead_tell(l1, &call.dead);
+	return granted;
+}
+
+/* The one step out of write-locked; false: the key was deleted by force, nobody may see the block. */
+static bool
+block_flip(struct far_l1 *l1, uint32_t idx, uint32_t readers)
+{
+	struct l1_block *block = &l1->blocks[idx];
+	uint64_t word = atomic_load_explicit(&block->word, memory_order_relaxed);
+	uint64_t to;
+
+	do {
+		FAR_ASSERT(word_state(word) == WORD_WRITE);
+		if (word & WORD_DOOMED)
+			return false;
+		to = (word & ~WORD_STATE_MASK) | WORD_READY |
+		     ((uint64_t)readers << WORD_READER_SHIFT);
+		/* Release: all that was written before publish(). Pairs with read_lock_try(). */
+	} while (!atomic_compare_exchange_weak_explicit(
+		&block->word, &word, to, memory_order_release, memory_order_relaxed));
+	return true;
+}
+
+uint64_t
+far_l1_abort_claimed(struct far_l1 *l1, const uint32_t *idxs, size_t count)
+{
+	uint64_t bytes = 0;
+
+	if (count == 0)
+		return 0;
+	pthread_mutex_lock(&l1->lock);
+	for (size_t i = 0; i < count; i++) {
+		struct l1_block *block = &l1->blocks[idxs[i]];
+		uint64_t word = atomic_load_explicit(&block->word, memory_order_relaxed);
+
+		FAR_ASSERT(word_state(word) == WORD_WRITE);
+		bytes += block_bytes(l1, idxs[i]);
+		if (word & WORD_DOOMED)
+			l1->quarantine_bytes -= block_bytes(l1, idxs[i]);
+		else
+			far_l1_table_unlink(l1, idxs[i]);
+		far_l1_block_end(l1, idxs[i]);
+		far_l1_record_drop(l1, idxs[i]);
+	}
+	pthread_mutex_unlock(&l1->lock);
+	return bytes;
+}
+
+/* How write loans end. */
+struct finish_call {
+	struct far_l1 *l1;
+	far_l1_session session;
+	uint32_t readers;      /* 0: finish_write */
+	far_l1_session reader; /* owner of those, or of the hold; 0: nobody */
+	uint64_t now_ns;
+	uint64_t unlocked_bytes;
+	size_t loans_ended;
+	size_t loans_turned; /* now the reader's */
+	struct l1_news news;
+};
+
+/* Flips one block whose loan is claimed; its loan ends or goes on as a read loan. */
+static int
+finish_one(struct finish_call *call, uint32_t loan, uint32_t idx, uint32_t *ended, uint32_t *doomed,
+	   size_t *doomed_count)
+{
+	struct far_l1 *l1 = call->l1;
+	struct l1_block *block = &l1->blocks[idx];
+	/* finish_write: the one read lock that the holding listener gets in the same step. */
+	uint32_t counts = call->readers > 0 ? call->readers : call->reader != 0;
+	bool told = call->readers > 0 ? l1->told_prefetched : l1->told_written;
+	uint64_t bytes = block_bytes(l1, idx);
+	uint64_t handle = 0;
+
+	/* Ready without a reader is evictable at once: the event is made before. */
+	if (told)
+		far_l1_news_add(l1, &call->news, block, 0);
+	if (!block_flip(l1, idx, counts)) {
+		if (told)
+			call->news.count--;
+		doomed[(*doomed_count)++] = idx;
+		far_l1_loan_end(l1, loan);
+		ended[call->loans_ended++] = loan;
+		return -ENOENT;
+	}
+	if (counts == 0) {
+		call->unlocked_bytes += bytes;
+		far_l1_loan_end(l1, loan);
+		ended[call->loans_ended++] = loan;
+		return 0;
+	}
+	handle = far_l1_loan_turn_read(l1, loan, counts, call->reader, call->now_ns,
+				       call->readers == 0);
+	call->loans_turned++;
+	if (told)
+		call->news.events[call->news.count - 1].loan = call->readers == 0 ? handle : 0;
+	return 0;
+}
+
+static size_t
+slice_finish(struct finish_call *call, const uint64_t *loans, size_t count, int *rcs_out)
+{
+	struct far_l1 *l1 = call->l1;
+	uint32_t ended[L1_EVENTS], doomed[L1_EVENTS];
+	size_t doomed_count = 0, ok = 0;
+
+	call->unlocked_bytes = 0;
+	call->loans_ended = 0;
+	call->loans_turned = 0;
+	for (size_t i = 0; i < count; i++)
+		if ((loans[i] & LOAN_IDX_MASK) < l1->loans_max)
+			__builtin_prefetch(&l1->loans[loans[i] & LOAN_IDX_MASK], 1);
+	for (size_t i = 0; i < count; i++) {
+		uint32_t idx = L1_NIL;
+
+		rcs_out[i] = far_l1_loan_claim_write(l1, loans[i], call->session, &idx);
+		if (rcs_out[i] == 0)
+			rcs_out[i] = finish_one(call, (uint32_t)(loans[i] & LOAN_IDX_MASK), idx,
+						ended, doomed, &doomed_count);
+		ok += rcs_out[i] == 0;
+	}
+	call->unlocked_bytes += far_l1_abort_claimed(l1, doomed, doomed_count);
+	if (call->loans_ended > 0)
+		far_l1_loans_give(l1, ended, call->loans_ended);
+	locked_bytes_add(l1, call->session, 0, call->unlocked_bytes);
+	far_l1_session_count(l1, call->session, -(int64_t)(call->loans_ended + call->loans_turned));
+	if (call->loans_turned > 0)
+		far_l1_session_count(l1, call->reader, (int64_t)call->loans_turned);
+	return ok;
+}
+
+/* Enters both gates; a written-listener whose session is gone holds nothing any more. */
+static int
+finish_enter(struct finish_call *call)
+{
+	int rc = far_l1_gate_enter(call->l1, call->session);
+
+	if (rc < 0 || call->reader == 0)
+		return rc;
+	rc = far_l1_gate_enter_nested(call->l1, call->reader);
+	if (rc == 0)
+		return 0;
+	if (call->readers == 0) {
+		call->reader = 0;
+		return 0;
+	}
+	far_l1_gate_leave(call->l1, call->session);
+	return rc;
+}
+
+static void
+finish_leave(struct finish_call *call)
+{
+	if (call->reader != 0)
+		far_l1_gate_leave(call->l1, call->reader);
+	far_l1_gate_leave(call->l1, call->session);
+}
+
+static size_t
+finish(struct finish_call *call, const uint64_t *loans, size_t count, int *rcs_out)
+{
+	struct far_l1 *l1 = call->l1;
+	enum l1_news_kind kind = call->readers > 0 ? NEWS_PREFETCHED : NEWS_WRITTEN;
+	size_t ok = 0, done = 0;
+	int rc = 0;
+
+	call->now_ns = far_clock_now(l1->config.clock);
+	if (l1->config.publish != NULL)
+		l1->config.publish(l1->config.publish_arg);
+	else
+		far_mem_publish();
+	while (done < count) {
+		size_t n = count - done < L1_EVENTS ? count - done : L1_EVENTS;
+
+		rc = finish_enter(call);
+		if (rc < 0)
+			break;
+		ok += slice_finish(call, loans + done, n, rcs_out + done);
+		done += n;
+		finish_leave(call);
+		far_l1_news_tell(l1, kind, &call->news);
+	}
+	for (; done < count; done++)
+		rcs_out[done] = rc;
+	return ok;
+}
+
+size_t
+far_l1_finish_write(struct far_l1 *l1, far_l1_session session, const uint64_t *loans, size_t count,
+		    int *rcs_out)
+{
+	struct finish_call call = {.l1 = l1, .session = session};
+
+	if (l1->holder >= 0)
+		call.reader = l1->listeners[l1->holder].session;
+	return finish(&call, loans, count, rcs_out);
+}
+
+size_t
+far_l1_finish_write_and_reserve_read(struct far_l1 *l1, far_l1_session session,
+				     const uint64_t *loans, size_t count, uint32_t readers,
+				     far_l1_session reader_session, int *rcs_out)
+{
+	struct finish_call call = {
+		.l1 = l1, .session = session, .readers = readers, .reader = reader_session};
+	int rc = 0;
+
+	if (readers == 0 || readers > LOAN_COUNT_MAX)
+		rc = -EINVAL;
+	else if (reader_session == 0)
+		rc = -EPERM;
+	if (rc == 0)
+		return finish(&call, loans, count, rcs_out);
+	for (size_t i = 0; i < count; i++)
+		rcs_out[i] = rc;
+	return 0;
+}
+
+size_t
+far_l1_abort_write(struct far_l1 *l1, far_l1_session session, const uint64_t *loans, size_t count,
+		   int *rcs_out)
+{
+	int rc = far_l1_gate_enter(l1, session);
+	size_t ok = 0;
+
+	if (rc < 0) {
+		for (size_t i = 0; i < count; i++)
+			rcs_out[i] = rc;
+		return 0;
+	}
+	for (size_t done = 0; done < count; done += L1_SLICE) {
+		size_t n = count - done < L1_SLICE ? count - done : L1_SLICE;
+		uint32_t idxs[L1_SLICE], ended[L1_SLICE];
+		size_t ended_count = 0;
+
+		for (size_t i = 0; i < n; i++) {
+			uint64_t loan = loans[done + i];
+
+			rc = far_l1_loan_claim_write(l1, loan, session, &idxs[ended_count]);
+			rcs_out[done + i] = rc;
+			if (rc == 0)
+				ended[ended_count++] = (uint32_t)(loan & LOAN_IDX_MASK);
+		}
+		locked_bytes_add(l1, session, 0, far_l1_abort_claimed(l1, idxs, ended_count));
+		for (size_t i = 0; i < ended_count; i++)
+			far_l1_loan_end(l1, ended[i]);
+		if (ended_count > 0)
+			far_l1_loans_give(l1, ended, ended_count);
+		far_l1_session_count(l1, session, -(int64_t)ended_count);
+		ok += ended_count;
+	}
+	far_l1_gate_leave(l1, session);
+	return ok;
+}
