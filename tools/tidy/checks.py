@@ -39,7 +39,9 @@ CALL = re.compile(
     + r")\s*\("
 )
 UNFINISHED = re.compile(r"\b(" + "|".join(("TO" "DO", "FIX" "ME", "X" "XX")) + r")\b")
-ERRNO = re.compile(r"(?<![\w)\]])-\s*(E[A-Z][A-Z0-9]*)\b")
+# What a function returns; a comparison may name what a system call said.
+RETURN = re.compile(r"\breturn\b([^;]*)")
+ERRNO = re.compile(r"(?<![\w)\]])(?<![!=]= )-\s*(E[A-Z][A-Z0-9]*)\b")
 ERRNO_DEF = re.compile(r"^X\((E[A-Z0-9]+)\s*,", re.M)
 PURPOSE_C = re.compile(r"/\*\*?[ \n*]*([\w./-]+) - \S")
 PURPOSE_PY = re.compile(r'(?:#![^\n]*\n)?"""([\w./-]+) - \S')
@@ -156,7 +158,8 @@ def check_errnos(source, listed):
     if not is_product(source.path):
         return
     for idx, line in enumerate(source.code_with_macros.split("\n")):
-        for match in ERRNO.finditer(line):
+        returned = RETURN.search(line)
+        for match in ERRNO.finditer(returned.group(1) if returned else ""):
             if match.group(1) not in listed:
                 yield idx + 1, (
                     f"-{match.group(1)} is not in base/err.def; convert it to a listed one, "

@@ -165,6 +165,11 @@ class Tidy(unittest.TestCase):
             "l1/l1.c": '/* l1.c - broken once. */\n#include "base/base.h"\n#include "l1/l1.h"\n',
         })
 
+    def test_the_own_private_header_may_come_first(self):
+        self.assertEqual(self.report({
+            "pool/pool.c": '/* pool.c - the donor. */\n#include "pool/pool_priv.h"\n',
+        }), [])
+
     def test_a_system_header_behind_ours_is_reported(self):
         self.one("l1/l1.c", 4, "system headers first", {
             "l1/l1.c": '/* l1.c - broken once. */\n#include "l1/l1.h"\n#include "base/base.h"\n'
@@ -201,7 +206,12 @@ class Tidy(unittest.TestCase):
         }), [])
 
     def test_an_errno_that_is_not_listed_is_reported(self):
-        self.source("-ENOTTY is not in base/err.def", "int x = -ENOTTY;\n")
+        self.source("-ENOTTY is not in base/err.def", "int\nfar_x(void)\n{\n\treturn -ENOTTY;\n}\n",
+                    line=5)
+        self.assertEqual(self.report({
+            "l1/x.c": "/* x.c - asks. */\nint\nfar_x(int rc)\n{\n"
+                      "\treturn rc == -ENOTTY ? -EINVAL : 0;\n}\n",
+        }), [])
 
     # ---- sizes and names ----
 

@@ -1,0 +1,130 @@
+/* donor.c - starts and ends the farpoold that a benchmark borrows from. */
+#include "tests/bench/donor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+#define STOP_NS (5 * FAR_NS_PER_S)
+
+static void
+donor_path(const struct bench_donor *donor, const char *name, char *out, size_t out_bytes)
+{
+	snprintf(out, out_bytes, "%s/%s", donor->folder, name);
+}
+
+static int
+config_write(const struct bench_donor *donor, uint64_t memory_bytes, uint64_t block_bytes_min)
+{
+	char path[96];
+	FILE *file;
+
+	donor_path(donor, "donor.yaml", path, sizeof(path));
+	file = fopen(path, "w");
+	if (file == NULL)
+		return -EACCES;
+	fprintf(file,
+		"name: " BENCH_DONOR_NAME "\n"
+		"listen: %s\n"
+		"memory: %" PRIu64 "\n"
+		"block_min: %" PRIu64 "\n",
+		donor->address, memory_bytes, block_bytes_min);
+	return fclose(file) == 0 ? 0 : -EIO;
+}
+
+/* In the child: nothing but calls that are safe after fork. */
+static void
+donor_become(const char *program, const char *config, const char *log)
+{
+	int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	/* Whatever becomes of the benchmark, its donor does not outlive it. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (fd < 0 || dup2(fd, STDOUT_FILENO) < 0 || dup2(fd, STDERR_FILENO) < 0)
+		_exit(127);
+	execl(program, program, "--config", config, (char *)NULL);
+	_exit(127);
+}
+
+int
+bench_donor_start(struct bench_donor *donor, const char *program, uint64_t memory_bytes,
+		  uint64_t block_bytes_min)
+{
+	char config[96], log[96];
+	int rc;
+
+	memset(donor, 0, sizeof(*donor));
+	snprintf(donor->folder, sizeof(donor->folder), "/tmp/farpool-bench-XXXXXX");
+	if (mkdtemp(donor->folder) == NULL) {
+		donor->folder[0] = '\0';
+		return -EACCES;
+	}
+	snprintf(donor->address, sizeof(donor->address), "shm:%s/donor.sock", donor->folder);
+	rc = config_write(donor, memory_bytes, block_bytes_min);
+	if (rc < 0)
+		return rc;
+	donor_path(donor, "donor.yaml", config, sizeof(config));
+	donor_path(donor, "donor.log", log, sizeof(log));
+	donor->pid = fork();
+	if (donor->pid == 0)
+		donor_become(program, config, log);
+	if (donor->pid < 0) {
+		donor->pid = 0;
+		return -EAGAIN;
+	}
+	return 0;
+}
+
+void
+bench_donor_last_words(const struct bench_donor *donor, char *out, size_t out_bytes)
+{
+	char path[96], line[256];
+	FILE *file;
+
+	snprintf(out, out_bytes, "it wrote nothing");
+	donor_path(donor, "donor.log", path, sizeof(path));
+	file = fopen(path, "r");
+	while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+		line[strcspn(line, "\n")] = '\0';
+		if (line[0] != '\0')
+			snprintf(out, out_bytes, "%s", line);
+	}
+	if (file != NULL)
+		fclose(file);
+}
+
+void
+bench_donor_stop(struct bench_donor *donor)
+{
+	static const char *const names[] = {"donor.yaml", "donor.log", "donor.sock"};
+	uint64_t deadline_ns = far_clock_now(far_clock_real()) + STOP_NS;
+
+	if (donor->pid > 0) {
+		kill(donor->pid, SIGTERM);
+		while (waitpid(donor->pid, NULL, WNOHANG) == 0) {
+			uint64_t now_ns = far_clock_now(far_clock_real());
+
+			if (now_ns >= deadline_ns)
+				kill(donor->pid, SIGKILL);
+			far_clock_sleep_until(now_ns + 5 * FAR_NS_PER_MS);
+		}
+	}
+	for (size_t i = 0; donor->folder[0] != '\0' && i < sizeof(names) / sizeof(names[0]); i++) {
+		char path[96];
+
+		donor_path(donor, names[i], path, sizeof(path));
+		unlink(path);
+	}
+	if (donor->folder[0] != '\0')
+		rmdir(donor->folder);
+	memset(donor, 0, sizeof(*donor));
+}

@@ -1,0 +1,26 @@
+/* donor.h - a farpoold of the benchmark's own: started with a configuration in a folder of its own. */
+#ifndef FAR_TESTS_BENCH_DONOR_H
+#define FAR_TESTS_BENCH_DONOR_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#define BENCH_DONOR_NAME "bench"
+
+struct bench_donor {
+	pid_t pid;
+	char folder[64];  /* "": none */
+	char address[96]; /* for clients */
+};
+
+/* Returns 0, or a negative errno; the donor may still be on its way up. */
+int bench_donor_start(struct bench_donor *donor, const char *program, uint64_t memory_bytes,
+		      uint64_t block_bytes_min);
+
+/* The last line that it wrote, for people. */
+void bench_donor_last_words(const struct bench_donor *donor, char *out, size_t out_bytes);
+
+/* Ends the process and removes the folder; takes a zeroed struct. */
+void bench_donor_stop(struct bench_donor *donor);
+
+#endif

@@ -1,0 +1,297 @@
+/*
+ * prefetch.c - farpool through its public interface: prefetches over shm from a farpoold process.
+ *
+ * Each block size has a client of its own with an L1 of one set, and one and a half sets at the
+ * donor, read round and round: what L1 still holds is never what is asked for next, so every block
+ * comes from the donor, and L1 evicts all the time, as it does in use.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "farpool/farpool.h"
+#include "tests/bench/bench.h"
+#include "tests/bench/donor.h"
+
+#define CONNECT_NS     (60 * FAR_NS_PER_S)
+#define STORE_NS       (60 * FAR_NS_PER_S)
+#define PREFETCH_NS    (20 * FAR_NS_PER_S)
+#define IN_FLIGHT_MAX  16
+#define KEYS_MAX       4096
+#define INDEX_OVERHEAD 5 / 4 /* of donor memory: lanes that are open, free, or not full */
+
+/* The borrower of one block size. */
+struct borrower {
+	struct far_client *client;
+	uint64_t block_bytes;
+	uint64_t block_count; /* at the donor: one and a half sets */
+	uint64_t next;        /* where the ring goes on */
+	uint32_t pass_count;
+};
+
+struct request {
+	struct far_prefetch_handle *handle;
+	uint64_t first;
+	uint64_t count;
+};
+
+struct bench_mover {
+	const struct bench_plan *plan; /* borrowed */
+	struct bench_donor donor;
+	struct borrower borrowers[BENCH_SIZES];
+	struct far_key *keys; /* of the request being made; KEYS_MAX */
+};
+
+static void
+key_of(const struct borrower *borrower, uint64_t idx, struct far_key *out)
+{
+	uint64_t words[2] = {bench_word(borrower->block_bytes, idx), idx};
+
+	memcpy(out->bytes, words, sizeof(out->bytes));
+}
+
+/* The bytes of a block are a pattern of its own, so that a wrong block is seen. */
+static uint64_t
+seed_of(const struct borrower *borrower, uint64_t idx)
+{
+	return borrower->block_bytes + idx * 8;
+}
+
+/* ---- before: the blocks get to the donor ---- */
+
+static int
+block_store(struct borrower *borrower, uint64_t idx)
+{
+	struct far_block *block;
+	struct far_key key;
+	int rc;
+
+	key_of(borrower, idx, &key);
+	rc = far_reserve(borrower->client, &key, (uint32_t)borrower->block_bytes, &block);
+	if (rc < 0)
+		return rc;
+	bench_fill(far_block_buffer(block), seed_of(borrower, idx), borrower->block_bytes);
+	return far_commit(block);
+}
+
+/* L1 holds a block until the donor has it: an eighth of it is stored at a time. */
+static int
+blocks_store(const struct bench_plan *plan, struct borrower *borrower, char *why)
+{
+	struct far_flush_result result = {.size_bytes = sizeof(result)};
+	uint64_t batch = plan->set_bytes / 8 / borrower->block_bytes;
+	int rc = 0;
+
+	if (batch == 0)
+		batch = 1;
+	for (uint64_t i = 0; i < borrower->block_count && rc == 0; i++) {
+		rc = block_store(borrower, i);
+		if (rc == 0 && (i % batch == batch - 1 || i == borrower->block_count - 1))
+			rc = far_flush(borrower->client, far_now_ns() + STORE_NS, &result);
+	}
+	if (rc < 0) {
+		snprintf(why, BENCH_TEXT_BYTES, "storing: %s", far_strerror(rc));
+	} else if (result.stored != borrower->block_count) {
+		snprintf(why, BENCH_TEXT_BYTES, "the donor took %" PRIu64 " of %" PRIu64 " blocks",
+			 result.stored, borrower->block_count);
+		rc = -EIO;
+	}
+	return rc;
+}
+
+static int
+client_config(const struct bench_mover *mover, uint64_t block_bytes, char *path, size_t path_bytes)
+{
+	FILE *file;
+
+	snprintf(path, path_bytes, "%s/client.yaml", mover->donor.folder);
+	file = fopen(path, "w");
+	if (file == NULL)
+		return -EACCES;
+	fprintf(file,
+		"l1:\n"
+		"  size: %" PRIu64 "\n"
+		"  block_min: %" PRIu64 "\n"
+		"  huge_pages: off\n"
+		"busy_poll: %" PRIu32 "us\n"
+		"donors:\n"
+		"  - name: " BENCH_DONOR_NAME "\n"
+		"    address: %s\n",
+		mover->plan->set_bytes, block_bytes, mover->plan->busy_poll_us,
+		mover->donor.address);
+	return fclose(file) == 0 ? 0 : -EIO;
+}
+
+static int
+borrower_open(struct bench_mover *mover, struct borrower *borrower, uint64_t block_bytes, char *why)
+{
+	char path[96];
+	int rc = client_config(mover, block_bytes, path, sizeof(path));
+
+	if (rc == 0)
+		rc = far_client_open_file(path, why, BENCH_TEXT_BYTES, &borrower->client);
+	unlink(path);
+	if (rc < 0)
+		return rc;
+	borrower->block_bytes = block_bytes;
+	borrower->block_count = mover->plan->set_bytes / block_bytes * 3 / 2;
+	rc = far_client_wait_donors(borrower->client, far_now_ns() + CONNECT_NS, why,
+				    BENCH_TEXT_BYTES);
+	if (rc < 0) {
+		bench_donor_last_words(&mover->donor, why, BENCH_TEXT_BYTES);
+		return rc;
+	}
+	why[0] = '\0';
+	return blocks_store(mover->plan, borrower, why);
+}
+
+static void
+prefetch_close(struct bench_mover *mover)
+{
+	for (int s = 0; s < BENCH_SIZES; s++)
+		far_client_close(mover->borrowers[s].client);
+	bench_donor_stop(&mover->donor);
+	far_free(mover->keys);
+	far_free(mover);
+}
+
+static int
+prefetch_open(const struct bench_plan *plan, char *why, struct bench_mover **out)
+{
+	struct bench_mover *mover = far_zalloc(sizeof(*mover));
+	uint64_t memory_bytes = BENCH_SIZES * plan->set_bytes * 3 / 2 * INDEX_OVERHEAD;
+	int rc;
+
+	if (mover == NULL)
+		return -ENOMEM;
+	mover->plan = plan;
+	mover->keys = far_zalloc_array(KEYS_MAX, sizeof(*mover->keys));
+	rc = mover->keys == NULL ? -ENOMEM
+				 : bench_donor_start(&mover->donor, plan->farpoold, memory_bytes,
+						     bench_sizes[0]);
+	for (int s = 0; s < BENCH_SIZES && rc == 0; s++)
+		rc = borrower_open(mover, &mover->borrowers[s], bench_sizes[s], why);
+	if (rc < 0) {
+		prefetch_close(mover);
+		return rc;
+	}
+	*out = mover;
+	return 0;
+}
+
+/* ---- the pass ---- */
+
+static int
+request_submit(struct bench_mover *mover, struct borrower *borrower, uint64_t count,
+	       struct request *request)
+{
+	struct far_prefetch_options options = {
+		.size_bytes = sizeof(options),
+		.deadline_ns = far_now_ns() + PREFETCH_NS,
+	};
+
+	for (uint64_t i = 0; i < count; i++)
+		key_of(borrower, (borrower->next + i) % borrower->block_count, &mover->keys[i]);
+	request->first = borrower->next;
+	request->count = count;
+	borrower->next = (borrower->next + count) % borrower->block_count;
+	return far_prefetch(borrower->client, mover->keys, count, &options, &request->handle);
+}
+
+/* In the round that is not counted every word is compared; later both ends of one block. */
+static int
+request_check(const struct borrower *borrower, const struct request *request)
+{
+	uint64_t words = borrower->block_bytes / sizeof(uint64_t);
+
+	for (uint64_t i = 0; i < request->count; i++) {
+		uint64_t idx = (request->first + i) % borrower->block_count;
+		const void *data;
+		uint32_t size_bytes;
+		int rc = far_prefetch_block(request->handle, i, &data, &size_bytes);
+
+		if (rc < 0)
+			return rc;
+		if (size_bytes != borrower->block_bytes ||
+		    !bench_ends_are(data, seed_of(borrower, idx), 0, size_bytes))
+			return -EBADMSG;
+		if (borrower->pass_count != 0)
+			return 0;
+		for (uint64_t w = 0; w < words; w++) {
+			if (((const uint64_t *)data)[w] != bench_word(seed_of(borrower, idx), w))
+				return -EBADMSG;
+		}
+	}
+	return 0;
+}
+
+/* Waits, checks, releases. Bytes that were in L1 already do not count. */
+static int
+request_finish(const struct borrower *borrower, struct request *request, uint64_t *bytes)
+{
+	struct far_prefetch_status status = {.size_bytes = sizeof(status)};
+	int rc = far_prefetch_wait(request->handle, far_now_ns() + 2 * PREFETCH_NS, &status);
+
+	if (rc == 0)
+		rc = status.rc;
+	if (rc == 0 && status.prefix_count != request->count)
+		rc = status.gap_rc < 0 ? status.gap_rc : -EIO;
+	if (rc == 0)
+		rc = request_check(borrower, request);
+	*bytes += status.l2_bytes;
+	far_prefetch_release(request->handle);
+	request->handle = NULL;
+	return rc;
+}
+
+static int
+prefetch_pass(struct bench_mover *mover, uint64_t block_bytes, uint64_t *bytes_out,
+	      uint64_t *ns_out)
+{
+	const struct bench_plan *plan = mover->plan;
+	struct request ring[IN_FLIGHT_MAX] = {{0}};
+	struct borrower *borrower = &mover->borrowers[0];
+	uint64_t keys = plan->request_bytes / block_bytes;
+	uint64_t left = plan->set_bytes / block_bytes;
+	uint64_t head = 0, tail = 0, start_ns;
+	int rc = 0;
+
+	while (borrower->block_bytes != block_bytes)
+		borrower++;
+	if (keys > KEYS_MAX)
+		keys = KEYS_MAX;
+	start_ns = far_clock_now(far_clock_real());
+	while (rc == 0 && (left > 0 || head < tail)) {
+		while (rc == 0 && left > 0 && tail - head < plan->in_flight) {
+			uint64_t count = keys < left ? keys : left;
+
+			rc = request_submit(mover, borrower, count, &ring[tail % IN_FLIGHT_MAX]);
+			left -= count;
+			tail += rc == 0;
+		}
+		if (rc == 0)
+			rc = request_finish(borrower, &ring[head++ % IN_FLIGHT_MAX], bytes_out);
+	}
+	*ns_out = far_clock_now(far_clock_real()) - start_ns;
+	for (; head < tail; head++)
+		far_prefetch_release(ring[head % IN_FLIGHT_MAX].handle);
+	borrower->pass_count++;
+	/* A pass that came out of L1 would be a number about something else. */
+	if (rc == 0 && *bytes_out < plan->set_bytes / 10 * 9)
+		rc = -EIO;
+	return rc;
+}
+
+const struct bench_mover_ops bench_prefetch = {
+	.name = "farpool",
+	.text = "far_prefetch() from a farpoold process over shm: looked up, read, validated, "
+		"flipped",
+	.open = prefetch_open,
+	.pass = prefetch_pass,
+	.close = prefetch_close,
+};
