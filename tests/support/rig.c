@@ -104,13 +104,15 @@ struct rig_donor *
 rig_donor_add(struct rig *rig, const char *name, const char *memory, const char *extra)
 {
 	struct rig_donor *donor = &rig->donors[rig->donor_count++];
+	char dir[sizeof(rig->dir)];
 	FILE *file;
 
 	assert_true(rig->donor_count <= RIG_DONORS_MAX);
+	memcpy(dir, rig->dir, sizeof(dir));
 	snprintf(donor->name, sizeof(donor->name), "%s", name);
-	snprintf(donor->socket, sizeof(donor->socket), "%s/%s.sock", rig->dir, name);
-	snprintf(donor->config, sizeof(donor->config), "%s/%s.yaml", rig->dir, name);
-	snprintf(donor->log, sizeof(donor->log), "%s/%s.log", rig->dir, name);
+	snprintf(donor->socket, sizeof(donor->socket), "%s/%s.sock", dir, name);
+	snprintf(donor->config, sizeof(donor->config), "%s/%s.yaml", dir, name);
+	snprintf(donor->log, sizeof(donor->log), "%s/%s.log", dir, name);
 	file = fopen(donor->config, "w");
 	assert_non_null(file);
 	fprintf(file, "name: %s\nlisten: shm:%s\nmemory: %s\n%s", name, donor->socket, memory,
