@@ -1,0 +1,101 @@
+/* placement.c - weighted rendezvous hashing: every client computes the same owners from names alone. */
+#include "controllers/policy.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/checksum.h"
+#include "base/rng.h"
+
+/*
+ * Of all adapters the largest -weight / ln(u) wins, with u uniform in (0, 1) for each (name, key): an
+ * adapter that joins takes keys for itself and moves none between the others, and each one's share is
+ * its weight's share.
+ */
+static double
+placement_score(const struct far_l2 *l2, const struct far_key *key)
+{
+	uint64_t h = far_xxh64(l2->name, strnlen(l2->name, sizeof(l2->name)), 0);
+	double u;
+
+	h = far_mix64(far_mix64(h ^ far_key_lo(key)) ^ far_key_hi(key));
+	/* 53 bits and a half: never 0, never 1, so the logarithm is finite and not zero. */
+	u = ((double)(h >> 11) + 0.5) * 0x1p-53;
+	return -l2->weight / log(u);
+}
+
+/* The first @count of the order, best first. */
+static uint32_t
+placement_first(const struct far_l2_set *set, const struct far_key *key, uint32_t *idx_out,
+		uint32_t count)
+{
+	double scores[FAR_L2_SET_MAX];
+	uint32_t filled = 0;
+
+	if (count > set->count)
+		count = set->count;
+	if (count == 0)
+		return 0;
+	for (uint32_t i = 0; i < set->count; i++) {
+		double score = placement_score(set->items[i], key);
+		uint32_t at;
+
+		if (filled == count && score <= scores[filled - 1])
+			continue;
+		/* An insertion into a list of one to three: shorter than any sort. */
+		at = filled < count ? filled++ : filled - 1;
+		while (at > 0 && scores[at - 1] < score) {
+			scores[at] = scores[at - 1];
+			idx_out[at] = idx_out[at - 1];
+			at--;
+		}
+		scores[at] = score;
+		idx_out[at] = i;
+	}
+	return filled;
+}
+
+static uint32_t
+placement_replicas(const struct far_policy *policy)
+{
+	if (policy->replicas == 0)
+		return 1;
+	return policy->replicas < FAR_L2_SET_MAX ? policy->replicas : FAR_L2_SET_MAX;
+}
+
+static uint32_t
+placement_route(const struct far_policy *policy, const struct far_l2_set *set,
+		const struct far_key *key, uint32_t *idx_out, uint32_t max)
+{
+	uint32_t count = placement_replicas(policy) + 1;
+
+	return placement_first(set, key, idx_out, count < max ? count : max);
+}
+
+static uint32_t
+placement_place(const struct far_policy *policy, const struct far_l2_set *set,
+		const struct far_key *key, uint32_t *idx_out, uint32_t max)
+{
+	uint32_t count = placement_replicas(policy);
+
+	return placement_first(set, key, idx_out, count < max ? count : max);
+}
+
+/* The best of the key's own order, so that each key's reads stay where its bytes are warm. */
+static uint32_t
+placement_plan(const struct far_policy *policy, const struct far_l2_set *set,
+	       const struct far_key *key, const uint32_t *found, uint32_t count)
+{
+	(void)policy;
+	(void)set;
+	(void)key;
+	FAR_ASSERT(count > 0);
+	return found[0];
+}
+
+const struct far_policy_ops far_policy_placement = {
+	.name = "placement",
+	.route = placement_route,
+	.place = placement_place,
+	.plan = placement_plan,
+};

@@ -1,0 +1,249 @@
+/* prefetch_load.c - one key on its way: who waits for it, where it was found, how it ends. */
+#include "controllers/prefetch_priv.h"
+
+#include "base/assert.h"
+#include "base/err.h"
+
+static struct prefetch_load **
+load_bucket(const struct far_prefetch *ctl, const struct far_key *key)
+{
+	return &ctl->buckets[far_key_hi(key) & ctl->bucket_mask];
+}
+
+struct prefetch_load *
+far_prefetch_load_find(const struct far_prefetch *ctl, const struct far_key *key)
+{
+	struct prefetch_load *load = *load_bucket(ctl, key);
+
+	while (load != NULL && !far_key_equal(&load->key, key))
+		load = load->next;
+	return load;
+}
+
+struct prefetch_load *
+far_prefetch_load_open(struct far_prefetch *ctl, const struct far_key *key)
+{
+	struct prefetch_load **bucket = load_bucket(ctl, key);
+	struct prefetch_load *load = ctl->loads_free;
+
+	if (load == NULL)
+		return NULL;
+	ctl->loads_free = load->next;
+	*load = (struct prefetch_load){.key = *key, .id = ++ctl->load_id, .next = *bucket};
+	*bucket = load;
+	far_list_init(&load->interests);
+	load->miss_rc = -ENOENT;
+	ctl->loads_live++;
+	return load;
+}
+
+struct prefetch_load *
+far_prefetch_load_of(const struct far_prefetch *ctl, const struct far_prefetch_view *view)
+{
+	uint32_t idx = view->stage & PREFETCH_STAGE_LOAD;
+
+	FAR_ASSERT(idx > 0);
+	return &ctl->loads[idx - 1];
+}
+
+void
+far_prefetch_load_join(struct far_prefetch *ctl, struct prefetch_load *load,
+		       struct far_prefetch_view *view, bool joined)
+{
+	bool first = far_list_empty(&load->interests);
+
+	if (load->state != PREFETCH_LOOKUP && !far_prefetch_view_fits(view, load->size_bytes)) {
+		far_prefetch_view_miss(ctl, view, -EMSGSIZE);
+		return;
+	}
+	view->stage = (uint32_t)(load - ctl->loads) + 1;
+	if (joined)
+		view->stage |= PREFETCH_STAGE_JOINED;
+	far_list_push_back(&load->interests, &view->interest);
+	if (load->loan != 0)
+		far_prefetch_request_of(view)->loads++;
+	if (first && load->task != NULL)
+		load->task->wanted++;
+}
+
+/* Out of the load's list; the load itself stays. */
+static void
+load_part(struct prefetch_load *load, struct far_prefetch_view *view)
+{
+	far_list_remove(&view->interest);
+	view->stage &= ~PREFETCH_STAGE_LOAD;
+	if (load->loan != 0)
+		far_prefetch_request_of(view)->loads--;
+}
+
+void
+far_prefetch_load_leave(struct far_prefetch *ctl, struct far_prefetch_view *view, bool cancel)
+{
+	struct prefetch_load *load = far_prefetch_load_of(ctl, view);
+	struct prefetch_task *task = load->task;
+
+	load_part(load, view);
+	if (!far_list_empty(&load->interests) || load->pinned)
+		return;
+	if (task == NULL) {
+		far_prefetch_load_close(ctl, load);
+		return;
+	}
+	/* The buffer is the adapter's until done. */
+	FAR_ASSERT(task->wanted > 0);
+	task->wanted--;
+	if (cancel && task->wanted == 0 && !task->cancelled) {
+		task->cancelled = true;
+		far_l2_cancel(task->task.l2, &task->task);
+	}
+}
+
+void
+far_prefetch_load_miss(struct far_prefetch *ctl, struct prefetch_load *load, int rc)
+{
+	FAR_ASSERT(load->task == NULL);
+	while (!far_list_empty(&load->interests)) {
+		struct far_prefetch_view *view =
+			FAR_CONTAINER_OF(load->interests.next, struct far_prefetch_view, interest);
+
+		load_part(load, view);
+		far_prefetch_view_miss(ctl, view, rc);
+	}
+	far_prefetch_load_close(ctl, load);
+}
+
+void
+far_prefetch_load_close(struct far_prefetch *ctl, struct prefetch_load *load)
+{
+	struct prefetch_load **at = load_bucket(ctl, &load->key);
+	struct prefetch_window *window = load->window;
+
+	FAR_ASSERT(far_list_empty(&load->interests));
+	FAR_ASSERT(load->task == NULL);
+	far_prefetch_load_discharge(ctl, load);
+	if (load->loan != 0 && !load->loan_is_over) {
+		int rc;
+
+		/* No byte of it was validated, or nobody has begun to fill it: it was never there. */
+		(void)far_l1_abort_write(ctl->l1, ctl->session, &load->loan, 1, &rc);
+		FAR_ASSERT(rc == 0);
+	}
+	load->loan = 0;
+	while (load->found_count > 0)
+		far_prefetch_load_found_drop(ctl, load, load->found_count - 1);
+	while (*at != load)
+		at = &(*at)->next;
+	*at = load->next;
+	FAR_ASSERT(window->loads[load->window_idx] == load);
+	window->loads[load->window_idx] = NULL;
+	window->live--;
+	window->attention = true;
+	load->id = 0;
+	load->next = ctl->loads_free;
+	ctl->loads_free = load;
+	ctl->loads_live--;
+	ctl->kicked = true;
+}
+
+uint64_t
+far_prefetch_load_deadline(const struct prefetch_load *load)
+{
+	uint64_t deadline_ns = 0;
+
+	for (const struct far_list *it = load->interests.next; it != &load->interests;
+	     it = it->next) {
+		const struct far_prefetch_view *view =
+			FAR_CONTAINER_OF(it, const struct far_prefetch_view, interest);
+
+		if (view->req->deadline_ns > deadline_ns)
+			deadline_ns = view->req->deadline_ns;
+	}
+	return deadline_ns;
+}
+
+void
+far_prefetch_load_found_drop(struct far_prefetch *ctl, struct prefetch_load *load, uint32_t idx)
+{
+	struct prefetch_found *found = &load->found[idx];
+
+	FAR_ASSERT(idx < load->found_count);
+	if (found->locked)
+		far_prefetch_unlock(ctl, found->adapter, &load->key);
+	load->found_count--;
+	for (uint32_t i = idx; i < load->found_count; i++)
+		load->found[i] = load->found[i + 1];
+}
+
+/* Before the plan: a length that somebody wants. After it: the length of the buffer. */
+static bool
+found_fits(const struct prefetch_load *load, const struct prefetch_found *found)
+{
+	if (load->state != PREFETCH_LOOKUP)
+		return found->size_bytes == load->size_bytes;
+	for (const struct far_list *it = load->interests.next; it != &load->interests;
+	     it = it->next) {
+		if (far_prefetch_view_fits(
+			    FAR_CONTAINER_OF(it, const struct far_prefetch_view, interest),
+			    found->size_bytes))
+			return true;
+	}
+	return false;
+}
+
+/* Those who asked for another length than the one that comes: blocks are immutable, so it is a miss. */
+static void
+load_refuse_misfits(struct far_prefetch *ctl, struct prefetch_load *load)
+{
+	struct far_list *it;
+	struct far_list *tmp;
+
+	FAR_LIST_FOR_EACH_SAFE(it, tmp, &load->interests)
+	{
+		struct far_prefetch_view *view =
+			FAR_CONTAINER_OF(it, struct far_prefetch_view, interest);
+
+		if (far_prefetch_view_fits(view, load->size_bytes))
+			continue;
+		load_part(load, view);
+		far_prefetch_view_miss(ctl, view, -EMSGSIZE);
+	}
+	FAR_ASSERT(!far_list_empty(&load->interests));
+}
+
+bool
+far_prefetch_load_plan(struct far_prefetch *ctl, struct prefetch_load *load)
+{
+	uint32_t adapters[PREFETCH_FOUND_MAX];
+	uint32_t count = 0;
+	uint32_t chosen;
+
+	for (uint32_t i = 0; i < load->found_count; i++) {
+		if (found_fits(load, &load->found[i]))
+			adapters[count++] = load->found[i].adapter;
+	}
+	if (count == 0) {
+		if (load->found_count > 0 && load->state == PREFETCH_LOOKUP)
+			load->miss_rc = -EMSGSIZE;
+		return false;
+	}
+	chosen = ctl->policy->ops->plan(ctl->policy, ctl->set, &load->key, adapters, count);
+	load->source = load->found_count;
+	for (uint32_t i = 0; i < load->found_count; i++) {
+		struct prefetch_found *found = &load->found[i];
+
+		if (found->adapter == chosen) {
+			load->source = i;
+		} else if (found->locked) {
+			/* It stays as a second choice; a load validates, with a lock or without. */
+			far_prefetch_unlock(ctl, found->adapter, &load->key);
+			found->locked = false;
+		}
+	}
+	FAR_ASSERT(load->source < load->found_count);
+	if (load->state != PREFETCH_LOOKUP)
+		return true;
+	load->size_bytes = load->found[load->source].size_bytes;
+	load->state = PREFETCH_FOUND;
+	load_refuse_misfits(ctl, load);
+	return true;
+}

@@ -1,0 +1,247 @@
+/* prefetch_lookup.c - asks adapters for a window's keys, and gives back the locks that answers left. */
+#include "controllers/prefetch_priv.h"
+
+#include "base/assert.h"
+#include "base/err.h"
+
+/* ---- unlocks, batched by adapter; each answered hit is given back exactly once ---- */
+
+static void
+unlock_flush_one(struct far_prefetch *ctl, uint32_t adapter)
+{
+	struct prefetch_adapter *state = &ctl->adapters[adapter];
+	size_t count = state->unlock_count;
+
+	if (count == 0)
+		return;
+	state->unlock_count = 0;
+	far_l2_unlock(ctl->set->items[adapter],
+		      &ctl->unlock_keys[(size_t)adapter * ctl->config.window_keys], count);
+}
+
+void
+far_prefetch_unlock(struct far_prefetch *ctl, uint32_t adapter, const struct far_key *key)
+{
+	struct prefetch_adapter *state = &ctl->adapters[adapter];
+	size_t row = (size_t)adapter * ctl->config.window_keys;
+
+	ctl->unlock_keys[row + state->unlock_count++] = *key;
+	if (state->unlock_count == ctl->config.window_keys)
+		unlock_flush_one(ctl, adapter);
+}
+
+void
+far_prefetch_unlock_flush(struct far_prefetch *ctl)
+{
+	for (uint32_t i = 0; i < ctl->set->count; i++)
+		unlock_flush_one(ctl, i);
+}
+
+/* ---- answers ---- */
+
+static int
+miss_rank(int rc)
+{
+	switch (rc) {
+	case 0:
+		return 0;
+	case -ENOENT:
+		return 1;
+	case -EMSGSIZE:
+	case -ESTALE:
+		return 2;
+	case -ETIMEDOUT:
+		return 4;
+	case -EHOSTDOWN:
+		return 5;
+	default:
+		return 3;
+	}
+}
+
+int
+far_prefetch_miss_rc(int a, int b)
+{
+	return miss_rank(b) > miss_rank(a) ? b : a;
+}
+
+static uint32_t
+route_rank(const struct prefetch_load *load, uint32_t adapter)
+{
+	for (uint32_t i = 0; i < load->route_count; i++) {
+		if (load->route[i] == adapter)
+			return i;
+	}
+	FAR_ASSERT(false);
+}
+
+/* Keeps the best few of the route. What is not kept, or comes after the plan, is not locked. */
+static void
+lookup_hit(struct far_prefetch *ctl, struct prefetch_load *load, uint32_t adapter,
+	   const struct far_l2_item *item)
+{
+	uint32_t rank = route_rank(load, adapter);
+	bool planned = load->state != PREFETCH_LOOKUP;
+	uint32_t at;
+
+	if (load->found_count == PREFETCH_FOUND_MAX) {
+		uint32_t last = PREFETCH_FOUND_MAX - 1;
+
+		/* After the plan the last one may be the source: then nothing is replaced. */
+		if (planned || route_rank(load, load->found[last].adapter) < rank) {
+			far_prefetch_unlock(ctl, adapter, &item->key);
+			return;
+		}
+		far_prefetch_load_found_drop(ctl, load, last);
+	}
+	at = load->found_count++;
+	/* Once there is a source, indices stay: late ones go to the end, whatever their rank. */
+	while (!planned && at > 0 && route_rank(load, load->found[at - 1].adapter) > rank) {
+		load->found[at] = load->found[at - 1];
+		at--;
+	}
+	load->found[at].adapter = adapter;
+	load->found[at].size_bytes = item->size_bytes;
+	load->found[at].locked = !planned;
+	memcpy(load->found[at].hint, item->hint, sizeof(item->hint));
+	if (planned)
+		far_prefetch_unlock(ctl, adapter, &item->key);
+}
+
+static void
+lookup_answer(struct far_prefetch *ctl, struct prefetch_lookup *lookup, uint32_t idx)
+{
+	const struct far_l2_item *item = &lookup->items[idx];
+	struct prefetch_load *load = lookup->refs[idx].load;
+	uint32_t adapter = lookup->task.l2->idx;
+	bool again;
+
+	if (load->id != lookup->refs[idx].id) {
+		/* The load has ended without this answer. */
+		if (item->rc == 0)
+			far_prefetch_unlock(ctl, adapter, &item->key);
+		return;
+	}
+	load->pend_mask &= ~(1ULL << adapter);
+	load->window->attention = true;
+	if (item->rc == 0) {
+		lookup_hit(ctl, load, adapter, item);
+		return;
+	}
+	/* Somebody joined who has more time than those for whom it was asked. */
+	again = (item->rc == -ETIMEDOUT &&
+		 far_prefetch_load_deadline(load) > lookup->task.deadline_ns) ||
+		(item->rc == -ECANCELED && lookup->cancelled) || item->rc == -EAGAIN;
+	if (again && load->state == PREFETCH_LOOKUP)
+		load->ask_mask |= 1ULL << adapter;
+	else
+		load->miss_rc = far_prefetch_miss_rc(load->miss_rc, item->rc);
+}
+
+static void
+lookup_done(struct far_l2_task *task)
+{
+	struct prefetch_lookup *lookup = FAR_CONTAINER_OF(task, struct prefetch_lookup, task);
+	struct far_prefetch *ctl = lookup->ctl;
+
+	FAR_ASSERT(lookup->live);
+	for (uint32_t i = 0; i < task->count; i++)
+		lookup_answer(ctl, lookup, i);
+	lookup->live = false;
+	lookup->next = ctl->lookups_free;
+	ctl->lookups_free = lookup;
+	ctl->lookups_live--;
+	ctl->adapters[task->l2->idx].lookups_live--;
+	ctl->kicked = true;
+	far_prefetch_unlock_flush(ctl);
+}
+
+/* ---- questions ---- */
+
+/* A store that does not answer holds its own share of lookups, not everybody's. */
+static bool
+lookup_is_allowed(const struct far_prefetch *ctl, uint32_t adapter)
+{
+	uint32_t tasks_max = ctl->set->items[adapter]->limits.tasks_max;
+	uint32_t share = ctl->lookups_max / ctl->set->count;
+
+	if (tasks_max > 0 && share > tasks_max / 4)
+		share = tasks_max / 4;
+	return ctl->lookups_free != NULL &&
+	       ctl->adapters[adapter].lookups_live < (share > 0 ? share : 1);
+}
+
+static bool
+lookup_begin(struct far_prefetch *ctl, struct prefetch_window *window, uint32_t adapter)
+{
+	struct far_l2 *l2 = ctl->set->items[adapter];
+	uint32_t max = ctl->config.window_keys;
+	struct prefetch_lookup *lookup;
+	uint64_t deadline_ns = 0;
+	uint32_t count = 0;
+
+	if (!lookup_is_allowed(ctl, adapter))
+		return false;
+	if (max > l2->limits.items_max)
+		max = l2->limits.items_max;
+	lookup = ctl->lookups_free;
+	for (uint32_t i = 0; i < window->load_count && count < max; i++) {
+		struct prefetch_load *load = window->loads[i];
+		uint64_t load_deadline_ns;
+
+		if (load == NULL || (load->ask_mask & (1ULL << adapter)) == 0)
+			continue;
+		load->ask_mask &= ~(1ULL << adapter);
+		load->pend_mask |= 1ULL << adapter;
+		lookup->items[count] = (struct far_l2_item){.key = load->key};
+		lookup->refs[count] = (struct prefetch_ref){.load = load, .id = load->id};
+		count++;
+		load_deadline_ns = far_prefetch_load_deadline(load);
+		if (load_deadline_ns > deadline_ns)
+			deadline_ns = load_deadline_ns;
+	}
+	if (count == 0)
+		return false;
+	ctl->lookups_free = lookup->next;
+	lookup->ctl = ctl;
+	lookup->live = true;
+	lookup->cancelled = false;
+	lookup->task = (struct far_l2_task){
+		.kind = FAR_L2_LOOKUP,
+		.items = lookup->items,
+		.count = count,
+		.deadline_ns = deadline_ns,
+		.done = lookup_done,
+	};
+	ctl->lookups_live++;
+	ctl->adapters[adapter].lookups_live++;
+	far_l2_submit(l2, &lookup->task);
+	return true;
+}
+
+void
+far_prefetch_lookup_post(struct far_prefetch *ctl, struct prefetch_window *window)
+{
+	uint64_t asked = 0;
+
+	for (uint32_t i = 0; i < window->load_count; i++) {
+		struct prefetch_load *load = window->loads[i];
+
+		if (load == NULL)
+			continue;
+		/* Planned without it: it is not asked any more. */
+		if (load->state != PREFETCH_LOOKUP)
+			load->ask_mask = 0;
+		asked |= load->ask_mask;
+	}
+	for (uint32_t adapter = 0; asked != 0; adapter++, asked >>= 1) {
+		if ((asked & 1) == 0)
+			continue;
+		while (lookup_begin(ctl, window, adapter))
+			;
+	}
+	for (uint32_t i = 0; i < window->load_count; i++) {
+		if (window->loads[i] != NULL && window->loads[i]->ask_mask != 0)
+			window->starved = true;
+	}
+}

@@ -1,0 +1,416 @@
+/* prefetch_task.c - buffers for planned loads, the adapters' load tasks, and the flip when they end. */
+#include "controllers/prefetch_priv.h"
+
+#include "base/assert.h"
+#include "base/err.h"
+
+/* ---- the budget of bytes in flight ---- */
+
+static void
+load_charge(struct far_prefetch *ctl, struct prefetch_load *load)
+{
+	load->charged_adapter = load->found[load->source].adapter;
+	load->charged_bytes = load->size_bytes;
+	ctl->bytes_in_flight += load->size_bytes;
+	ctl->adapters[load->charged_adapter].bytes_in_flight += load->size_bytes;
+}
+
+void
+far_prefetch_load_discharge(struct far_prefetch *ctl, struct prefetch_load *load)
+{
+	FAR_ASSERT(ctl->bytes_in_flight >= load->charged_bytes);
+	FAR_ASSERT(ctl->adapters[load->charged_adapter].bytes_in_flight >= load->charged_bytes);
+	ctl->bytes_in_flight -= load->charged_bytes;
+	ctl->adapters[load->charged_adapter].bytes_in_flight -= load->charged_bytes;
+	load->charged_bytes = 0;
+}
+
+/* One store that does not end its loads leaves a quarter of the budget to the others. A block larger
+ * than the budget goes alone. */
+static bool
+budget_allows(const struct far_prefetch *ctl, uint32_t adapter, uint64_t bytes)
+{
+	uint64_t max = ctl->config.bytes_in_flight_max;
+	uint64_t mine = ctl->adapters[adapter].bytes_in_flight;
+
+	if (ctl->bytes_in_flight > 0 && ctl->bytes_in_flight + bytes > max)
+		return false;
+	return ctl->set->count == 1 || mine == 0 || mine + bytes <= max - max / 4;
+}
+
+/* ---- buffers ---- */
+
+/* Somebody else writes the key, or has just finished. */
+static void
+load_exists(struct far_prefetch *ctl, struct prefetch_load *load)
+{
+	load->pinned = true;
+	while (!far_list_empty(&load->interests)) {
+		struct far_prefetch_view *view =
+			FAR_CONTAINER_OF(load->interests.next, struct far_prefetch_view, interest);
+		struct far_l1_grant grant;
+
+		far_prefetch_load_leave(ctl, view, false);
+		(void)far_l1_reserve_read(ctl->l1, far_prefetch_view_session(ctl, view), &load->key,
+					  NULL, 1, far_prefetch_view_readers(view), &grant);
+		if (grant.rc == 0)
+			far_prefetch_view_grant(ctl, view, &grant, -1);
+		else
+			far_prefetch_view_miss(ctl, view, grant.rc == -ENOENT ? -EBUSY : grant.rc);
+	}
+	load->pinned = false;
+	far_prefetch_load_close(ctl, load);
+}
+
+/* No memory: who holds anything is trimmed here, so that nobody waits while he holds. */
+static void
+load_starve(struct far_prefetch *ctl, struct prefetch_load *load)
+{
+	load->pinned = true;
+	while (!far_list_empty(&load->interests)) {
+		struct far_prefetch_view *view =
+			FAR_CONTAINER_OF(load->interests.next, struct far_prefetch_view, interest);
+		struct prefetch_request *request = far_prefetch_request_of(view);
+
+		if (far_prefetch_request_holds(request)) {
+			far_prefetch_load_leave(ctl, view, false);
+			far_prefetch_view_miss(ctl, view, -ENOMEM);
+		} else {
+			far_prefetch_request_wait(ctl, request, load->size_bytes);
+		}
+	}
+	load->pinned = false;
+	far_prefetch_load_close(ctl, load);
+}
+
+/* Planned loads in key order, as far as the budget reaches. Returns how many. */
+static uint32_t
+reserve_collect(struct far_prefetch *ctl, struct prefetch_window *window)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < window->load_count; i++) {
+		struct prefetch_load *load = window->loads[i];
+		uint32_t adapter;
+
+		if (load == NULL || load->state != PREFETCH_FOUND)
+			continue;
+		adapter = load->found[load->source].adapter;
+		if (!budget_allows(ctl, adapter, load->size_bytes)) {
+			window->starved = true;
+			break;
+		}
+		load_charge(ctl, load);
+		ctl->refs[count] = (struct prefetch_ref){.load = load, .id = load->id};
+		ctl->wants[count] = (struct far_l1_want){
+			.key = load->key,
+			.size_bytes = load->size_bytes,
+		};
+		count++;
+	}
+	return count;
+}
+
+static void
+load_reserved(struct prefetch_load *load, const struct far_l1_grant *grant)
+{
+	load->state = PREFETCH_RESERVED;
+	load->loan = grant->loan;
+	load->addr = grant->addr;
+	for (struct far_list *it = load->interests.next; it != &load->interests; it = it->next)
+		far_prefetch_request_of(FAR_CONTAINER_OF(it, struct far_prefetch_view, interest))
+			->loads++;
+}
+
+void
+far_prefetch_window_reserve(struct far_prefetch *ctl, struct prefetch_window *window)
+{
+	uint32_t count = reserve_collect(ctl, window);
+
+	if (count == 0)
+		return;
+	(void)far_l1_reserve_write(ctl->l1, ctl->session, ctl->wants, count, ctl->grants);
+	/* The request's next window may have waited for this one. */
+	ctl->kicked = true;
+	/* All grants first: what a request holds decides what a refusal means to it. */
+	for (uint32_t i = 0; i < count; i++) {
+		struct prefetch_load *load = ctl->refs[i].load;
+
+		if (ctl->grants[i].rc == 0)
+			load_reserved(load, &ctl->grants[i]);
+		else
+			far_prefetch_load_discharge(ctl, load);
+	}
+	for (uint32_t i = 0; i < count; i++) {
+		struct prefetch_load *load = ctl->refs[i].load;
+
+		/* One that went back to the queue has left its other loads, and they have ended. */
+		if (ctl->grants[i].rc == 0 || load->id != ctl->refs[i].id)
+			continue;
+		if (ctl->grants[i].rc == -ENOMEM)
+			load_starve(ctl, load);
+		else if (ctl->grants[i].rc == -EEXIST)
+			load_exists(ctl, load);
+		else
+			far_prefetch_load_miss(ctl, load, ctl->grants[i].rc);
+	}
+}
+
+/* ---- completions ---- */
+
+/* The loan of the flip goes to the first who waits; while he holds it, nothing evicts the block, and
+ * the others take loans of their own. */
+static void
+load_deliver(struct far_prefetch *ctl, struct prefetch_load *load)
+{
+	uint32_t adapter = load->found[load->source].adapter;
+	struct far_l1_grant grant = {
+		.size_bytes = load->size_bytes,
+		.loan = load->loan,
+		.addr = load->addr,
+	};
+	int rc;
+
+	far_prefetch_load_discharge(ctl, load);
+	ctl->counts.bytes_loaded += load->size_bytes;
+	ctl->block_bytes_seen = load->size_bytes;
+	load->pinned = true;
+	if (far_list_empty(&load->interests)) {
+		/* It stays, for whoever asks next. */
+		(void)far_l1_finish_read(ctl->l1, ctl->session, &load->loan, 1, 1, &rc);
+		FAR_ASSERT(rc == 0);
+		ctl->counts.loads_abandoned++;
+	}
+	for (bool first = true; !far_list_empty(&load->interests); first = false) {
+		struct far_prefetch_view *view =
+			FAR_CONTAINER_OF(load->interests.next, struct far_prefetch_view, interest);
+
+		far_prefetch_load_leave(ctl, view, false);
+		if (!first)
+			(void)far_l1_reserve_read(ctl->l1, far_prefetch_view_session(ctl, view),
+						  &load->key, NULL, 1,
+						  far_prefetch_view_readers(view), &grant);
+		if (grant.rc == 0)
+			far_prefetch_view_grant(ctl, view, &grant, (int32_t)adapter);
+		else
+			far_prefetch_view_miss(ctl, view, grant.rc);
+	}
+	load->pinned = false;
+	load->loan = 0;
+	far_prefetch_load_close(ctl, load);
+}
+
+/* One flip for loads that go to the same session with the same count. */
+static void
+task_flip_run(struct far_prefetch *ctl, size_t count, far_l1_session session, uint32_t readers)
+{
+	if (count == 0)
+		return;
+	(void)far_l1_finish_write_and_reserve_read(ctl->l1, ctl->session, ctl->loans, count,
+						   readers, session, ctl->rcs);
+	for (size_t i = 0; i < count; i++) {
+		struct prefetch_load *load = ctl->refs[i].load;
+
+		if (ctl->rcs[i] == 0) {
+			load_deliver(ctl, load);
+			continue;
+		}
+		/* Deleted by force while it was on its way, or the requester's session is gone. */
+		load->loan_is_over = ctl->rcs[i] == -ENOENT;
+		far_prefetch_load_miss(ctl, load, ctl->rcs[i]);
+	}
+}
+
+static void
+task_flip(struct far_prefetch *ctl, struct prefetch_task *task)
+{
+	struct prefetch_window *window = task->window;
+	far_l1_session session = 0;
+	uint32_t readers = 0;
+	size_t count = 0;
+
+	for (uint32_t i = task->first; i < task->first + task->task.count; i++) {
+		struct prefetch_load *load = window->slots[i];
+		far_l1_session load_session = ctl->session;
+		uint32_t load_readers = 1;
+
+		if (window->items[i].rc != 0)
+			continue;
+		window->slots[i] = NULL;
+		if (!far_list_empty(&load->interests)) {
+			struct far_prefetch_view *view = FAR_CONTAINER_OF(
+				load->interests.next, struct far_prefetch_view, interest);
+
+			load_session = far_prefetch_view_session(ctl, view);
+			load_readers = far_prefetch_view_readers(view);
+		}
+		if (load_session != session || load_readers != readers) {
+			task_flip_run(ctl, count, session, readers);
+			count = 0;
+		}
+		session = load_session;
+		readers = load_readers;
+		ctl->refs[count].load = load;
+		ctl->loans[count++] = load->loan;
+	}
+	task_flip_run(ctl, count, session, readers);
+}
+
+/* It failed here: from the next place where it was found, or not at all. */
+static void
+load_failed(struct far_prefetch *ctl, struct prefetch_load *load, const struct prefetch_task *task,
+	    int rc)
+{
+	bool again;
+
+	if (far_list_empty(&load->interests)) {
+		ctl->counts.loads_abandoned++;
+		far_prefetch_load_close(ctl, load);
+		return;
+	}
+	/* Somebody joined who has more time, or who came after the others had cancelled; or the
+	 * adapter's queue was full. */
+	again = (rc == -ETIMEDOUT && far_prefetch_load_deadline(load) > task->task.deadline_ns) ||
+		(rc == -ECANCELED && task->cancelled) || rc == -EAGAIN;
+	if (again)
+		return;
+	far_prefetch_load_found_drop(ctl, load, load->source);
+	far_prefetch_load_discharge(ctl, load);
+	if (far_prefetch_load_plan(ctl, load))
+		load_charge(ctl, load);
+	else
+		far_prefetch_load_miss(ctl, load, rc);
+}
+
+static void
+task_done(struct far_l2_task *l2_task)
+{
+	struct prefetch_task *task = FAR_CONTAINER_OF(l2_task, struct prefetch_task, task);
+	struct prefetch_window *window = task->window;
+	struct far_prefetch *ctl = task->ctl;
+	uint32_t end = task->first + l2_task->count;
+
+	FAR_ASSERT(task->live);
+	task->live = false;
+	ctl->adapters[l2_task->l2->idx].tasks_live--;
+	for (uint32_t i = task->first; i < end; i++) {
+		FAR_ASSERT(window->slots[i]->task == task);
+		window->slots[i]->task = NULL;
+		window->slots[i]->state = PREFETCH_RESERVED;
+	}
+	task_flip(ctl, task);
+	for (uint32_t i = task->first; i < end; i++) {
+		struct prefetch_load *load = window->slots[i];
+
+		if (load == NULL)
+			continue;
+		window->slots[i] = NULL;
+		load_failed(ctl, load, task, window->items[i].rc);
+	}
+	window->attention = true;
+	ctl->kicked = true;
+	far_prefetch_unlock_flush(ctl);
+}
+
+/* ---- tasks ---- */
+
+static bool
+task_is_allowed(const struct far_prefetch *ctl, uint32_t adapter)
+{
+	uint32_t share = ctl->set->items[adapter]->limits.tasks_max / 4;
+
+	if (ctl->set->items[adapter]->limits.tasks_max == 0)
+		return true;
+	return ctl->adapters[adapter].tasks_live < (share > 0 ? share : 1);
+}
+
+static void
+task_take(struct prefetch_window *window, struct prefetch_task *task, uint32_t slot,
+	  struct prefetch_load *load)
+{
+	const struct prefetch_found *found = &load->found[load->source];
+
+	window->slots[slot] = load;
+	window->pieces[slot] = (struct far_l2_piece){
+		.addr = load->addr,
+		.size_bytes = load->size_bytes,
+	};
+	window->items[slot] = (struct far_l2_item){
+		.key = load->key,
+		.size_bytes = load->size_bytes,
+		.pieces = &window->pieces[slot],
+		.piece_count = 1,
+	};
+	memcpy(window->items[slot].hint, found->hint, sizeof(found->hint));
+	load->state = PREFETCH_POSTED;
+	load->task = task;
+	task->wanted += !far_list_empty(&load->interests);
+}
+
+/* The next run of free slots, filled with what this adapter is to load. */
+static void
+task_begin(struct far_prefetch *ctl, struct prefetch_window *window, uint32_t adapter)
+{
+	struct far_l2 *l2 = ctl->set->items[adapter];
+	uint64_t cut = ctl->config.window_bytes != 0 ? ctl->config.window_bytes
+						     : l2->limits.load_bytes_best;
+	struct prefetch_task *task;
+	uint64_t deadline_ns = 0;
+	uint64_t bytes = 0;
+	uint32_t count = 0;
+	uint32_t first = 0;
+
+	while (first < ctl->config.window_keys && window->slots[first] != NULL)
+		first++;
+	FAR_ASSERT(first < ctl->config.window_keys);
+	task = &window->tasks[first];
+	*task = (struct prefetch_task){.ctl = ctl, .window = window, .first = first, .live = true};
+	for (uint32_t i = 0; i < window->load_count && count < l2->limits.items_max; i++) {
+		struct prefetch_load *load = window->loads[i];
+		uint64_t load_deadline_ns;
+
+		if (load == NULL || load->state != PREFETCH_RESERVED ||
+		    load->found[load->source].adapter != adapter)
+			continue;
+		if (count > 0 && cut != 0 && bytes + load->size_bytes > cut)
+			break;
+		if (first + count == ctl->config.window_keys ||
+		    window->slots[first + count] != NULL)
+			break;
+		task_take(window, task, first + count, load);
+		count++;
+		bytes += load->size_bytes;
+		load_deadline_ns = far_prefetch_load_deadline(load);
+		if (load_deadline_ns > deadline_ns)
+			deadline_ns = load_deadline_ns;
+	}
+	FAR_ASSERT(count > 0);
+	task->task = (struct far_l2_task){
+		.kind = FAR_L2_LOAD,
+		.items = &window->items[first],
+		.count = count,
+		.deadline_ns = deadline_ns,
+		.done = task_done,
+	};
+	ctl->adapters[adapter].tasks_live++;
+	far_l2_submit(l2, &task->task);
+}
+
+void
+far_prefetch_window_post(struct far_prefetch *ctl, struct prefetch_window *window)
+{
+	for (uint32_t i = 0; i < window->load_count; i++) {
+		struct prefetch_load *load = window->loads[i];
+		uint32_t adapter;
+
+		if (load == NULL || load->state != PREFETCH_RESERVED)
+			continue;
+		adapter = load->found[load->source].adapter;
+		if (!task_is_allowed(ctl, adapter)) {
+			window->starved = true;
+			continue;
+		}
+		/* Takes this load and all behind it that fit into one task; it is posted then. */
+		task_begin(ctl, window, adapter);
+	}
+}

@@ -1,0 +1,204 @@
+/* prefetch_window.c - a run of a request's keys: what L1 has, what is on its way, what is to be asked. */
+#include "controllers/prefetch_priv.h"
+
+#include "base/assert.h"
+#include "base/err.h"
+
+/* A new load for the view's key, or false: there is none left. */
+static bool
+window_add(struct far_prefetch *ctl, struct prefetch_window *window, struct far_prefetch_view *view)
+{
+	const struct far_key *key = &view->req->keys[view - view->req->views];
+	uint32_t adapters[FAR_L2_SET_MAX];
+	struct prefetch_load *load;
+	uint32_t count;
+
+	count = ctl->policy->ops->route(ctl->policy, ctl->set, key, adapters, FAR_L2_SET_MAX);
+	if (count == 0) {
+		far_prefetch_view_miss(ctl, view, -ENOENT);
+		return true;
+	}
+	load = far_prefetch_load_open(ctl, key);
+	if (load == NULL)
+		return false;
+	for (uint32_t i = 0; i < count; i++) {
+		FAR_ASSERT(adapters[i] < ctl->set->count);
+		load->route[i] = (uint8_t)adapters[i];
+		load->ask_mask |= 1ULL << adapters[i];
+	}
+	load->route_count = count;
+	load->window = window;
+	load->window_idx = window->load_count;
+	window->loads[window->load_count++] = load;
+	window->live++;
+	far_prefetch_load_join(ctl, load, view, false);
+	return true;
+}
+
+/* What becomes of one key at first; false: no room for it now. */
+static bool
+window_take(struct far_prefetch *ctl, struct prefetch_window *window,
+	    struct far_prefetch_view *view, const struct far_l1_grant *grant)
+{
+	struct prefetch_load *load;
+	struct far_prefetch_view *first;
+
+	if (grant->rc == 0) {
+		far_prefetch_view_grant(ctl, view, grant, -1);
+		return true;
+	}
+	if (grant->rc != -ENOENT) {
+		far_prefetch_view_miss(ctl, view, grant->rc);
+		return true;
+	}
+	load = far_prefetch_load_find(ctl, &view->req->keys[view - view->req->views]);
+	if (load == NULL)
+		return window_add(ctl, window, view);
+	first = far_list_empty(&load->interests)
+			? NULL
+			: FAR_CONTAINER_OF(load->interests.next, struct far_prefetch_view,
+					   interest);
+	far_prefetch_load_join(ctl, load, view, first == NULL || first->req != view->req);
+	return true;
+}
+
+/* Takes keys from the cursor until a gap or until room ends; gives back what was read in vain. */
+static uint32_t
+window_fill(struct far_prefetch *ctl, struct prefetch_window *window,
+	    struct prefetch_request *request, uint32_t count)
+{
+	struct far_prefetch_view *views = &request->req->views[request->cursor];
+	size_t surplus = 0;
+	uint32_t taken = 0;
+
+	while (taken < count && request->cursor + taken < request->limit) {
+		if (!window_take(ctl, window, &views[taken], &ctl->grants[taken]))
+			break;
+		taken++;
+	}
+	for (uint32_t i = taken; i < count; i++) {
+		if (ctl->grants[i].rc == 0)
+			ctl->loans[surplus++] = ctl->grants[i].loan;
+	}
+	if (surplus > 0)
+		(void)far_l1_finish_read(ctl->l1, far_prefetch_view_session(ctl, views), ctl->loans,
+					 surplus, far_prefetch_view_readers(views), ctl->rcs);
+	return taken;
+}
+
+bool
+far_prefetch_window_begin(struct far_prefetch *ctl, struct prefetch_request *request,
+			  uint64_t now_ns)
+{
+	struct far_prefetch_req *req = request->req;
+	uint32_t first = request->cursor;
+	struct prefetch_window *window;
+	uint32_t count;
+	uint32_t taken;
+
+	if (first >= request->limit)
+		return false;
+	/* Not further ahead of what is readable than so many windows. */
+	if ((uint64_t)(first - request->prefix_count) >
+	    (uint64_t)(ctl->config.windows_ahead - 1) * ctl->config.window_keys)
+		return false;
+	if (ctl->loads_free == NULL || far_list_empty(&ctl->windows_free))
+		return false;
+	count = request->limit - first;
+	if (count > ctl->config.window_keys)
+		count = ctl->config.window_keys;
+	window = FAR_CONTAINER_OF(ctl->windows_free.next, struct prefetch_window, node);
+	window->request_id = req->request_id;
+	window->began_ns = now_ns;
+	window->load_count = 0;
+	window->live = 0;
+	window->attention = true;
+	window->starved = false;
+	window->late = false;
+	(void)far_l1_reserve_read(ctl->l1, far_prefetch_view_session(ctl, &req->views[first]),
+				  &req->keys[first], NULL, count,
+				  far_prefetch_view_readers(&req->views[first]), ctl->grants);
+	taken = window_fill(ctl, window, request, count);
+	request->cursor += taken;
+	if (window->live > 0) {
+		far_list_remove(&window->node);
+		far_list_push_back(&ctl->windows_live, &window->node);
+	}
+	return taken > 0;
+}
+
+/* Nobody is waited for any more, as far as the answers go. */
+static bool
+window_is_answered(const struct prefetch_window *window)
+{
+	for (uint32_t i = 0; i < window->load_count; i++) {
+		const struct prefetch_load *load = window->loads[i];
+
+		if (load != NULL && load->state == PREFETCH_LOOKUP &&
+		    (load->ask_mask | load->pend_mask) != 0)
+			return false;
+	}
+	return true;
+}
+
+static void
+window_plan(struct far_prefetch *ctl, struct prefetch_window *window)
+{
+	for (uint32_t i = 0; i < window->load_count; i++) {
+		struct prefetch_load *load = window->loads[i];
+
+		if (load == NULL || load->state != PREFETCH_LOOKUP)
+			continue;
+		if ((load->ask_mask | load->pend_mask) != 0 && load->found_count == 0)
+			continue;
+		if (!far_prefetch_load_plan(ctl, load))
+			far_prefetch_load_miss(ctl, load, load->miss_rc);
+	}
+}
+
+/* Memory goes to a request's keys in their order: what is behind a refused key is of no use. */
+static bool
+window_is_next(const struct far_prefetch *ctl, const struct prefetch_window *window)
+{
+	for (const struct far_list *it = ctl->windows_live.next; it != &window->node;
+	     it = it->next) {
+		const struct prefetch_window *other =
+			FAR_CONTAINER_OF(it, const struct prefetch_window, node);
+
+		if (other->request_id != window->request_id)
+			continue;
+		for (uint32_t i = 0; i < other->load_count; i++) {
+			const struct prefetch_load *load = other->loads[i];
+
+			if (load != NULL && load->state < PREFETCH_RESERVED)
+				return false;
+		}
+	}
+	return true;
+}
+
+void
+far_prefetch_window_step(struct far_prefetch *ctl, struct prefetch_window *window, uint64_t now_ns)
+{
+	bool answered;
+
+	window->attention = false;
+	window->starved = false;
+	far_prefetch_lookup_post(ctl, window);
+	answered = window_is_answered(window);
+	/* A store that is slow to answer holds up only what nobody else has. */
+	if (answered || now_ns >= window->began_ns + PREFETCH_PATIENCE_NS)
+		window->late = true;
+	if (window->late)
+		window_plan(ctl, window);
+	if (window_is_next(ctl, window))
+		far_prefetch_window_reserve(ctl, window);
+	else
+		window->starved = true;
+	far_prefetch_window_post(ctl, window);
+	if (window->live == 0) {
+		far_list_remove(&window->node);
+		far_list_push_back(&ctl->windows_free, &window->node);
+		ctl->kicked = true;
+	}
+}

@@ -1,0 +1,172 @@
+/* store.c - the store controller's front: open, tick, barrier, quiesce. */
+#include "controllers/store.h"
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/err.h"
+#include "controllers/store_priv.h"
+
+#define STORE_QUEUE_MAX (1U << 20)
+#define STORE_BATCH_MAX 4096U
+/* Adapters that one block can go to, where the set has fewer when the controller opens. */
+#define STORE_PAIRS_MIN 4U
+
+static bool
+config_is_valid(const struct far_store_config *config)
+{
+	return config->queue_max > 0 && config->queue_max <= STORE_QUEUE_MAX &&
+	       config->queue_bytes_max > 0 && config->bytes_in_flight_max > 0 &&
+	       config->batch_max > 0 && config->batch_max <= STORE_BATCH_MAX &&
+	       config->tries_max > 0 && config->deadline_ns > 0;
+}
+
+static int
+open_all(struct far_store *ctl)
+{
+	struct far_l1_listener listener = {
+		.written = far_store_queue_written,
+		.arg = ctl,
+		.hold_written = true,
+	};
+	int rc;
+
+	rc = far_store_tasks_open(ctl);
+	if (rc == 0)
+		rc = far_store_queue_open(ctl);
+	if (rc == 0)
+		rc = far_l1_session_open(ctl->l1, "store", &ctl->session);
+	if (rc < 0)
+		return rc;
+	listener.session = ctl->session;
+	/* Last: from here on it is called. */
+	return far_l1_listen(ctl->l1, &listener);
+}
+
+int
+far_store_open(const struct far_store_config *config, struct far_l1 *l1,
+	       const struct far_l2_set *set, const struct far_policy *policy,
+	       struct far_clock *clock, void (*wake)(void *arg), void *wake_arg,
+	       struct far_store **out)
+{
+	struct far_store *ctl;
+	int rc;
+
+	FAR_ASSERT(l1 != NULL);
+	FAR_ASSERT(set != NULL);
+	FAR_ASSERT(policy != NULL);
+	if (!config_is_valid(config))
+		return -EINVAL;
+	ctl = far_zalloc(sizeof(*ctl));
+	if (ctl == NULL)
+		return -ENOMEM;
+	ctl->config = *config;
+	ctl->l1 = l1;
+	ctl->set = set;
+	ctl->policy = policy;
+	ctl->clock = clock;
+	ctl->wake = wake;
+	ctl->wake_arg = wake_arg;
+	ctl->pairs_max = set->count > STORE_PAIRS_MIN ? set->count : STORE_PAIRS_MIN;
+	rc = open_all(ctl);
+	if (rc < 0) {
+		far_store_close(ctl);
+		return rc;
+	}
+	*out = ctl;
+	return 0;
+}
+
+void
+far_store_close(struct far_store *ctl)
+{
+	if (ctl == NULL)
+		return;
+	FAR_ASSERT(far_store_idle(ctl));
+	if (ctl->session != 0)
+		far_l1_session_close(ctl->l1, ctl->session);
+	far_store_queue_close(ctl);
+	far_store_tasks_close(ctl);
+	far_free(ctl);
+}
+
+/* Nothing more is given to adapters: what no adapter has ends here. */
+static void
+drop_all(struct far_store *ctl)
+{
+	struct store_block *block;
+
+	while ((block = far_store_queue_pop(ctl)) != NULL) {
+		store_count(&ctl->counters.dropped_queue_full, 1);
+		far_store_block_end(ctl, block);
+	}
+	for (uint32_t i = 0; i < ctl->set->count; i++)
+		far_store_adapter_drop(ctl, i);
+}
+
+uint64_t
+far_store_tick(struct far_store *ctl, uint64_t now_ns)
+{
+	uint64_t next_ns = FAR_TIME_NEVER;
+	struct store_block *block;
+
+	if (atomic_load_explicit(&ctl->closing, memory_order_relaxed)) {
+		drop_all(ctl);
+		return FAR_TIME_NEVER;
+	}
+	/* Bounded by the number of blocks, less those that others queue meanwhile. */
+	for (uint32_t i = 0; i < ctl->config.queue_max; i++) {
+		block = far_store_queue_pop(ctl);
+		if (block == NULL)
+			break;
+		far_store_block_place(ctl, block, now_ns);
+	}
+	for (uint32_t i = 0; i < ctl->set->count; i++) {
+		uint64_t at = far_store_adapter_step(ctl, i, now_ns);
+
+		if (at < next_ns)
+			next_ns = at;
+	}
+	return next_ns;
+}
+
+void
+far_store_quiesce(struct far_store *ctl)
+{
+	/* Pairs with block_queue(): who has not seen it is counted as pending. */
+	atomic_store_explicit(&ctl->closing, true, memory_order_seq_cst);
+	drop_all(ctl);
+}
+
+bool
+far_store_idle(const struct far_store *ctl)
+{
+	return ctl->tasks_live == 0 &&
+	       atomic_load_explicit(&ctl->pending, memory_order_seq_cst) == 0;
+}
+
+static uint64_t
+counter_get(const _Atomic uint64_t *counter)
+{
+	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+void
+far_store_counts_get(const struct far_store *ctl, struct far_store_counts *out)
+{
+	const struct store_counters *counters = &ctl->counters;
+
+	*out = (struct far_store_counts){
+		.blocks_queued = counter_get(&counters->blocks_queued),
+		.blocks_stored = counter_get(&counters->blocks_stored),
+		.bytes_stored = counter_get(&counters->bytes_stored),
+		.blocks_had = counter_get(&counters->blocks_had),
+		.dropped_queue_full = counter_get(&counters->dropped_queue_full),
+		.failed_donor_down = counter_get(&counters->failed_donor_down),
+		.failed_full = counter_get(&counters->failed_full),
+		.failed_deadline = counter_get(&counters->failed_deadline),
+		.failed_other = counter_get(&counters->failed_other),
+		.retries = counter_get(&counters->retries),
+		.blocks_pending = counter_get(&ctl->pending),
+		.bytes_pending = counter_get(&ctl->pending_bytes),
+	};
+}
