@@ -4,13 +4,15 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "l2/donor/donor.h"
 #include "l2/memory/memory.h"
 
 /* A new type is a folder, a table of functions, a line here and its name in the text below. */
 static const struct far_l2_type types[] = {
+	{.name = "donor", .open = far_l2_donor_open},
 	{.name = "memory", .open = far_l2_memory_open},
 };
-static const char type_names[] = "memory";
+static const char type_names[] = "donor, memory";
 
 const struct far_l2_type *
 far_l2_type_find(const char *name)

@@ -1,0 +1,475 @@
+/* store.c - lanes: blocks laid front to back, WRITEs in lists, one COMMIT behind each list. */
+#include "l2/donor/donor_priv.h"
+
+#include "base/checksum.h"
+
+#define BATCH_BYTES_BEST (4ULL << 20) /* so that one list is committed while the next is written */
+
+static struct donor_lane *
+lane_find(struct far_donor *donor, uint64_t serial)
+{
+	for (uint32_t i = 0; i < DONOR_LANES; i++) {
+		if (donor->lanes[i].state != LANE_NONE && donor->lanes[i].serial == serial)
+			return &donor->lanes[i];
+	}
+	return NULL;
+}
+
+static struct donor_lane *
+lane_free_find(struct far_donor *donor)
+{
+	for (uint32_t i = 0; i < DONOR_LANES; i++) {
+		if (donor->lanes[i].state == LANE_NONE)
+			return &donor->lanes[i];
+	}
+	return NULL;
+}
+
+/* Nothing more is laid into it; END goes with its last COMMIT. */
+static void
+lane_end(struct far_donor *donor, struct donor_lane *lane)
+{
+	if (lane->state != LANE_OPEN)
+		return;
+	lane->state = LANE_ENDING;
+	if (donor->lane == lane) {
+		donor->lane = donor->reserve;
+		donor->reserve = NULL;
+	} else if (donor->reserve == lane) {
+		donor->reserve = NULL;
+	}
+}
+
+void
+far_donor_lanes_end(struct far_donor *donor)
+{
+	for (uint32_t i = 0; i < DONOR_LANES; i++)
+		lane_end(donor, &donor->lanes[i]);
+}
+
+static void
+batch_free(struct far_donor *donor, struct donor_batch *batch)
+{
+	far_list_remove(&batch->node);
+	batch->lane = NULL;
+	batch->count = 0;
+	far_list_push_back(&donor->batches_free, &batch->node);
+}
+
+/* Nothing names the batch's buffers any more. @rc: of items that the donor said nothing about. */
+static void
+batch_end(struct far_donor *donor, struct donor_batch *batch, int rc)
+{
+	FAR_ASSERT(batch->written);
+	for (uint32_t i = 0; i < batch->count; i++) {
+		int item_rc = batch->answered ? batch->results[i] : rc;
+
+		if (item_rc == 0) {
+			donor->status.stores++;
+			donor->status.store_bytes += batch->blocks[i].size_bytes;
+		} else if (item_rc == -EEXIST) {
+			donor->status.stores_had++;
+		}
+		far_donor_item_end(donor, batch->entries[i].task, batch->entries[i].item, item_rc);
+	}
+	batch_free(donor, batch);
+}
+
+/* Moves on past what is written or has ended; a task with nothing left to lay only waits. */
+static void
+task_advance(struct far_donor *donor, struct far_l2_task *task)
+{
+	if (task->priv[PRIV_STAGE] != STAGE_STORE)
+		return;
+	while (task->priv[PRIV_NEXT] < task->count &&
+	       task->items[task->priv[PRIV_NEXT]].rc != ITEM_TO_STORE)
+		task->priv[PRIV_NEXT]++;
+	if (task->priv[PRIV_NEXT] == task->count)
+		far_donor_task_stage(donor, task, STAGE_BUSY);
+}
+
+enum lay_result {
+	LAY_DONE,
+	LAY_BATCH_FULL,
+	LAY_LANE_FULL,
+	LAY_NEVER, /* the item fits no lane, or no list */
+};
+
+/* Lays one item behind what the batch holds already. Nothing but the batch and the lists changes. */
+static enum lay_result
+item_lay(struct far_donor *donor, struct donor_batch *batch, struct donor_list *list,
+	 struct far_l2_task *task, uint32_t i)
+{
+	const struct far_l2_item *item = &task->items[i];
+	const struct donor_lane *lane = batch->lane;
+	uint64_t bytes = far_donor_pieces_bytes(donor, item);
+	uint64_t align = far_extent_align(bytes);
+	uint64_t at = (batch->fill_bytes + align - 1) / align * align;
+	struct far_op like;
+
+	if (batch->count == DONOR_BATCH_BLOCKS ||
+	    (batch->count > 0 && batch->fill_bytes - lane->fill_bytes + bytes > BATCH_BYTES_BEST))
+		return LAY_BATCH_FULL;
+	if (at + bytes > lane->size_bytes)
+		return batch->fill_bytes == 0 ? LAY_NEVER : LAY_LANE_FULL;
+	like = (struct far_op){
+		.kind = FAR_OP_WRITE,
+		.remote_addr = lane->addr + at,
+		.rkey = lane->rkey,
+	};
+	if (!far_donor_list_add(donor, list, item, &like))
+		return batch->count == 0 ? LAY_NEVER : LAY_BATCH_FULL;
+	batch->entries[batch->count].task = task;
+	batch->entries[batch->count].item = i;
+	batch->blocks[batch->count] = (struct far_frame_block){
+		.offset_64 = (uint32_t)(at / FAR_EXTENT_ALIGN),
+		.size_bytes = (uint32_t)bytes,
+		.crc32c = item->crc32c,
+		.group = item->group,
+	};
+	memcpy(batch->blocks[batch->count].key, item->key.bytes, sizeof(item->key.bytes));
+	batch->count++;
+	batch->fill_bytes = at + bytes;
+	return LAY_DONE;
+}
+
+/* Lays what waits, task by task. True: the lane cannot take the next block. */
+static bool
+batch_fill(struct far_donor *donor, struct donor_batch *batch, struct donor_list *list)
+{
+	struct far_list *it, *tmp;
+
+	FAR_LIST_FOR_EACH_SAFE(it, tmp, &donor->stages[STAGE_STORE])
+	{
+		struct far_l2_task *task = FAR_CONTAINER_OF(it, struct far_l2_task, node);
+		int rc = far_donor_task_end_rc(donor, task);
+
+		if (rc < 0) {
+			far_donor_task_stop(donor, task, rc);
+			continue;
+		}
+		for (uint32_t i = (uint32_t)task->priv[PRIV_NEXT]; i < task->count; i++) {
+			if (task->items[i].rc != ITEM_TO_STORE)
+				continue;
+			switch (item_lay(donor, batch, list, task, i)) {
+			case LAY_DONE:
+				break;
+			case LAY_BATCH_FULL:
+				return false;
+			case LAY_LANE_FULL:
+				return true;
+			case LAY_NEVER:
+				far_donor_item_end(donor, task, i, -E2BIG);
+				break;
+			}
+		}
+		if (batch->count == 0)
+			task_advance(donor, task);
+	}
+	return false;
+}
+
+/* While the WRITEs are on their way. */
+static void
+batch_crc(struct donor_batch *batch)
+{
+	for (uint32_t i = 0; i < batch->count; i++) {
+		const struct far_l2_item *item =
+			&batch->entries[i].task->items[batch->entries[i].item];
+		uint32_t crc = 0;
+
+		if (item->has_crc)
+			continue;
+		for (uint32_t p = 0; p < item->piece_count; p++)
+			crc = far_crc32c(crc, item->pieces[p].addr, item->pieces[p].size_bytes);
+		batch->blocks[i].crc32c = crc;
+	}
+}
+
+/* The WRITEs of a batch are posted: its items belong to it from here on. */
+static void
+batch_posted(struct far_donor *donor, struct donor_batch *batch)
+{
+	for (uint32_t i = 0; i < batch->count; i++)
+		batch->entries[i].task->items[batch->entries[i].item].rc = ITEM_WRITTEN;
+	for (uint32_t i = 0; i < batch->count; i++) {
+		if (i == 0 || batch->entries[i].task != batch->entries[i - 1].task)
+			task_advance(donor, batch->entries[i].task);
+	}
+	batch->lane->fill_bytes = batch->fill_bytes;
+	batch->lane->unsent++;
+	far_list_push_back(&donor->batches_unsent, &batch->node);
+	batch_crc(batch);
+}
+
+/* False: nothing more can be laid now. */
+static bool
+batch_make(struct far_donor *donor)
+{
+	struct far_list *node;
+	struct donor_batch *batch;
+	struct donor_lane *lane = donor->lane;
+	struct donor_list list = {.ops_max = FAR_POST_OPS_MAX};
+	bool lane_full;
+
+	if (lane == NULL || far_list_empty(&donor->stages[STAGE_STORE]))
+		return false;
+	node = far_list_pop_front(&donor->batches_free);
+	if (node == NULL)
+		return false;
+	batch = FAR_CONTAINER_OF(node, struct donor_batch, node);
+	batch->lane = lane;
+	batch->serial = lane->serial;
+	batch->fill_bytes = lane->fill_bytes;
+	batch->count = 0;
+	batch->written = false;
+	batch->answered = false;
+	batch->tag = ++donor->tag_last;
+	lane_full = batch_fill(donor, batch, &list);
+	if (batch->count > 0) {
+		donor->ops[list.ops - 1].token = donor_token(TOKEN_BATCH, batch->idx);
+		if (far_transport_post(donor->link, donor->ops, (int)list.ops) < 0) {
+			batch_free(donor, batch); /* its items wait on; SENDABLE follows */
+			return false;
+		}
+		batch_posted(donor, batch);
+	} else {
+		batch_free(donor, batch);
+	}
+	if (lane_full)
+		lane_end(donor, lane);
+	return true;
+}
+
+static int
+commit_send(struct far_donor *donor, struct donor_lane *lane, const struct donor_batch *batch)
+{
+	bool last = lane->state == LANE_ENDING && lane->unsent == (batch != NULL ? 1U : 0U);
+	struct far_frame_commit commit = {
+		.serial = lane->serial,
+		.flags = last ? FAR_COMMIT_END : 0,
+		.count = batch != NULL ? batch->count : 0,
+	};
+	uint64_t tag = batch != NULL ? batch->tag : ++donor->tag_last;
+	int rc = far_donor_send(donor, FAR_FRAME_COMMIT, tag, &commit,
+				batch != NULL ? batch->blocks : NULL, commit.count);
+
+	if (rc == 0 && batch != NULL)
+		lane->unsent--;
+	if (rc == 0 && last)
+		lane->state = LANE_NONE;
+	return rc;
+}
+
+/* In the order of their WRITEs: offsets grow along a lane. */
+static void
+commits_pump(struct far_donor *donor)
+{
+	while (!far_list_empty(&donor->batches_unsent)) {
+		struct donor_batch *batch =
+			FAR_CONTAINER_OF(donor->batches_unsent.next, struct donor_batch, node);
+
+		if (commit_send(donor, batch->lane, batch) < 0)
+			return;
+		batch->lane = NULL;
+		far_list_remove(&batch->node);
+		far_list_push_back(&donor->batches_sent, &batch->node);
+	}
+	for (uint32_t i = 0; i < DONOR_LANES; i++) {
+		struct donor_lane *lane = &donor->lanes[i];
+
+		if (lane->state == LANE_ENDING && commit_send(donor, lane, NULL) < 0)
+			return;
+	}
+}
+
+/* One lane at a time: none is open and blocks wait, or the open one is nearly full. */
+static void
+lane_ask(struct far_donor *donor)
+{
+	struct far_frame_lane_ask ask = {.lane_count = 1};
+	bool needed = donor->lane == NULL && !far_list_empty(&donor->stages[STAGE_STORE]);
+	bool ahead = donor->lane != NULL && donor->reserve == NULL && !donor->reserve_denied &&
+		     donor->lane->fill_bytes > donor->lane->size_bytes / 4 * 3;
+
+	if (donor->asks > 0 || donor->quiescing || !(needed || ahead) ||
+	    lane_free_find(donor) == NULL)
+		return;
+	if (far_donor_send(donor, FAR_FRAME_LANE_ASK, ++donor->tag_last, &ask, NULL, 0) == 0)
+		donor->asks++;
+}
+
+void
+far_donor_store_pump(struct far_donor *donor)
+{
+	commits_pump(donor);
+	while (batch_make(donor))
+		commits_pump(donor);
+	commits_pump(donor);
+	lane_ask(donor);
+}
+
+void
+far_donor_batch_done(struct far_donor *donor, uint32_t idx, int status)
+{
+	struct donor_batch *batch = &donor->batches[idx];
+	bool sent = batch->lane == NULL;
+
+	FAR_ASSERT(idx < DONOR_BATCHES);
+	FAR_ASSERT(batch->count > 0);
+	FAR_ASSERT(!batch->written);
+	batch->written = true;
+	if (!donor_is_up(donor)) {
+		batch_end(donor, batch, -EHOSTDOWN);
+		return;
+	}
+	if (status < 0 && sent) {
+		/* The donor may take its COMMIT for the truth. It shall not serve what follows. */
+		far_donor_link_fail(donor, -EIO, "a write failed, its commit was on the way");
+		return;
+	}
+	if (status < 0) {
+		struct donor_lane *lane = batch->lane;
+
+		lane->unsent--;
+		lane_end(donor, lane);
+		batch_end(donor, batch, -EIO);
+		return;
+	}
+	if (batch->answered)
+		batch_end(donor, batch, 0);
+}
+
+int
+far_donor_lane_granted(struct far_donor *donor, const struct far_frame_lane_grant *grant)
+{
+	struct donor_lane *lane = lane_free_find(donor);
+
+	if (donor->asks == 0 || lane == NULL || lane_find(donor, grant->serial) != NULL)
+		return -EPROTO;
+	if (grant->size_bytes < FAR_EXTENT_ALIGN_BIG || grant->size_bytes > FAR_LANE_BYTES_MAX ||
+	    grant->write_addr > UINT64_MAX - grant->size_bytes)
+		return -EPROTO;
+	donor->asks--;
+	*lane = (struct donor_lane){
+		.state = LANE_OPEN,
+		.serial = grant->serial,
+		.addr = grant->write_addr,
+		.size_bytes = grant->size_bytes,
+	};
+	memcpy(lane->rkey.bytes, grant->write_rkey, sizeof(lane->rkey.bytes));
+	if (donor->quiescing)
+		lane_end(donor, lane);
+	else if (donor->lane == NULL)
+		donor->lane = lane;
+	else
+		donor->reserve = lane;
+	return 0;
+}
+
+int
+far_donor_lane_full(struct far_donor *donor)
+{
+	struct far_list *it, *tmp;
+
+	if (donor->asks == 0)
+		return -EPROTO;
+	donor->asks--;
+	if (donor->lane != NULL) {
+		donor->reserve_denied = true;
+		return 0;
+	}
+	FAR_LIST_FOR_EACH_SAFE(it, tmp, &donor->stages[STAGE_STORE])
+	{
+		struct far_l2_task *task = FAR_CONTAINER_OF(it, struct far_l2_task, node);
+
+		for (uint32_t i = 0; i < task->count; i++) {
+			if (task->items[i].rc == ITEM_TO_STORE)
+				far_donor_item_end(donor, task, i, -ENOSPC);
+		}
+		task_advance(donor, task);
+	}
+	return 0;
+}
+
+void
+far_donor_lane_recalled(struct far_donor *donor, uint64_t serial)
+{
+	struct donor_lane *lane = lane_find(donor, serial);
+
+	/* Unknown: our END and the recall met on the way. */
+	if (lane != NULL)
+		lane_end(donor, lane);
+}
+
+static struct donor_batch *
+batch_find(struct far_donor *donor, uint64_t tag)
+{
+	for (struct far_list *it = donor->batches_sent.next; it != &donor->batches_sent;
+	     it = it->next) {
+		struct donor_batch *batch = FAR_CONTAINER_OF(it, struct donor_batch, node);
+
+		if (batch->tag == tag)
+			return batch;
+	}
+	return NULL;
+}
+
+int
+far_donor_committed(struct far_donor *donor, const struct far_frame *frame)
+{
+	const struct far_frame_committed *body = frame->body;
+	struct donor_batch *batch = batch_find(donor, frame->head.tag);
+
+	if (batch == NULL)
+		return frame->count == 0 ? 0 : -EPROTO; /* of an END without blocks */
+	if (batch->answered || body->serial != batch->serial || frame->count != batch->count)
+		return -EPROTO;
+	memcpy(batch->results, frame->list, frame->count * sizeof(batch->results[0]));
+	for (uint32_t i = 0; i < batch->count; i++) {
+		if (batch->results[i] > 0 ||
+		    (batch->results[i] < 0 && !far_err_listed(batch->results[i])))
+			return -EPROTO;
+	}
+	batch->answered = true;
+	if (batch->written)
+		batch_end(donor, batch, 0);
+	return 0;
+}
+
+static void
+written_end(struct far_donor *donor, struct far_list *list)
+{
+	struct far_list *it, *tmp;
+
+	FAR_LIST_FOR_EACH_SAFE(it, tmp, list)
+	{
+		struct donor_batch *batch = FAR_CONTAINER_OF(it, struct donor_batch, node);
+
+		batch->lane = NULL;
+		if (batch->written)
+			batch_end(donor, batch, -EHOSTDOWN);
+	}
+}
+
+void
+far_donor_store_lost(struct far_donor *donor)
+{
+	written_end(donor, &donor->batches_unsent);
+	written_end(donor, &donor->batches_sent);
+	memset(donor->lanes, 0, sizeof(donor->lanes));
+	donor->lane = NULL;
+	donor->reserve = NULL;
+	donor->asks = 0;
+	donor->reserve_denied = false;
+}
+
+bool
+far_donor_store_idle(const struct far_donor *donor)
+{
+	for (uint32_t i = 0; i < DONOR_LANES; i++) {
+		if (donor->lanes[i].state != LANE_NONE)
+			return false;
+	}
+	return far_list_empty(&donor->batches_unsent) && far_list_empty(&donor->batches_sent);
+}
