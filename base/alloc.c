@@ -50,12 +50,15 @@ far_zalloc(size_t size_bytes)
 void *
 far_zalloc_array(size_t count, size_t item_bytes)
 {
+	size_t size_bytes;
+
 	if (alloc_refused())
 		return NULL;
+	/* Ours to check: AddressSanitizer's calloc stops the process instead of answering. */
+	if (__builtin_mul_overflow(count, item_bytes, &size_bytes))
+		return NULL;
 	/* An empty array is a valid one: it has an address of its own. */
-	if (count == 0 || item_bytes == 0)
-		count = item_bytes = 1;
-	return alloc_counted(calloc(count, item_bytes));
+	return alloc_counted(calloc(1, size_bytes != 0 ? size_bytes : 1));
 }
 
 void *

@@ -103,11 +103,12 @@ known_next(const struct far_param_table *table, const char *group, size_t group_
 {
 	for (; *idx < table->count; (*idx)++) {
 		const char *name = table->params[*idx].name;
-		size_t end = component_end(name, group_size);
 		bool repeated = false;
+		size_t end;
 
 		if (!name_within(name, group, group_size))
 			continue;
+		end = component_end(name, group_size);
 		/* Every row of a subgroup names it; the first one speaks for all. */
 		for (size_t i = 0; i < *idx && !repeated; i++) {
 			const char *other = table->params[i].name;
@@ -131,15 +132,28 @@ known_next(const struct far_param_table *table, const char *group, size_t group_
 	return false;
 }
 
-void
-far_param_known(const struct far_param_table *table, const char *group, struct far_text *text)
+static void
+known_add(const struct far_param_table *table, const char *group, size_t cut_bytes,
+	  struct far_text *text)
 {
 	char known[FAR_PARAM_NAME_BYTES_MAX];
 	size_t idx = 0;
 
 	for (const char *comma = ""; known_next(table, group, strlen(group), &idx, known);
 	     comma = ", ")
-		far_text_add(text, "%s%s", comma, known);
+		far_text_add(text, "%s%s", comma, known + cut_bytes);
+}
+
+void
+far_param_known(const struct far_param_table *table, const char *group, struct far_text *text)
+{
+	known_add(table, group, 0, text);
+}
+
+void
+far_param_known_below(const struct far_param_table *table, const char *group, struct far_text *text)
+{
+	known_add(table, group, strlen(group) + 1, text);
 }
 
 #define DISTANCE_BYTES_MAX 40

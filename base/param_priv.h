@@ -44,6 +44,9 @@ const struct far_param *far_param_find(const struct far_param_table *table, cons
 const struct far_param *far_param_group(const struct far_param_table *table, const char *name);
 /* The keys that can stand in @group ("" for the top): "name, memory, l1, donors". */
 void far_param_known(const struct far_param_table *table, const char *group, struct far_text *text);
+/* The same without the group's own name, as they are written below it: "size, policy". */
+void far_param_known_below(const struct far_param_table *table, const char *group,
+			   struct far_text *text);
 /* "unknown; did you mean 'segment'? known keys: ..." */
 void far_param_explain_unknown(const struct far_param_table *table, const char *name,
 			       struct far_text *cause);

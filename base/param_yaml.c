@@ -20,6 +20,8 @@
 
 #ifdef FAR_HAVE_YAML
 
+#define BROKEN_TEXT "longer than %d bytes, or with a NUL byte; "
+
 /* One event of libyaml, copied, so that no event has to be freed on any way out. */
 struct node {
 	yaml_event_type_t type;
@@ -32,6 +34,8 @@ struct node {
 struct load {
 	yaml_parser_t parser;
 	const char *file; /* for messages */
+	const char *text;
+	size_t size_bytes;
 	struct far_text error;
 };
 
@@ -72,6 +76,17 @@ refuse_key(struct load *load, const struct scope *scope, size_t line, const char
 	far_text_add(&load->error, "key '%s%s': ", scope->label, far_shown(key, shown));
 }
 
+/* The reader fails before it knows lines, but it knows the byte. */
+static size_t
+line_of(const struct load *load, size_t offset)
+{
+	size_t line = 1;
+
+	for (size_t i = 0; i < offset && i < load->size_bytes; i++)
+		line += load->text[i] == '\n';
+	return line;
+}
+
 static int
 refuse_yaml(struct load *load)
 {
@@ -80,8 +95,8 @@ refuse_yaml(struct load *load)
 	if (parser->error == YAML_MEMORY_ERROR)
 		return -ENOMEM;
 	if (parser->error == YAML_READER_ERROR) {
-		refuse_at(load, parser->mark.line + 1);
-		far_text_add(&load->error, "%s at byte %zu; save the file as UTF-8",
+		refuse_at(load, line_of(load, parser->problem_offset));
+		far_text_add(&load->error, "%s at byte %zu; save the file as plain UTF-8 text",
 			     parser->problem, parser->problem_offset);
 		return -EINVAL;
 	}
@@ -178,8 +193,7 @@ value_load(struct load *load, const struct scope *scope, const struct far_param 
 		return -EINVAL;
 	}
 	if (node.broken) {
-		far_text_add(&load->error, "longer than %d bytes, or with a NUL byte; shorten it",
-			     FAR_PARAM_VALUE_BYTES_MAX);
+		far_text_add(&load->error, BROKEN_TEXT "shorten it", FAR_PARAM_VALUE_BYTES_MAX);
 		return -EINVAL;
 	}
 	if (node.plain && (node.text[0] == '\0' || strcmp(node.text, "~") == 0 ||
@@ -235,14 +249,15 @@ list_load(struct load *load, const struct scope *scope)
 		rc = node_next(load, &node);
 		if (rc < 0 || node.type == YAML_SEQUENCE_END_EVENT)
 			return rc;
-		refuse_key(load, scope, node.line, table->list_name);
 		if (node.type != YAML_MAPPING_START_EVENT) {
-			far_text_add(&load->error,
-				     "item %zu is not a mapping; write its keys: ", count);
+			(void)snprintf(label, sizeof(label), "%.40s[%zu]", table->list_name, count);
+			refuse_key(load, scope, node.line, label);
+			far_text_add(&load->error, "not a mapping; write its keys: ");
 			far_param_known(table->list_table, "", &load->error);
 			return -EINVAL;
 		}
 		if (count == table->list_count_max) {
+			refuse_key(load, scope, node.line, table->list_name);
 			far_text_add(&load->error, "more than %zu items; remove some", count);
 			return -EINVAL;
 		}
@@ -286,7 +301,7 @@ group_load(struct load *load, struct scope *scope, const struct node *key, const
 		return mapping_load(load, scope, name);
 	refuse_key(load, scope, node.line, name);
 	far_text_add(&load->error, "is a group of keys; write below it, indented: ");
-	far_param_known(scope->table, name, &load->error);
+	far_param_known_below(scope->table, name, &load->error);
 	return -EINVAL;
 }
 
@@ -300,17 +315,23 @@ key_load(struct load *load, struct scope *scope, const char *group, const struct
 	int rc;
 
 	(void)snprintf(name, sizeof(name), "%s%s%s", group, group[0] == '\0' ? "" : ".", key->text);
+	if (key->broken) {
+		refuse_key(load, scope, key->line, name);
+		far_text_add(&load->error, BROKEN_TEXT "known keys: ", FAR_PARAM_VALUE_BYTES_MAX);
+		far_param_known(table, group, &load->error);
+		return -EINVAL;
+	}
 	param = far_param_find(table, name);
-	if (param != NULL && !key->broken) {
+	if (param != NULL) {
 		rc = once(load, scope, key, name, &scope->seen[param - table->params].line);
 		return rc < 0 ? rc : value_load(load, scope, param);
 	}
-	if (table->list_name != NULL && !key->broken && strcmp(name, table->list_name) == 0) {
+	if (table->list_name != NULL && strcmp(name, table->list_name) == 0) {
 		rc = once(load, scope, key, name, &scope->list_line);
 		return rc < 0 ? rc : list_load(load, scope);
 	}
 	param = name[0] == '\0' ? NULL : far_param_group(table, name);
-	if (param != NULL && !key->broken)
+	if (param != NULL)
 		return group_load(load, scope, key, name, param);
 	refuse_key(load, scope, key->line, name);
 	far_param_explain_unknown(table, name, &load->error);
@@ -417,7 +438,7 @@ static int
 text_load(const struct far_param_table *table, const char *name, const char *text,
 	  size_t size_bytes, void *config, char error[FAR_PARAM_ERROR_BYTES])
 {
-	struct load load = {.file = name};
+	struct load load = {.file = name, .text = text, .size_bytes = size_bytes};
 	int rc;
 
 	far_text_init(&load.error, error, FAR_PARAM_ERROR_BYTES);

@@ -1,0 +1,121 @@
+/* copy.c - every byte, at every alignment and around every threshold, and no byte beside it. */
+#include "base/copy.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/publish.h"
+#include "base/rng.h"
+
+#define AREA_BYTES ((size_t)70000)
+
+struct fixture {
+	unsigned char *from;
+	unsigned char *to;
+};
+
+static int
+setup(void **state)
+{
+	static struct fixture fixture;
+	struct far_rng rng;
+
+	far_rng_init(&rng, 1);
+	fixture.from = far_zalloc_aligned(64, AREA_BYTES);
+	fixture.to = far_zalloc_aligned(64, AREA_BYTES);
+	assert_non_null(fixture.from);
+	assert_non_null(fixture.to);
+	for (size_t i = 0; i < AREA_BYTES; i++)
+		fixture.from[i] = (unsigned char)far_rng_u64(&rng);
+	*state = &fixture;
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	far_free(f->from);
+	far_free(f->to);
+	return 0;
+}
+
+static void
+copy_check(struct fixture *f, size_t to_at, size_t from_at, size_t size)
+{
+	const size_t margin = 128;
+	size_t start = to_at < margin ? 0 : to_at - margin;
+	size_t end = to_at + size + margin;
+
+	memset(f->to + start, 0x5a, end - start);
+	far_copy_stream(f->to + to_at, f->from + from_at, size);
+	far_mem_publish();
+	assert_memory_equal(f->to + to_at, f->from + from_at, size);
+	for (size_t i = start; i < to_at; i++)
+		assert_int_equal(f->to[i], 0x5a);
+	for (size_t i = to_at + size; i < end; i++)
+		assert_int_equal(f->to[i], 0x5a);
+}
+
+static void
+every_alignment_of_both_sides_is_exact(void **state)
+{
+	(void)state;
+	for (size_t to_at = 0; to_at < 64; to_at++) {
+		for (size_t from_at = 0; from_at < 64; from_at += 1 + from_at % 3)
+			copy_check(*state, 128 + to_at, from_at, 4096 + to_at * 3 + from_at);
+	}
+}
+
+static void
+sizes_around_the_thresholds_are_exact(void **state)
+{
+	static const size_t around[] = {64, 256, 4096, 4096 + 64, 8192, 65536};
+
+	for (size_t size = 0; size < 200; size++)
+		copy_check(*state, 200, 3, size);
+	for (size_t i = 0; i < sizeof(around) / sizeof(around[0]); i++) {
+		for (size_t size = around[i] - 3; size <= around[i] + 3; size++)
+			copy_check(*state, 191, 1, size);
+	}
+}
+
+static void
+random_copies_are_exact(void **state)
+{
+	struct far_rng rng;
+
+	far_rng_init(&rng, 2);
+	for (int round = 0; round < 500; round++) {
+		size_t to_at = far_rng_below(&rng, 3000), from_at = far_rng_below(&rng, 3000);
+		size_t size = far_rng_below(&rng, round % 4 == 0 ? 60000 : 9000);
+
+		copy_check(*state, to_at, from_at, size);
+	}
+}
+
+static void
+nothing_may_be_copied_from_nowhere(void **state)
+{
+	(void)state;
+	far_copy_stream(NULL, NULL, 0);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_alignment_of_both_sides_is_exact),
+		cmocka_unit_test(sizes_around_the_thresholds_are_exact),
+		cmocka_unit_test(random_copies_are_exact),
+		cmocka_unit_test(nothing_may_be_copied_from_nowhere),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
