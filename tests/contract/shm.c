@@ -1,0 +1,54 @@
+/* shm.c - the contract suite over transport/shm: both sides in one thread, on the real clock. */
+#include "tests/contract/contract.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+static char directory[] = "/tmp/farpool-contract-XXXXXX";
+
+static int
+shm_open_world(struct contract *c)
+{
+	static unsigned number;
+
+	c->clock = far_clock_real();
+	/* A path of its own: a test that failed leaves its listener behind. */
+	snprintf(c->address, sizeof(c->address), "%s/%u", directory, number++);
+	return 0;
+}
+
+static void
+shm_close_world(struct contract *c)
+{
+	/* What it made, it removed. */
+	assert_int_not_equal(access(c->address, F_OK), 0);
+}
+
+static void
+shm_idle(struct contract *c)
+{
+	(void)c;
+	far_clock_sleep_until(far_clock_now(far_clock_real()) + 20 * FAR_NS_PER_US);
+}
+
+static const struct contract_backend shm_backend = {
+	.name = "shm",
+	.open = shm_open_world,
+	.close = shm_close_world,
+	.idle = shm_idle,
+	.donor_kill = NULL,
+};
+
+int
+main(void)
+{
+	int failed;
+
+	if (mkdtemp(directory) == NULL) {
+		printf("no directory for sockets under /tmp\n");
+		return 77;
+	}
+	failed = contract_run(&shm_backend, "same host");
+	rmdir(directory);
+	return failed;
+}
