@@ -23,14 +23,16 @@ handle_reserve(struct far_prefetch_handle *handle, size_t count)
 	far_free(handle->views);
 	far_free(handle->grants);
 	far_free(handle->loans);
+	far_free(handle->rcs);
 	handle->capacity = 0;
 	handle->keys = far_zalloc_array(capacity, sizeof(*handle->keys));
 	handle->sizes = far_zalloc_array(capacity, sizeof(*handle->sizes));
 	handle->views = far_zalloc_array(capacity, sizeof(*handle->views));
 	handle->grants = far_zalloc_array(capacity, sizeof(*handle->grants));
 	handle->loans = far_zalloc_array(capacity, sizeof(*handle->loans));
+	handle->rcs = far_zalloc_array(capacity, sizeof(*handle->rcs));
 	if (handle->keys == NULL || handle->sizes == NULL || handle->views == NULL ||
-	    handle->grants == NULL || handle->loans == NULL)
+	    handle->grants == NULL || handle->loans == NULL || handle->rcs == NULL)
 		return -ENOMEM;
 	handle->capacity = capacity;
 	return 0;
@@ -44,6 +46,7 @@ handle_free(struct far_prefetch_handle *handle)
 	far_free(handle->views);
 	far_free(handle->grants);
 	far_free(handle->loans);
+	far_free(handle->rcs);
 	far_free(handle);
 }
 
@@ -100,7 +103,7 @@ handle_loans_end(struct far_prefetch_handle *handle)
 	}
 	if (count > 0) {
 		size_t ended = far_l1_finish_read(handle->client->l1, handle->client->session,
-						  handle->loans, count, 1, NULL);
+						  handle->loans, count, 1, handle->rcs);
 
 		FAR_ASSERT(ended == count); /* ours alone, and ended once */
 	}

@@ -23,6 +23,7 @@ struct far_prefetch_handle {
 	struct far_prefetch_view *views;
 	struct far_l1_grant *grants;
 	uint64_t *loans;
+	int *rcs;
 	_Atomic uint32_t refs;
 	_Atomic uint32_t state; /* futex: FAR_HANDLE_* */
 	_Atomic uint32_t cancelled;
