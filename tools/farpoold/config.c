@@ -1,0 +1,196 @@
+/* config.c - the daemon's parameters: the pool's rows and its own in one table, loaded and checked. */
+#include "tools/farpoold/farpoold.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "transport/transport.h"
+
+#define ROWS_MAX  40
+#define AT(field) offsetof(struct farpoold_config, field)
+
+static const struct far_param own_rows[] = {
+	{.name = "listen",
+	 .type = FAR_PARAM_STRING,
+	 .offset = AT(listen),
+	 .min = 1,
+	 .max = FARPOOLD_LISTEN_BYTES_MAX,
+	 .help = "Where clients connect: shm:/PATH is a socket on this host."},
+	{.name = "huge_pages",
+	 .type = FAR_PARAM_ENUM,
+	 .offset = AT(huge_pages),
+	 .fallback = "auto",
+	 .choices = "auto|off|on",
+	 .help = "Lend 2 MiB pages; auto: where they can be had, on: or do not start."},
+	{.name = "numa_node",
+	 .type = FAR_PARAM_ENUM,
+	 .offset = AT(numa_node),
+	 .fallback = "any",
+	 .choices = "any|0|1|2|3|4|5|6|7|8|9|10|11|12|13|14|15",
+	 .help = "Take the memory from this NUMA node alone."},
+	{.name = "log_level",
+	 .type = FAR_PARAM_ENUM,
+	 .offset = AT(log_level),
+	 .fallback = "info",
+	 .choices = "error|warn|info|debug",
+	 .help = "What is written to the standard error output."},
+};
+
+#define OWN_ROWS (sizeof(own_rows) / sizeof(own_rows[0]))
+
+/* The pool's rows, then ours. With @relaxed nothing is required: settings may still give it. */
+static const struct far_param_table *
+table_make(struct far_param_table *table, struct far_param *rows, bool relaxed)
+{
+	size_t count = 0;
+
+	FAR_ASSERT(far_pool_params.count + OWN_ROWS <= ROWS_MAX);
+	for (size_t i = 0; i < far_pool_params.count; i++) {
+		rows[count] = far_pool_params.params[i];
+		rows[count++].offset += AT(pool);
+	}
+	for (size_t i = 0; i < OWN_ROWS; i++)
+		rows[count++] = own_rows[i];
+	for (size_t i = 0; relaxed && i < count; i++) {
+		if (rows[i].fallback != NULL)
+			continue;
+		rows[i].fallback = rows[i].type == FAR_PARAM_STRING ? "" : "0";
+		rows[i].min = 0;
+	}
+	*table = (struct far_param_table){.title = "farpoold", .params = rows, .count = count};
+	return table;
+}
+
+const struct far_param_table *
+farpoold_table(void)
+{
+	static struct far_param rows[ROWS_MAX];
+	static struct far_param_table table;
+
+	return table_make(&table, rows, false);
+}
+
+/* Whether a required parameter was given neither by the file nor by a setting. */
+static bool
+is_missing(const struct far_param *param, const struct farpoold_config *config)
+{
+	const char *at = (const char *)config + param->offset;
+	uint64_t number;
+
+	if (param->fallback != NULL)
+		return false;
+	if (param->type == FAR_PARAM_STRING)
+		return at[0] == '\0';
+	memcpy(&number, at, sizeof(number));
+	return number == 0;
+}
+
+static int
+settings_apply(const struct far_param_table *table, const char *const *settings,
+	       size_t setting_count, struct farpoold_config *config,
+	       char error[FAR_PARAM_ERROR_BYTES])
+{
+	for (size_t i = 0; i < setting_count; i++) {
+		const char *equals = strchr(settings[i], '=');
+		char name[64];
+		int rc;
+
+		if (equals == NULL || (size_t)(equals - settings[i]) >= sizeof(name)) {
+			snprintf(error, FAR_PARAM_ERROR_BYTES,
+				 "'%.60s': not a setting: write key=value, for example memory=1GiB",
+				 settings[i]);
+			return -EINVAL;
+		}
+		memcpy(name, settings[i], (size_t)(equals - settings[i]));
+		name[equals - settings[i]] = '\0';
+		rc = far_param_set(table, config, name, equals + 1, error);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int
+listen_check(const struct farpoold_config *config, char error[FAR_PARAM_ERROR_BYTES])
+{
+	const char *rest = NULL;
+	char scheme[16];
+
+	if (far_address_split(config->listen, scheme, &rest) == 0 &&
+	    far_transport_find(scheme) != NULL && rest[0] != '\0')
+		return 0;
+	snprintf(error, FAR_PARAM_ERROR_BYTES,
+		 "listen: '%s' is no address of a known transport: write shm:/PATH",
+		 config->listen);
+	return -EINVAL;
+}
+
+/* Sizes that were chosen for the user are said once. */
+static void
+fit(struct far_pool_config *pool)
+{
+	struct far_pool_config asked = *pool;
+
+	far_pool_config_fit(pool);
+	if (asked.capacity_bytes != pool->capacity_bytes)
+		far_log_info("memory rounded down to %" PRIu64 " MiB, whole lanes",
+			     pool->capacity_bytes >> 20);
+	if (asked.segment_bytes == 0 || asked.lane_bytes == 0)
+		far_log_debug("segments of %" PRIu64 " MiB, lanes of %" PRIu64 " MiB",
+			      pool->segment_bytes >> 20, pool->lane_bytes >> 20);
+}
+
+int
+farpoold_config_load(const char *path, const char *const *settings, size_t setting_count,
+		     struct farpoold_config *out, char error[FAR_PARAM_ERROR_BYTES])
+{
+	struct far_param rows[ROWS_MAX];
+	struct far_param_table relaxed;
+	const struct far_param_table *table = farpoold_table();
+	struct farpoold_config config;
+	int rc = 0;
+
+	memset(&config, 0, sizeof(config));
+	if (setting_count > 0 || path == NULL)
+		table_make(&relaxed, rows, true);
+	else
+		relaxed = *table;
+	far_param_defaults(&relaxed, &config);
+	if (path != NULL)
+		rc = far_param_load(&relaxed, path, &config, error);
+	if (rc == 0)
+		rc = settings_apply(table, settings, setting_count, &config, error);
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; i < table->count; i++) {
+		if (!is_missing(&table->params[i], &config))
+			continue;
+		snprintf(error, FAR_PARAM_ERROR_BYTES,
+			 "key '%s': missing; add it to the configuration file, or give %s=...",
+			 table->params[i].name, table->params[i].name);
+		return -EINVAL;
+	}
+	far_log_level_set((enum far_log_level)config.log_level);
+	fit(&config.pool);
+	rc = far_pool_config_check(&config.pool, error);
+	if (rc == 0)
+		rc = listen_check(&config, error);
+	if (rc == 0)
+		*out = config;
+	return rc;
+}
+
+void
+farpoold_size_format(uint64_t bytes, char out[FARPOOLD_SIZE_TEXT_BYTES])
+{
+	if (bytes >= 1ULL << 40)
+		snprintf(out, FARPOOLD_SIZE_TEXT_BYTES, "%.1f TiB", (double)bytes / (1ULL << 40));
+	else if (bytes >= 1ULL << 30)
+		snprintf(out, FARPOOLD_SIZE_TEXT_BYTES, "%.1f GiB", (double)bytes / (1ULL << 30));
+	else
+		snprintf(out, FARPOOLD_SIZE_TEXT_BYTES, "%.1f MiB", (double)bytes / (1ULL << 20));
+}

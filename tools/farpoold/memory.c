@@ -1,0 +1,133 @@
+/* memory.c - the memory that a donor lends: checked for before it is taken, mapped piece by piece. */
+#include "tools/farpoold/farpoold.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/err.h"
+#include "base/pages_limit.h"
+
+#define HUGE_PAGE_BYTES (2ULL << 20)
+
+static int
+node_of(const struct farpoold_config *config)
+{
+	return (int)config->numa_node - 1;
+}
+
+/* Free huge pages of the machine; they are no part of the available memory. */
+static uint64_t
+huge_bytes_free(void)
+{
+	char line[128];
+	uint64_t count = 0;
+	FILE *file = fopen("/proc/meminfo", "re");
+
+	while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+		if (sscanf(line, "HugePages_Free: %" SCNu64, &count) == 1)
+			break;
+	}
+	if (file != NULL)
+		fclose(file);
+	return count * HUGE_PAGE_BYTES;
+}
+
+void
+farpoold_memory_explain(const struct farpoold_memory *memory, int rc,
+			char error[FAR_PARAM_ERROR_BYTES])
+{
+	const struct farpoold_config *config = memory->config;
+	char asked[FARPOOLD_SIZE_TEXT_BYTES], index[FARPOOLD_SIZE_TEXT_BYTES];
+	char there[FARPOOLD_SIZE_TEXT_BYTES];
+	bool huge = config->huge_pages == FAR_PAGES_HUGE_ON;
+
+	farpoold_size_format(config->pool.capacity_bytes, asked);
+	farpoold_size_format(far_pool_index_bytes(&config->pool), index);
+	if (rc != -ENOMEM) {
+		snprintf(error, FAR_PARAM_ERROR_BYTES, "memory: %s could not be mapped: %s (%s)",
+			 asked, far_err_text(rc), far_err_name(rc));
+		return;
+	}
+	farpoold_size_format(huge ? huge_bytes_free() : far_pages_available_bytes(), there);
+	snprintf(error, FAR_PARAM_ERROR_BYTES,
+		 "memory: %s and %s of index were asked for, %s of %s are available here%s: lower "
+		 "'memory:', or %s",
+		 asked, index, there, huge ? "huge pages" : "memory",
+		 config->numa_node > 0 ? " (or less on the NUMA node, or in the control group)"
+				       : " (or less in the control group)",
+		 huge ? "reserve more with vm.nr_hugepages" : "free memory");
+}
+
+uint64_t
+farpoold_memory_next_bytes(const struct farpoold_memory *memory)
+{
+	const struct far_pool_config *pool = &memory->config->pool;
+	uint64_t left = pool->capacity_bytes - memory->mapped_bytes;
+
+	return left < pool->segment_bytes ? left : pool->segment_bytes;
+}
+
+int
+farpoold_memory_open(const struct farpoold_config *config, struct farpoold_memory *memory,
+		     char error[FAR_PARAM_ERROR_BYTES])
+{
+	const struct far_pool_config *pool = &config->pool;
+	uint64_t index_bytes = far_pool_index_bytes(pool);
+	uint64_t ordinary = pool->capacity_bytes + index_bytes;
+	uint64_t huge = config->huge_pages == FAR_PAGES_HUGE_OFF ? 0 : huge_bytes_free();
+	int rc = -ENOMEM;
+
+	*memory = (struct farpoold_memory){.config = config, .index = {.fd = -1}};
+	/* Asked for all of it now: half a donor that fails later helps nobody. */
+	ordinary -= huge < ordinary ? huge : ordinary;
+	if (config->huge_pages == FAR_PAGES_HUGE_ON ? ordinary > 0
+						    : !far_pages_fit(ordinary, node_of(config))) {
+		farpoold_memory_explain(memory, rc, error);
+		return rc;
+	}
+	memory->segment_count =
+		(uint32_t)((pool->capacity_bytes + pool->segment_bytes - 1) / pool->segment_bytes);
+	memory->segments = far_zalloc_array(memory->segment_count, sizeof(*memory->segments));
+	if (memory->segments != NULL)
+		rc = far_pages_map_shared("farpool index", index_bytes,
+					  (enum far_pages_huge)config->huge_pages, node_of(config),
+					  &memory->index);
+	if (rc < 0)
+		farpoold_memory_explain(memory, rc, error);
+	return rc;
+}
+
+int
+farpoold_memory_map(struct farpoold_memory *memory, struct far_pages *pages_out)
+{
+	const struct farpoold_config *config = memory->config;
+	char name[FAR_NAME_BYTES_MAX + 32];
+
+	snprintf(name, sizeof(name), "farpool %s %" PRIu32, config->pool.name, memory->mapped + 1);
+	return far_pages_map_shared(name, farpoold_memory_next_bytes(memory),
+				    (enum far_pages_huge)config->huge_pages, node_of(config),
+				    pages_out);
+}
+
+void
+farpoold_memory_keep(struct farpoold_memory *memory, const struct far_pages *pages)
+{
+	FAR_ASSERT(memory->mapped < memory->segment_count);
+	memory->mapped_bytes += farpoold_memory_next_bytes(memory);
+	memory->segments[memory->mapped++] = *pages;
+}
+
+void
+farpoold_memory_close(struct farpoold_memory *memory)
+{
+	for (uint32_t i = 0; i < memory->mapped; i++)
+		far_pages_unmap(&memory->segments[i]);
+	far_free(memory->segments);
+	far_pages_unmap(&memory->index);
+	memset(memory, 0, sizeof(*memory));
+	memory->index.fd = -1;
+}
