@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +15,9 @@
 
 #include "base/clock.h"
 
-#define STOP_NS (5 * FAR_NS_PER_S)
+#define STOP_NS          (5 * FAR_NS_PER_S)
+#define SERVE_TIMEOUT_MS 120000 /* a large donor on a slow machine */
+#define READY_FD         3
 
 static void
 donor_path(const struct bench_donor *donor, const char *name, char *out, size_t out_bytes)
@@ -35,15 +38,15 @@ config_write(const struct bench_donor *donor, uint64_t memory_bytes, uint64_t bl
 	fprintf(file,
 		"name: " BENCH_DONOR_NAME "\n"
 		"listen: %s\n"
-		"memory: %" PRIu64 "\n"
-		"block_min: %" PRIu64 "\n",
-		donor->address, memory_bytes, block_bytes_min);
+		"memory: %" PRIu64 "KiB\n"
+		"block_min: %" PRIu64 "KiB\n",
+		donor->address, memory_bytes >> 10, block_bytes_min >> 10);
 	return fclose(file) == 0 ? 0 : -EIO;
 }
 
 /* In the child: nothing but calls that are safe after fork. */
 static void
-donor_become(const char *program, const char *config, const char *log)
+donor_become(const char *program, const char *config, const char *log, int ready_fd)
 {
 	int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
@@ -51,8 +54,23 @@ donor_become(const char *program, const char *config, const char *log)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (fd < 0 || dup2(fd, STDOUT_FILENO) < 0 || dup2(fd, STDERR_FILENO) < 0)
 		_exit(127);
-	execl(program, program, "--config", config, (char *)NULL);
+	/* Both of ours are closed on exec, also where one of them has this number already. */
+	if (ready_fd == READY_FD ? fcntl(ready_fd, F_SETFD, 0) < 0 : dup2(ready_fd, READY_FD) < 0)
+		_exit(127);
+	execl(program, program, "--config", config, "--ready-fd", "3", (char *)NULL);
 	_exit(127);
+}
+
+/* The donor says one byte when it serves, and nothing but the end of the pipe when it dies first. */
+static int
+ready_wait(int fd)
+{
+	struct pollfd ready = {.fd = fd, .events = POLLIN};
+	char byte;
+
+	if (poll(&ready, 1, SERVE_TIMEOUT_MS) != 1 || read(fd, &byte, 1) != 1)
+		return -EHOSTDOWN;
+	return 0;
 }
 
 int
@@ -60,7 +78,7 @@ bench_donor_start(struct bench_donor *donor, const char *program, uint64_t memor
 		  uint64_t block_bytes_min)
 {
 	char config[96], log[96];
-	int rc;
+	int fds[2], rc;
 
 	memset(donor, 0, sizeof(*donor));
 	snprintf(donor->folder, sizeof(donor->folder), "/tmp/farpool-bench-XXXXXX");
@@ -74,14 +92,20 @@ bench_donor_start(struct bench_donor *donor, const char *program, uint64_t memor
 		return rc;
 	donor_path(donor, "donor.yaml", config, sizeof(config));
 	donor_path(donor, "donor.log", log, sizeof(log));
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -EMFILE;
 	donor->pid = fork();
 	if (donor->pid == 0)
-		donor_become(program, config, log);
+		donor_become(program, config, log, fds[1]);
+	close(fds[1]);
 	if (donor->pid < 0) {
 		donor->pid = 0;
-		return -EAGAIN;
+		rc = -EAGAIN;
+	} else {
+		rc = ready_wait(fds[0]);
 	}
-	return 0;
+	close(fds[0]);
+	return rc;
 }
 
 void

@@ -13,7 +13,7 @@ struct bench_donor {
 	char address[96]; /* for clients */
 };
 
-/* Returns 0, or a negative errno; the donor may still be on its way up. */
+/* Returns 0 once it serves, or a negative errno. What was started is stopped by the caller. */
 int bench_donor_start(struct bench_donor *donor, const char *program, uint64_t memory_bytes,
 		      uint64_t block_bytes_min);
 

@@ -115,14 +115,14 @@ client_config(const struct bench_mover *mover, uint64_t block_bytes, char *path,
 		return -EACCES;
 	fprintf(file,
 		"l1:\n"
-		"  size: %" PRIu64 "\n"
-		"  block_min: %" PRIu64 "\n"
+		"  size: %" PRIu64 "KiB\n"
+		"  block_min: %" PRIu64 "KiB\n"
 		"  huge_pages: off\n"
 		"busy_poll: %" PRIu32 "us\n"
 		"donors:\n"
 		"  - name: " BENCH_DONOR_NAME "\n"
 		"    address: %s\n",
-		mover->plan->set_bytes, block_bytes, mover->plan->busy_poll_us,
+		mover->plan->set_bytes >> 10, block_bytes >> 10, mover->plan->busy_poll_us,
 		mover->donor.address);
 	return fclose(file) == 0 ? 0 : -EIO;
 }
@@ -171,9 +171,12 @@ prefetch_open(const struct bench_plan *plan, char *why, struct bench_mover **out
 		return -ENOMEM;
 	mover->plan = plan;
 	mover->keys = far_zalloc_array(KEYS_MAX, sizeof(*mover->keys));
-	rc = mover->keys == NULL ? -ENOMEM
-				 : bench_donor_start(&mover->donor, plan->farpoold, memory_bytes,
-						     bench_sizes[0]);
+	rc = mover->keys == NULL ? -ENOMEM : 0;
+	if (rc == 0) {
+		rc = bench_donor_start(&mover->donor, plan->farpoold, memory_bytes, bench_sizes[0]);
+		if (rc < 0)
+			bench_donor_last_words(&mover->donor, why, BENCH_TEXT_BYTES);
+	}
 	for (int s = 0; s < BENCH_SIZES && rc == 0; s++)
 		rc = borrower_open(mover, &mover->borrowers[s], bench_sizes[s], why);
 	if (rc < 0) {
