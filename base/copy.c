@@ -9,16 +9,15 @@
 #include <immintrin.h>
 #endif
 
+#include "base/copy_priv.h"
+
 /* Below this the bytes are likely to be read soon, and a call is not worth the write-combining. */
 #define STREAM_BYTES_MIN 4096
 #define LINE_BYTES       64
 
-typedef void copy_fn(char *to, const char *from, size_t size_bytes);
-
 #if defined(__x86_64__)
 
-/* All three take a destination that is line-aligned and a size in whole lines. Full lines are
- * written one after the other, so that each leaves its write-combining buffer whole. */
+/* Full lines are written one after the other, so that each leaves its write-combining buffer whole. */
 __attribute__((target("avx512f"))) static void
 copy_avx512(char *to, const char *from, size_t size_bytes)
 {
@@ -68,17 +67,6 @@ copy_sse2(char *to, const char *from, size_t size_bytes)
 	}
 }
 
-static copy_fn *
-copy_choose(void)
-{
-	__builtin_cpu_init();
-	if (__builtin_cpu_supports("avx512f"))
-		return copy_avx512;
-	if (__builtin_cpu_supports("avx2"))
-		return copy_avx2;
-	return copy_sse2;
-}
-
 #else
 
 static void
@@ -87,39 +75,77 @@ copy_plain(char *to, const char *from, size_t size_bytes)
 	memcpy(to, from, size_bytes);
 }
 
-static copy_fn *
-copy_choose(void)
+#endif
+
+/* __builtin_cpu_supports() takes literals only, hence a function for each. */
+static bool
+always(void)
 {
-	return copy_plain;
+	return true;
 }
 
+#if defined(__x86_64__)
+static bool
+has_avx512(void)
+{
+	return __builtin_cpu_supports("avx512f") != 0;
+}
+
+static bool
+has_avx2(void)
+{
+	return __builtin_cpu_supports("avx2") != 0;
+}
 #endif
+
+const struct far_copy_kernel far_copy_kernels[] = {
+#if defined(__x86_64__)
+	{"avx512", has_avx512, copy_avx512},
+	{"avx2", has_avx2, copy_avx2},
+	{"sse2", always, copy_sse2},
+#else
+	{"plain", always, copy_plain},
+#endif
+	{NULL, NULL, NULL},
+};
+
+void
+far_copy_with(far_copy_kernel_fn *kernel, char *to, const char *from, size_t size_bytes)
+{
+	size_t head_bytes = (size_t)(-(uintptr_t)to % LINE_BYTES);
+	size_t body_bytes;
+
+	if (head_bytes > size_bytes)
+		head_bytes = size_bytes;
+	memcpy(to, from, head_bytes);
+	to += head_bytes;
+	from += head_bytes;
+	size_bytes -= head_bytes;
+	body_bytes = size_bytes / LINE_BYTES * LINE_BYTES;
+	kernel(to, from, body_bytes);
+	memcpy(to + body_bytes, from + body_bytes, size_bytes - body_bytes);
+}
 
 void
 far_copy_stream(void *to, const void *from, size_t size_bytes)
 {
 	/* Relaxed: whoever finds NULL comes to the same answer, and functions are there already. */
-	static _Atomic(copy_fn *) chosen;
-	copy_fn *copy;
-	const char *src = from;
-	char *dst = to;
-	size_t head_bytes, body_bytes;
+	static _Atomic(far_copy_kernel_fn *) chosen;
+	far_copy_kernel_fn *kernel;
 
 	if (size_bytes < STREAM_BYTES_MIN) {
 		if (size_bytes != 0) /* memcpy takes no NULL, not even for nothing */
 			memcpy(to, from, size_bytes);
 		return;
 	}
-	copy = atomic_load_explicit(&chosen, memory_order_relaxed);
-	if (copy == NULL) {
-		copy = copy_choose();
-		atomic_store_explicit(&chosen, copy, memory_order_relaxed);
+	kernel = atomic_load_explicit(&chosen, memory_order_relaxed);
+	if (kernel == NULL) {
+		const struct far_copy_kernel *entry = far_copy_kernels;
+
+		while (!entry->supported())
+			entry++;
+		kernel = entry->copy;
+		atomic_store_explicit(&chosen, kernel, memory_order_relaxed);
 	}
-	head_bytes = (size_t)(-(uintptr_t)dst % LINE_BYTES);
-	memcpy(dst, src, head_bytes);
-	dst += head_bytes;
-	src += head_bytes;
-	body_bytes = (size_bytes - head_bytes) / LINE_BYTES * LINE_BYTES;
-	copy(dst, src, body_bytes);
-	memcpy(dst + body_bytes, src + body_bytes, size_bytes - head_bytes - body_bytes);
+	far_copy_with(kernel, to, from, size_bytes);
 }

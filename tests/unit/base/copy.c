@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/copy_priv.h"
 #include "base/publish.h"
 #include "base/rng.h"
 
@@ -101,6 +102,32 @@ random_copies_are_exact(void **state)
 }
 
 static void
+every_kernel_of_this_processor_is_exact(void **state)
+{
+	struct fixture *f = *state;
+	struct far_rng rng;
+
+	far_rng_init(&rng, 3);
+	for (const struct far_copy_kernel *kernel = far_copy_kernels; kernel->name != NULL;
+	     kernel++) {
+		if (!kernel->supported())
+			continue;
+		for (int round = 0; round < 500; round++) {
+			size_t to_at = 64 + far_rng_below(&rng, 64);
+			size_t from_at = far_rng_below(&rng, 64), size = far_rng_below(&rng, 2000);
+
+			memset(f->to, 0x5a, 4096);
+			far_copy_with(kernel->copy, (char *)f->to + to_at,
+				      (const char *)f->from + from_at, size);
+			far_mem_publish();
+			assert_memory_equal(f->to + to_at, f->from + from_at, size);
+			assert_int_equal(f->to[to_at - 1], 0x5a);
+			assert_int_equal(f->to[to_at + size], 0x5a);
+		}
+	}
+}
+
+static void
 nothing_may_be_copied_from_nowhere(void **state)
 {
 	(void)state;
@@ -114,6 +141,7 @@ main(void)
 		cmocka_unit_test(every_alignment_of_both_sides_is_exact),
 		cmocka_unit_test(sizes_around_the_thresholds_are_exact),
 		cmocka_unit_test(random_copies_are_exact),
+		cmocka_unit_test(every_kernel_of_this_processor_is_exact),
 		cmocka_unit_test(nothing_may_be_copied_from_nowhere),
 	};
 
