@@ -49,7 +49,7 @@ far_version(void)
 /* ---- waiting for donors ---- */
 struct donors_call {
 	struct far_call call;
-	char error[512];
+	char error[FAR_L2_TEXT_BYTES + 128];
 };
 
 static bool
@@ -68,9 +68,8 @@ donors_answered(struct far_client *client, struct far_call *call, bool late)
 			pending = true;
 			continue;
 		}
-		snprintf(ask->error, sizeof(ask->error), "donor %s at %s: %.150s",
-			 client->config.donors[i].name, client->config.donors[i].address,
-			 status.text);
+		snprintf(ask->error, sizeof(ask->error), "donor %s: %s",
+			 client->config.donors[i].name, status.text);
 		call->rc = status.rc < 0 ? status.rc : -ETIMEDOUT;
 		return true;
 	}

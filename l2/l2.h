@@ -86,10 +86,13 @@ enum far_l2_state {
 	FAR_L2_QUIESCED,
 };
 
+/* An address, and a reason. */
+#define FAR_L2_TEXT_BYTES 448
+
 struct far_l2_status {
 	enum far_l2_state state;
-	int rc;         /* why it is not up */
-	char text[160]; /* one line for people: path, peer, reason */
+	int rc;                       /* why it is not up */
+	char text[FAR_L2_TEXT_BYTES]; /* one line for people: path, peer, reason */
 	bool one_sided;
 	uint64_t epoch;
 	uint32_t tasks_live;

@@ -318,7 +318,7 @@ struct far_donor_status {
 	size_t size_bytes; /* sizeof(struct far_donor_status); set by the caller */
 	char name[64];
 	char state[16]; /* "connecting", "up", "down", "refused" */
-	char text[160]; /* one line for people: path, peer, reason */
+	char text[448]; /* one line for people: path, peer, reason */
 	uint64_t epoch;
 	uint32_t one_sided; /* 1: lookups and reads cost the donor nothing */
 	int32_t rc;         /* why it is not up */

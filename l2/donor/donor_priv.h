@@ -196,7 +196,7 @@ struct far_donor {
 	enum donor_link_state link_state;
 	enum far_l2_state state;
 	int state_rc;
-	char text[160];
+	char text[FAR_L2_TEXT_BYTES];
 	bool hello_unsent;
 	uint32_t attempts;
 	uint64_t attempt_deadline_ns;

@@ -137,7 +137,7 @@ hello_send(struct far_donor *donor)
 static void
 welcome_take(struct far_donor *donor, const struct far_frame_welcome *welcome)
 {
-	char reason[160];
+	char reason[256];
 
 	if (welcome->version != FAR_WIRE_VERSION) {
 		(void)snprintf(reason, sizeof(reason), "speaks version %u, this client %u: update",

@@ -52,7 +52,7 @@ wrong_address_names_the_donor_and_what_to_do(void **state)
 	(void)state;
 	RUN(FAR_TEST_FARPOOL, "replay", "--donor", "donor-a=shm:/nonexistent/donor.sock",
 	    "--timeout", "300ms", "--quiet");
-	assert_said("donor donor-a at shm:/nonexistent/donor.sock", "start the donor");
+	assert_said("donor donor-a: shm:/nonexistent/donor.sock", "start the donor");
 	RUN(FAR_TEST_FARPOOL, "get", "--donor", "donor-a=tcp:somewhere", "key");
 	assert_said("tcp:somewhere", "shm:/run/farpool/donor.sock");
 }
@@ -90,7 +90,7 @@ second_donor_at_one_address_does_not_start(void **state)
 	rig_donor_add(&rig, "donor-a", "64MiB", NULL);
 	RUN(FAR_TEST_FARPOOLD, "--config", rig.donors[0].config);
 	assert_int_not_equal(run.status, 0);
-	assert_non_null(strstr(run.err, "in use"));
+	assert_non_null(strstr(run.err, "another process listens there"));
 	rig_close(&rig);
 }
 
@@ -150,7 +150,7 @@ configuration_that_cannot_be_read_or_is_wrong_names_file_line_and_key(void **sta
 	assert_said("/nonexistent.yaml", "farpoold:");
 	write_file(&rig, "d.yaml", "name: donor-a\nlisten: shm:/tmp/x.sock\nmemory: 64\n", path);
 	RUN(FAR_TEST_FARPOOLD, "--config", path);
-	assert_said("d.yaml:3: key 'memory'", "MiB");
+	assert_said("d.yaml:3: key 'memory'", "64GiB");
 	write_file(&rig, "e.yaml", "name: donor-a\nmemroy: 64MiB\n", path);
 	RUN(FAR_TEST_FARPOOLD, "--config", path);
 	assert_said("e.yaml:2: key 'memroy'", "memory");
@@ -169,7 +169,7 @@ donor_that_cannot_get_its_memory_says_what_to_do(void **state)
 
 	(void)state;
 	rig_open(&rig);
-	snprintf(text, sizeof(text), "name: donor-a\nlisten: shm:%s/a.sock\nmemory: 40TiB\n",
+	snprintf(text, sizeof(text), "name: donor-a\nlisten: shm:%s/a.sock\nmemory: 500GiB\n",
 		 rig.dir);
 	write_file(&rig, "d.yaml", text, path);
 	RUN(FAR_TEST_FARPOOLD, "--config", path);

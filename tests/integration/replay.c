@@ -38,8 +38,8 @@ donors_that_hold_everything_give_the_exact_hits(void **state)
 	(void)state;
 	assert_non_null(run);
 	rig_open(&rig);
-	rig_donor_add(&rig, "donor-a", "768MiB", NULL);
-	rig_donor_add(&rig, "donor-b", "768MiB", NULL);
+	rig_donor_add(&rig, "donor-a", "768MiB", "block_min: 4KiB\n");
+	rig_donor_add(&rig, "donor-b", "768MiB", "block_min: 4KiB\n");
 	replay(&rig, "64MiB", run);
 	assert_int_equal(rig_json_number(run->out, "references"), TRACE_REFERENCES);
 	assert_int_equal(rig_json_number(run->out, "distinct_blocks"), TRACE_DISTINCT);
@@ -55,7 +55,7 @@ donors_that_hold_everything_give_the_exact_hits(void **state)
 static void
 donors_a_tenth_of_that_evict_and_serve_no_wrong_byte(void **state)
 {
-	static const char small[] = "segment: 8MiB\nlane: 4MiB\n";
+	static const char small[] = "segment: 8MiB\nlane: 4MiB\nblock_min: 4KiB\n";
 	struct rig rig;
 	struct rig_run *run = malloc(sizeof(*run));
 

@@ -43,7 +43,7 @@ reference(void)
 int
 main(int argc, char **argv)
 {
-	far_log_level_set(FAR_LOG_WARN);
+	far_log_level_set(FAR_LOG_ERROR); /* each command says itself what went wrong */
 	if (argc < 2) {
 		usage(stderr);
 		return 2;

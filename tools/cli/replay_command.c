@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/param.h"
 #include "tools/cli/cli.h"
 #include "tools/cli/replay.h"
@@ -254,6 +255,7 @@ far_cli_replay(int argc, char **argv)
 		return 1;
 	rc = far_cli_open(&replay.common, L1_FALLBACK, true, &client);
 	if (rc == 0) {
+		far_log_level_set(FAR_LOG_WARN); /* donors that are lost on the way */
 		rc = run(client, &replay, &trace, &summary);
 		far_client_close(client);
 	}

@@ -116,37 +116,43 @@ far_trace_parse_line(struct far_trace *trace, const char *line, size_t size_byte
 	return rc;
 }
 
+/* Why reading stopped: 0 at the end of a whole file, else -EINVAL with the cause. */
+static int
+read_end(gzFile file, char error[FAR_TRACE_ERROR_BYTES])
+{
+	int code;
+	const char *cause = gzerror(file, &code);
+
+	if (code == Z_OK || code == Z_STREAM_END)
+		return 0;
+	snprintf(error, FAR_TRACE_ERROR_BYTES,
+		 "%.200s: the file is truncated or damaged, fetch it again",
+		 code == Z_BUF_ERROR ? "the compressed data ends too early" : cause);
+	return -EINVAL;
+}
+
 /* Reads the lines of an open file; @number is the line that an error is about. */
 static int
 load_lines(gzFile file, size_t requests_max, struct far_trace *trace, char *line, size_t *number,
 	   char error[FAR_TRACE_ERROR_BYTES])
 {
 	while (requests_max == 0 || trace->request_count < requests_max) {
-		const char *cause;
 		size_t size;
-		int code;
 		int rc;
 
 		++*number;
-		if (gzgets(file, line, FAR_TRACE_LINE_MAX) == NULL) {
-			cause = gzerror(file, &code);
-			if (code == Z_OK || code == Z_STREAM_END)
-				return 0;
-			snprintf(error, FAR_TRACE_ERROR_BYTES,
-				 "%s: the file is truncated or damaged, fetch it again",
-				 code == Z_BUF_ERROR ? "the compressed data ends too early"
-						     : cause);
-			return -EINVAL;
-		}
+		if (gzgets(file, line, FAR_TRACE_LINE_MAX) == NULL)
+			return read_end(file, error);
 		size = strlen(line);
 		if (size + 1 == FAR_TRACE_LINE_MAX) {
 			snprintf(error, FAR_TRACE_ERROR_BYTES,
 				 "longer than %u bytes: is it a trace?", FAR_TRACE_LINE_MAX);
 			return -EINVAL;
 		}
-		if (strspn(line, " \t\r\n") == size)
-			continue;
-		rc = far_trace_parse_line(trace, line, size, error);
+		/* A last line without its end may have been cut off with the rest of the file. */
+		rc = size > 0 && line[size - 1] == '\n' ? 0 : read_end(file, error);
+		if (rc == 0 && strspn(line, " \t\r\n") < size)
+			rc = far_trace_parse_line(trace, line, size, error);
 		if (rc < 0)
 			return rc;
 	}
