@@ -18,6 +18,7 @@ enum option_key {
 	OPTION_SEED,
 	OPTION_DEADLINE,
 	OPTION_QUIET,
+	OPTION_SUMMARY,
 };
 
 struct replay_options {
@@ -31,6 +32,7 @@ struct replay_options {
 	double speed;
 	uint64_t deadline_ns;
 	bool quiet;
+	bool summary; /* only say what the trace holds */
 };
 
 static const struct argp_option options[] = {
@@ -46,6 +48,8 @@ static const struct argp_option options[] = {
 	 "times faster",
 	 0},
 	{"deadline", OPTION_DEADLINE, "TIME", 0, "of each prefetch (default 2s)", 0},
+	{"summary", OPTION_SUMMARY, NULL, 0,
+	 "only count the trace's blocks and what perfect memory would hit; needs no donor", 0},
 	{"quiet", OPTION_QUIET, NULL, 0, "no progress on standard error", 0},
 	{0},
 };
@@ -123,6 +127,9 @@ parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPTION_QUIET:
 		replay->quiet = true;
+		return 0;
+	case OPTION_SUMMARY:
+		replay->summary = true;
 		return 0;
 	case ARGP_KEY_ARG:
 		argp_error(state, "too many arguments: '%s'; a trace is given with --trace", arg);
@@ -218,6 +225,23 @@ run(struct far_client *client, const struct replay_options *replay, const struct
 	return 0;
 }
 
+static void
+print_summary(const struct replay_options *replay, const struct far_trace *trace,
+	      const struct far_trace_summary *summary)
+{
+	const char *format = replay->common.json ? "{\"requests\": %zu, \"references\": %llu, "
+						   "\"distinct_blocks\": %llu, "
+						   "\"perfect_hits\": %llu, "
+						   "\"largest_request_blocks\": %u}\n"
+						 : "requests %zu\nreferences %llu\n"
+						   "distinct_blocks %llu\nperfect_hits %llu\n"
+						   "largest_request_blocks %u\n";
+
+	printf(format, trace->request_count, (unsigned long long)summary->references,
+	       (unsigned long long)summary->distinct, (unsigned long long)summary->prefix_hits,
+	       summary->request_blocks_max);
+}
+
 int
 far_cli_replay(int argc, char **argv)
 {
@@ -253,6 +277,11 @@ far_cli_replay(int argc, char **argv)
 	}
 	if (load(&replay, &trace, &summary) != 0)
 		return 1;
+	if (replay.summary) {
+		print_summary(&replay, &trace, &summary);
+		far_trace_fini(&trace);
+		return 0;
+	}
 	rc = far_cli_open(&replay.common, L1_FALLBACK, true, &client);
 	if (rc == 0) {
 		far_log_level_set(FAR_LOG_WARN); /* donors that are lost on the way */
