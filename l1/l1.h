@@ -18,14 +18,18 @@
  * (or ended) without error. Codes per key:
  *   0        granted
  *   -EINVAL  the zero key, or a size of 0 or beyond the arena
- *   -ENOENT  not there, or not readable yet
+ *   -ENOENT  not there, or not readable yet; finishing a write: the key was deleted by force
+ *            meanwhile, the loan is over and nobody ever sees the block
  *   -EEXIST  present, being written, or given twice in this call (blocks are immutable)
- *   -EBUSY   locked
- *   -ENOMEM  arena (free and evictable together) or table is full; for this key and, in
+ *   -EBUSY   locked; reserve_read: by 2^28 readers
+ *   -ENOMEM  arena (free and evictable together), table or loans are full; for this key and, in
  *            reserve_write, all behind it
  *   -EMSGSIZE reserve_read: another length than the one asked for
  *   -EBADF   the loan is over, or never was: nothing was changed, nobody is harmed
- *   -EPERM   the loan belongs to another session
+ *   -EPERM   the loan belongs to another session, or the session is not open
+ *
+ * Keys of one call are taken as a prefix: its last key counts as used first and is evicted first. A
+ * key that reserve_write answers -EEXIST is not evicted for another one of that call.
  */
 struct far_l1;
 
@@ -112,7 +116,7 @@ enum far_l1_state {
 	FAR_L1_READ_LOCKED,
 };
 
-/* Returns 0, -EINVAL (bounds above), -ENOMEM. */
+/* Returns 0, -EINVAL (bounds above, a policy that is not there yet), -ENOMEM. */
 int far_l1_open(const struct far_l1_config *config, struct far_l1 **out);
 /* Every loan has ended and every session is closed: asserted. Takes NULL. */
 void far_l1_close(struct far_l1 *l1);
@@ -123,7 +127,8 @@ int far_l1_session_open(struct far_l1 *l1, const char *name, far_l1_session *out
  * buffers any more. No call of the session runs beside it. */
 void far_l1_session_close(struct far_l1 *l1, far_l1_session session);
 
-/* Before any other thread uses the table; up to 4; never removed. -ENOMEM. */
+/* Before any other thread uses the table; up to 4; never removed. -ENOMEM; -EINVAL: a second holder,
+ * or one without an open session. */
 int far_l1_listen(struct far_l1 *l1, const struct far_l1_listener *listener);
 
 /* Grants in key order until memory (free plus evictable) ends; computed before the first eviction,

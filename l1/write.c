@@ -18,24 +18,24 @@ struct write_call {
 
 /* While a call runs, the grant of a key that was there says which block must be spared. */
 static void
-pin_set(struct far_l1 *l1, struct far_l1_grant *grant, uint32_t idx, uint64_t word, uint64_t tick)
+pin_set(struct far_l1 *l1, struct far_l1_grant *grant, uint32_t idx, uint64_t word)
 {
-	struct l1_block *block = &l1->blocks[idx];
-
-	atomic_store_explicit(&block->touched, tick, memory_order_relaxed);
-	atomic_fetch_or_explicit(&block->word, WORD_PINNED, memory_order_relaxed);
+	atomic_fetch_or_explicit(&l1->blocks[idx].word, WORD_PINNED, memory_order_relaxed);
 	grant->offset_bytes = idx;
 	grant->loan = word_gen(word);
 }
 
 static void
-pin_clear(struct far_l1 *l1, struct far_l1_grant *grant)
+pin_clear(struct far_l1 *l1, struct far_l1_grant *grant, uint64_t tick)
 {
 	struct l1_block *block = &l1->blocks[grant->offset_bytes];
 
+	/* The generation tells whether the record is that block's still. Asking for it was a use. */
 	if (grant->offset_bytes != L1_NIL &&
-	    word_gen(atomic_load_explicit(&block->word, memory_order_relaxed)) == grant->loan)
+	    word_gen(atomic_load_explicit(&block->word, memory_order_relaxed)) == grant->loan) {
+		atomic_store_explicit(&block->touched, tick, memory_order_relaxed);
 		atomic_fetch_and_explicit(&block->word, ~WORD_PINNED, memory_order_relaxed);
+	}
 	grant->offset_bytes = 0;
 	grant->loan = 0;
 }
@@ -64,8 +64,16 @@ wants_sort(struct write_call *call, const struct far_l1_want *wants, size_t coun
 		if (idx == L1_NIL)
 			continue;
 		grants[i].rc = -EEXIST;
-		pin_set(l1, &grants[i], idx, word, call->tick - i);
+		pin_set(l1, &grants[i], idx, word);
 	}
+}
+
+static void
+loans_return(struct write_call *call)
+{
+	if (call->loan_count > 0)
+		far_l1_loans_give(call->l1, call->loans, call->loan_count);
+	call->loan_count = 0;
 }
 
 /* Evictions are told, and their records freed, while nothing is held. False: the session is gone. */
@@ -75,6 +83,7 @@ dead_flush(struct write_call *call)
 	struct far_l1 *l1 = call->l1;
 
 	pthread_mutex_unlock(&l1->lock);
+	loans_return(call);
 	far_l1_gate_leave(l1, call->session);
 	far_l1_dead_tell(l1, &call->dead);
 	if (far_l1_gate_enter(l1, call->session) < 0)
@@ -158,6 +167,7 @@ far_l1_reserve_write(struct far_l1 *l1, far_l1_session session, const struct far
 	struct write_call call = {.l1 = l1, .session = session, .dead = {.head = L1_NIL}};
 	bool inside = far_l1_gate_enter(l1, session) == 0;
 	size_t granted = 0, end;
+	uint64_t tick;
 
 	if (!inside) {
 		for (size_t i = 0; i < count; i++)
@@ -171,16 +181,16 @@ far_l1_reserve_write(struct far_l1 *l1, far_l1_session session, const struct far
 	end = wants_grant(&call, wants, count, grants_out, &inside, &granted);
 	if (!inside)
 		pthread_mutex_lock(&l1->lock);
+	tick = ticks_take(l1, count);
 	for (size_t i = 0; i < count; i++) {
 		if (grants_out[i].rc == -EEXIST)
-			pin_clear(l1, &grants_out[i]);
+			pin_clear(l1, &grants_out[i], tick - i);
 		if (i >= end)
 			grants_out[i] = (struct far_l1_grant){.rc = inside ? -ENOMEM : -EPERM};
 	}
 	l1->denied += count - end;
 	pthread_mutex_unlock(&l1->lock);
-	if (call.loan_count > 0)
-		far_l1_loans_give(l1, call.loans, call.loan_count);
+	loans_return(&call);
 	if (inside)
 		far_l1_gate_leave(l1, session);
 	far_l1_dead_tell(l1, &call.dead);
@@ -239,6 +249,7 @@ struct finish_call {
 	uint32_t readers;      /* 0: finish_write */
 	far_l1_session reader; /* owner of those, or of the hold; 0: nobody */
 	uint64_t now_ns;
+	uint64_t tick; /* of the next loan */
 	uint64_t unlocked_bytes;
 	size_t loans_ended;
 	size_t loans_turned; /* now the reader's */
@@ -258,7 +269,8 @@ finish_one(struct finish_call *call, uint32_t loan, uint32_t idx, uint32_t *ende
 	uint64_t bytes = block_bytes(l1, idx);
 	uint64_t handle = 0;
 
-	/* Ready without a reader is evictable at once: the event is made before. */
+	/* Ready without a reader is evictable at once: what needs the record comes before. */
+	atomic_store_explicit(&block->touched, call->tick, memory_order_relaxed);
 	if (told)
 		far_l1_news_add(l1, &call->news, block, 0);
 	if (!block_flip(l1, idx, counts)) {
@@ -303,6 +315,7 @@ slice_finish(struct finish_call *call, const uint64_t *loans, size_t count, int 
 		if (rcs_out[i] == 0)
 			rcs_out[i] = finish_one(call, (uint32_t)(loans[i] & LOAN_IDX_MASK), idx,
 						ended, doomed, &doomed_count);
+		call->tick--;
 		ok += rcs_out[i] == 0;
 	}
 	call->unlocked_bytes += far_l1_abort_claimed(l1, doomed, doomed_count);
@@ -351,6 +364,7 @@ finish(struct finish_call *call, const uint64_t *loans, size_t count, int *rcs_o
 	int rc = 0;
 
 	call->now_ns = far_clock_now(l1->config.clock);
+	call->tick = ticks_take(l1, count);
 	if (l1->config.publish != NULL)
 		l1->config.publish(l1->config.publish_arg);
 	else
