@@ -72,12 +72,12 @@ link_end(struct far_donor *donor, int rc, enum far_l2_state state, const char *r
 	donor->attempts++;
 	donor->state = state;
 	donor->state_rc = rc;
-	(void)snprintf(donor->text, sizeof(donor->text), "%.80s: %.70s", donor->address, reason);
+	(void)snprintf(donor->text, sizeof(donor->text), "%.120s: %.255s", donor->address, reason);
 	text_clean(donor->text);
 	/* Not once per attempt: a donor that is away for a day is one line. */
 	if (!donor->quiescing && (was_up || rc != donor->log_rc)) {
 		donor->log_rc = rc;
-		far_log_warn("donor %s at %s (%d)", donor->name, donor->text, rc);
+		far_log_warn("donor %s: %s (%d)", donor->name, donor->text, rc);
 	}
 	donor->link_state = LINK_CLOSING;
 	if (donor->link == NULL)
@@ -112,11 +112,11 @@ far_donor_link_up(struct far_donor *donor)
 	donor->state_rc = 0;
 	donor->log_rc = 0;
 	donor->up_ns = now_ns_of(donor);
-	(void)snprintf(donor->text, sizeof(donor->text), "%.60s: up, %s, epoch %016llx, %.40s",
+	(void)snprintf(donor->text, sizeof(donor->text), "%.200s, %s, epoch %016llx, %.100s",
 		       donor->address,
 		       (donor->tp->caps.flags & FAR_CAP_ONE_SIDED) != 0 ? "one-sided" : "served",
 		       (unsigned long long)donor->epoch, donor->link->peer);
-	far_log_info("donor %s at %s", donor->name, donor->text);
+	far_log_info("donor %s is up: %s", donor->name, donor->text);
 }
 
 static void
@@ -346,7 +346,7 @@ far_donor_link_init(struct far_donor *donor)
 		donor->env.retry_ns_max = donor->env.retry_ns_min > RETRY_NS_MAX_DEFAULT
 						  ? donor->env.retry_ns_min
 						  : RETRY_NS_MAX_DEFAULT;
-	(void)snprintf(donor->text, sizeof(donor->text), "%.80s: not tried yet", donor->address);
+	(void)snprintf(donor->text, sizeof(donor->text), "%.255s: not tried yet", donor->address);
 }
 
 uint64_t

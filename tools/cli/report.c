@@ -95,8 +95,7 @@ print_head(const struct far_replay_result *result, const struct far_replay_conte
 	for (size_t i = 0; i < result->donor_count; i++) {
 		const struct far_donor_status *donor = &result->donors_after[i];
 
-		fprintf(out, "  %s: %s, %s%s\n", donor->name, donor->state, donor->text,
-			donor->one_sided != 0 ? ", one-sided" : "");
+		fprintf(out, "  %s: %s, %s\n", donor->name, donor->state, donor->text);
 		if (donor->times_down > result->donors_before[i].times_down)
 			fprintf(out, "  %s was lost %" PRIu64 " times during the replay\n",
 				donor->name,
