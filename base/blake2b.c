@@ -81,10 +81,10 @@ compress(struct blake2b *state, const uint8_t block[BLOCK_BYTES], bool last)
 	v[12] ^= state->count_bytes; /* the upper half of the count stays 0: sizes are size_t */
 	if (last)
 		v[14] = ~v[14];
-	for (int i = 0; i < 16; i++)
+	for (size_t i = 0; i < 16; i++)
 		m[i] = load64_le(block + i * 8);
 	for (int round = 0; round < 12; round++) {
-		for (int i = 0; i < 8; i++) {
+		for (size_t i = 0; i < 8; i++) {
 			const uint64_t xy[2] = {m[sigma[round][2 * i]], m[sigma[round][2 * i + 1]]};
 
 			mix(v, lanes[i][0], lanes[i][1], lanes[i][2], lanes[i][3], xy);

@@ -13,7 +13,7 @@
 
 /* Below this the bytes are likely to be read soon, and a call is not worth the write-combining. */
 #define STREAM_BYTES_MIN 4096
-#define LINE_BYTES       64
+#define LINE_BYTES       ((size_t)64)
 
 #if defined(__x86_64__)
 

@@ -3,12 +3,12 @@
 
 #include <errno.h>
 
-#define FIELD_BYTES_MAX 1024
+#define FIELD_BYTES_MAX ((size_t)1024)
 
 static const uint8_t preamble[] = {'f', 'a', 'r', 'p', 'o', 'o', 'l', '-', 'k', 'e', 'y', 1};
 
 struct encoding {
-	uint8_t bytes[sizeof(preamble) + 4 * (4 + FIELD_BYTES_MAX) + 2 * (4 + 4)];
+	uint8_t bytes[sizeof(preamble) + 4 * (4 + FIELD_BYTES_MAX) + 2 * sizeof(uint64_t)];
 	size_t size_bytes;
 };
 

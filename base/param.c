@@ -51,8 +51,13 @@ far_shown(const char *s, char out[FAR_SHOWN_BYTES])
 	/* Not in the middle of a character of several bytes. */
 	while (cut && size > 0 && ((unsigned char)s[size] & 0xc0) == 0x80)
 		size--;
-	for (size_t i = 0; i < size; i++)
-		out[i] = (unsigned char)s[i] < 0x20 || s[i] == 0x7f ? '?' : s[i];
+	for (size_t i = 0; i < size; i++) {
+		bool control = (unsigned char)s[i] < 0x20 || s[i] == 0x7f;
+
+		out[i] = s[i];
+		if (control)
+			out[i] = '?';
+	}
 	memcpy(out + size, cut ? "..." : "", cut ? 4 : 1);
 	return out;
 }

@@ -100,14 +100,14 @@ number_parse(const char *text, const struct unit *units)
 	}
 	number.unit = at + strspn(at, " ");
 	unit = unit_find(units, number.unit);
+	if (!overflow && unit != NULL)
+		overflow = __builtin_mul_overflow(number.digits, unit->factor, &number.value);
 	if (overflow)
 		number.fault = NUMBER_TOO_LARGE;
 	else if (*number.unit == '\0')
 		number.fault = number.digits == 0 ? NUMBER_FINE : NUMBER_NO_UNIT;
 	else if (unit == NULL)
 		number.fault = NUMBER_UNIT_UNKNOWN;
-	else if (__builtin_mul_overflow(number.digits, unit->factor, &number.value))
-		number.fault = NUMBER_TOO_LARGE;
 	return number;
 }
 

@@ -128,6 +128,7 @@ node_next(struct load *load, struct node *out)
 	const yaml_char_t *anchor = NULL, *tag = NULL;
 	yaml_event_t event;
 
+	out->type = YAML_NO_EVENT;
 	if (yaml_parser_parse(&load->parser, &event) == 0)
 		return refuse_yaml(load);
 	out->type = event.type;
@@ -293,8 +294,9 @@ group_load(struct load *load, struct scope *scope, const struct node *key, const
 		depth += *c == '.';
 	FAR_ASSERT(depth < FAR_PARAM_GROUPS_MAX);
 	rc = once(load, scope, key, name, &seen->group_lines[depth]);
-	if (rc == 0)
-		rc = node_next(load, &node);
+	if (rc < 0)
+		return rc;
+	rc = node_next(load, &node);
 	if (rc < 0)
 		return rc;
 	if (node.type == YAML_MAPPING_START_EVENT)
@@ -382,9 +384,10 @@ static int
 table_load(struct load *load, const struct far_param_table *table, char *config, size_t line,
 	   const char *label)
 {
-	struct scope scope = {.table = table, .config = config, .label = label};
+	struct scope scope = {.table = table, .label = label};
 	int rc = 0;
 
+	scope.config = config;
 	scope.seen = far_zalloc_array(table->count, sizeof(*scope.seen));
 	if (scope.seen == NULL)
 		return -ENOMEM;
@@ -422,16 +425,20 @@ stream_load(struct load *load, const struct far_param_table *table, char *config
 		far_param_known(table, "", &load->error);
 		return -EINVAL;
 	}
-	if (rc == 0)
-		rc = node_next(load, &node); /* the document's end */
-	if (rc == 0)
-		rc = node_next(load, &node);
-	if (rc == 0 && node.type != YAML_STREAM_END_EVENT) {
+	if (rc < 0)
+		return rc;
+	rc = node_next(load, &node); /* the document's end */
+	if (rc < 0)
+		return rc;
+	rc = node_next(load, &node);
+	if (rc < 0)
+		return rc;
+	if (node.type != YAML_STREAM_END_EVENT) {
 		refuse_at(load, node.line);
 		far_text_add(&load->error, "a second document begins; write one file for each");
-		rc = -EINVAL;
+		return -EINVAL;
 	}
-	return rc;
+	return 0;
 }
 
 static int

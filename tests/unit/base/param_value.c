@@ -27,7 +27,7 @@ sizes_are_read_in_binary_units(void **state)
 		{"256MiB", UINT64_C(256) << 20},
 		{"16777215TiB", UINT64_C(16777215) << 40},
 		{"18446744073709551615B", UINT64_MAX},
-		{"007KiB", 7 * 1024},
+		{"007KiB", UINT64_C(7) * 1024},
 	};
 	static const char *const bad[] = {"",
 					  "12",

@@ -12,8 +12,8 @@
 
 #include "base/alloc.h"
 
-#define PRODUCER_COUNT 4
-#define ITEM_COUNT     20000
+#define PRODUCER_COUNT ((size_t)4)
+#define ITEM_COUNT     ((size_t)20000)
 
 struct item {
 	size_t producer;
