@@ -156,27 +156,28 @@ quiesce_all(struct far_client *client)
 		far_l2_quiesce(client->set.items[i]);
 }
 
+/* Until nothing is queued and nothing is in flight, or the bound is reached. */
 static void
 idle_wait(struct far_client *client)
 {
 	uint64_t until_ns = far_clock_now(client->clock) + STOP_NS_MAX;
+	int work;
 
-	while (!all_idle(client) && far_clock_now(client->clock) < until_ns) {
-		int work = 0;
+	do {
+		uint64_t now_ns = far_clock_now(client->clock);
 
-		if (client->commands != NULL)
-			(void)run_commands(client);
+		work = client->commands != NULL ? run_commands(client) : 0;
 		for (size_t i = 0; i < client->transport_count; i++)
 			work += far_transport_poll(client->transports[i], POLL_BUDGET);
 		for (uint32_t i = 0; i < client->set.count; i++)
-			(void)far_l2_tick(client->set.items[i], far_clock_now(client->clock));
+			(void)far_l2_tick(client->set.items[i], now_ns);
 		if (client->prefetch != NULL)
-			(void)far_prefetch_tick(client->prefetch, far_clock_now(client->clock));
+			(void)far_prefetch_tick(client->prefetch, now_ns);
 		if (client->store != NULL)
-			(void)far_store_tick(client->store, far_clock_now(client->clock));
-		if (work == 0)
-			far_clock_sleep_until(far_clock_now(client->clock) + 200 * FAR_NS_PER_US);
-	}
+			(void)far_store_tick(client->store, now_ns);
+		if (work == 0 && !all_idle(client))
+			far_clock_sleep_until(now_ns + 200 * FAR_NS_PER_US);
+	} while ((work > 0 || !all_idle(client)) && far_clock_now(client->clock) < until_ns);
 	far_calls_end(client, -ECANCELED);
 }
 
