@@ -275,12 +275,12 @@ far_prefetch(struct far_client *client, const struct far_key *keys, size_t count
 	if (keys == NULL || count == 0 || options == NULL || out == NULL ||
 	    options->size_bytes < sizeof(*options) || options->deadline_ns == 0)
 		return -EINVAL;
+	if (count > client->config.prefetch_keys_max)
+		return -E2BIG;
 	for (size_t i = 0; i < count; i++) {
 		if (far_key_is_zero(&keys[i]))
 			return -EINVAL;
 	}
-	if (count > client->config.prefetch_keys_max)
-		return -E2BIG;
 	rc = handle_take(client, count, &handle);
 	if (rc < 0)
 		return rc;
