@@ -128,14 +128,11 @@ node_next(struct load *load, struct node *out)
 	const yaml_char_t *anchor = NULL, *tag = NULL;
 	yaml_event_t event;
 
-	out->type = YAML_NO_EVENT;
+	*out = (struct node){.type = YAML_NO_EVENT};
 	if (yaml_parser_parse(&load->parser, &event) == 0)
 		return refuse_yaml(load);
 	out->type = event.type;
 	out->line = event.start_mark.line + 1;
-	out->plain = false;
-	out->broken = false;
-	out->text[0] = '\0';
 	switch (event.type) {
 	case YAML_SCALAR_EVENT:
 		anchor = event.data.scalar.anchor;
