@@ -25,7 +25,7 @@ struct far_client_config {
 	uint64_t block_bytes_min;
 	uint32_t l1_huge;   /* enum far_pages_huge */
 	uint32_t l1_policy; /* enum far_l1_policy; the file knows those that exist */
-	uint64_t numa_node; /* 0: any, else node + 1 */
+	uint32_t numa_node; /* 0: any, else node + 1 */
 	uint64_t replicas;
 	uint32_t placement; /* index in "placement|default" */
 	uint32_t verify;    /* 1: always */
