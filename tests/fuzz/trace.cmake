@@ -1,0 +1,1 @@
+far_fuzz(trace DEPENDS far::cli)
