@@ -173,6 +173,24 @@ trie_best(const struct l1_arena *arena, uint32_t unit_count)
 	return trie_least(arena, arena->roots[__builtin_ctz(map)], L1_NIL);
 }
 
+uint32_t
+far_l1_arena_longest(const struct l1_arena *arena)
+{
+	uint32_t best = L1_NIL;
+	uint32_t at = L1_NIL;
+
+	if (arena->root_map != 0)
+		at = arena->roots[31 - __builtin_clz(arena->root_map)];
+	while (at != L1_NIL) {
+		const struct l1_extent *e = &arena->extents[at];
+
+		if (best == L1_NIL || e->unit_count > arena->extents[best].unit_count)
+			best = at;
+		at = e->child[1] != L1_NIL ? e->child[1] : e->child[0];
+	}
+	return best;
+}
+
 static uint32_t
 record_take(struct l1_arena *arena)
 {

@@ -284,6 +284,8 @@ int far_l1_arena_init(struct l1_arena *arena, uint32_t unit_count, uint32_t bloc
 void far_l1_arena_fini(struct l1_arena *arena);
 /* Best fit; L1_NIL: no free run is that long. */
 uint32_t far_l1_arena_take(struct l1_arena *arena, uint32_t unit_count, uint32_t block);
+/* The longest free one; L1_NIL: none is free. */
+uint32_t far_l1_arena_longest(const struct l1_arena *arena);
 void far_l1_arena_give(struct l1_arena *arena, uint32_t extent);
 /* Asserts its own invariants. */
 void far_l1_arena_check(const struct l1_arena *arena);

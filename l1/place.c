@@ -2,12 +2,14 @@
 #include "l1/l1_priv.h"
 
 /*
- * Victims are claimed, a step that can be undone, in the order of eviction.c, until a run of free and
- * claimed extents is long enough; what does not lie in that run is let go again. Where small blocks lie
- * scattered, that would claim nearly everything: when the claimed bytes alone would have been enough,
- * the run with the least to evict around the oldest victims is taken instead, and when a locked block
- * stands in each of those, the best run of the whole arena. So a key is refused only if no run without
- * a locked block is long enough, and nothing is evicted that is not needed for a key that is granted.
+ * Victims are claimed, a step that can be undone, in the order of evict.c, until a run of free and
+ * claimed extents is long enough; what does not lie in that run is let go again. With blocks of one
+ * size the first victim is enough. Where small blocks lie scattered, a run of the oldest would cost
+ * nearly all: so when more than one victim is needed, runs around the oldest and around the longest
+ * free extent are looked at as well, and the cheapest is taken, a block that was used recently counting
+ * for more. When locked blocks stand in all of those, it is the best run of the whole arena. So a key
+ * is refused only if no run without a locked block is long enough, and nothing is evicted that is not
+ * needed for a key that is granted.
  */
 #define SEEDS_MAX 8u  /* oldest victims whose surroundings are looked at */
 #define TRIES_MAX 16u /* a reader may lock a block of the run before it is claimed: look again */
@@ -37,22 +39,37 @@ plan_add(struct far_l1 *l1, struct plan *plan, uint32_t idx)
 	plan->units += l1->arena.extents[l1->blocks[idx].extent].unit_count;
 }
 
-/* What it costs to have this extent free, -1: impossible. A claimed block is the oldest anyway; one
- * that is merely near counts double. */
+/* A unit costs 16 if it is the oldest, four times that if it was used just now. */
+static int64_t
+block_cost(const struct far_l1 *l1, const struct l1_block *block, uint32_t units)
+{
+	uint64_t used = atomic_load_explicit(&block->touched, memory_order_relaxed);
+	uint64_t now = atomic_load_explicit(&l1->tick, memory_order_relaxed);
+	uint64_t span = now - l1->queue.last;
+	uint64_t young = used > l1->queue.last ? used - l1->queue.last : 0;
+
+	if (young > span)
+		young = span;
+	return (int64_t)units *
+	       (16 + (span > 0 ? (int64_t)(48.0 * (double)young / (double)span) : 0));
+}
+
+/* What it costs to have this extent free, -1: impossible. */
 static int64_t
 extent_cost(const struct far_l1 *l1, uint32_t idx, bool claimed_only)
 {
 	const struct l1_extent *e = &l1->arena.extents[idx];
+	const struct l1_block *block = &l1->blocks[e->block];
 	uint64_t word;
 
 	if (e->block == L1_NIL)
 		return 0;
-	word = atomic_load_explicit(&l1->blocks[e->block].word, memory_order_relaxed);
+	word = atomic_load_explicit(&block->word, memory_order_relaxed);
 	if (word_state(word) == WORD_CLAIMED)
-		return e->unit_count;
+		return 16 * (int64_t)e->unit_count;
 	if (claimed_only || !word_evictable(word))
 		return -1;
-	return 2 * (int64_t)e->unit_count;
+	return block_cost(l1, block, e->unit_count);
 }
 
 /* Slides over @reach_units from the extent @lo on; keeps the cheapest run of @units in @best. */
@@ -91,13 +108,12 @@ window_slide(const struct far_l1 *l1, uint32_t lo, uint64_t reach_units, uint32_
 	}
 }
 
-/* The cheapest run through the block @idx. */
+/* The cheapest run through the extent @seed. */
 static void
-window_around(const struct far_l1 *l1, uint32_t idx, uint32_t units, bool claimed_only,
+window_around(const struct far_l1 *l1, uint32_t seed, uint32_t units, bool claimed_only,
 	      struct window *best)
 {
 	const struct l1_extent *extents = l1->arena.extents;
-	uint32_t seed = l1->blocks[idx].extent;
 	uint32_t lo = seed;
 	uint64_t left = 0;
 
@@ -109,18 +125,20 @@ window_around(const struct far_l1 *l1, uint32_t idx, uint32_t units, bool claime
 	window_slide(l1, lo, left + extents[seed].unit_count + units, units, claimed_only, best);
 }
 
-static bool
+/* Improves on @best, which may be none yet. */
+static void
 window_find(const struct far_l1 *l1, const struct plan *plan, uint32_t units, struct window *best)
 {
 	uint32_t seeds = 0;
+	uint32_t longest = far_l1_arena_longest(&l1->arena);
 
-	best->cost = INT64_MAX;
+	if (longest != L1_NIL)
+		window_around(l1, longest, units, false, best);
 	for (uint32_t idx = plan->head; idx != L1_NIL && seeds < SEEDS_MAX;
 	     idx = l1->blocks[idx].queue_next, seeds++)
-		window_around(l1, idx, units, false, best);
+		window_around(l1, l1->blocks[idx].extent, units, false, best);
 	if (best->cost == INT64_MAX)
 		window_slide(l1, l1->arena.first, l1->arena.unit_count, units, false, best);
-	return best->cost != INT64_MAX;
 }
 
 /* Claims what in the window is not claimed yet; false: somebody was quicker. */
@@ -188,45 +206,48 @@ plan_finish(struct far_l1 *l1, const struct plan *plan, const struct window *win
 }
 
 /* Claims victims until a run of claimed and free extents will do, or their bytes would. */
-static bool
+static void
 plan_oldest(struct far_l1 *l1, struct plan *plan, uint32_t units, struct window *window)
 {
-	window->cost = INT64_MAX;
-	while (plan->units < units) {
+	while (plan->units < units && window->cost == INT64_MAX) {
 		uint32_t idx = far_l1_queue_claim(l1);
 
 		if (idx == L1_NIL)
-			return false;
+			return;
 		plan_add(l1, plan, idx);
-		window_around(l1, idx, units, true, window);
-		if (window->cost != INT64_MAX)
-			return true;
+		window_around(l1, l1->blocks[idx].extent, units, true, window);
 	}
-	return false;
 }
 
 uint32_t
 far_l1_place(struct far_l1 *l1, uint32_t units, struct l1_dead *dead)
 {
-	static const struct window nothing;
 	struct plan plan = {.head = L1_NIL, .tail = L1_NIL};
-	struct window window;
+	struct window window = {.cost = INT64_MAX};
 	uint32_t extent = far_l1_arena_take(&l1->arena, units, UINT32_MAX);
-	bool found;
 	int64_t locked_units;
+	bool found = false;
 
 	if (extent != L1_NIL || l1->config.policy == FAR_L1_NONE)
 		return extent;
 	locked_units = far_l1_locked_bytes(l1) >> l1->align_shift;
 	if ((int64_t)units > (int64_t)l1->arena.unit_count - locked_units)
 		return L1_NIL;
-	found = plan_oldest(l1, &plan, units, &window);
-	for (uint32_t tries = 0; !found && plan.head != L1_NIL && tries < TRIES_MAX; tries++) {
-		if (!window_find(l1, &plan, units, &window))
+	plan_oldest(l1, &plan, units, &window);
+	if (plan.head == L1_NIL)
+		return L1_NIL;
+	found = window.cost != INT64_MAX && plan.head == plan.tail;
+	for (uint32_t tries = 0; !found && tries < TRIES_MAX; tries++) {
+		window_find(l1, &plan, units, &window);
+		if (window.cost == INT64_MAX)
 			break;
 		found = window_claim(l1, &plan, &window);
+		if (!found)
+			window.cost = INT64_MAX;
 	}
-	plan_finish(l1, &plan, found ? &window : &nothing, dead);
+	if (!found)
+		window = (struct window){0}; /* nothing lies in it */
+	plan_finish(l1, &plan, &window, dead);
 	if (!found)
 		return L1_NIL;
 	extent = far_l1_arena_take(&l1->arena, units, UINT32_MAX);

@@ -24,7 +24,7 @@ struct fixture {
 	struct far_l1_config config;
 	struct far_l1 *l1;
 	far_l1_session session;
-	int publishes;
+	_Atomic int publishes;
 };
 
 static inline struct far_key
