@@ -302,14 +302,16 @@ far_pool_lane_registered(struct far_pool *pool, uint32_t lane_idx, int rc, struc
 	FAR_ASSERT(lane->state == LANE_REGISTERING);
 	FAR_ASSERT((rc == 0) == (mem != NULL));
 	lane->mem = mem;
-	if (rc == 0 && link->state == LINK_WELCOME && !pool->closing &&
-	    far_pool_lane_segment(pool, lane)->state == SEGMENT_SERVING) {
-		lane_grant(pool, lane);
-		return;
-	}
 	if (rc < 0)
 		far_log_warn("lane %" PRIu32 " refused: no registration: %s (%d)", lane_idx,
 			     far_err_text(rc), rc);
+	if (rc == 0 && link->state == LINK_WELCOME && !pool->closing &&
+	    far_pool_lane_segment(pool, lane)->state == SEGMENT_SERVING &&
+	    far_transport_mem_expose(mem, link->link) == 0) {
+		lane_grant(pool, lane);
+		return;
+	}
+	/* Its link is on the way out, or the lane is: whoever still waits asks again. */
 	if (link->state == LINK_WELCOME)
 		lane_refuse(pool, link, lane->tag);
 	lane_fence(pool, lane);
