@@ -192,11 +192,11 @@ quiesce_tick(struct far_donor *donor, uint64_t now_ns)
 	if (!donor->quiescing || donor->link == NULL || donor->link_state == LINK_CLOSING)
 		return FAR_TIME_NEVER;
 	idle = far_donor_store_idle(donor) && far_list_empty(&donor->jobs_posted);
-	if (idle || !donor_is_up(donor) || now_ns >= donor->quiesce_deadline_ns) {
-		far_donor_link_leave(donor);
-		return FAR_TIME_NEVER;
-	}
-	return donor->quiesce_deadline_ns;
+	if (!donor_is_up(donor) || now_ns >= donor->quiesce_deadline_ns)
+		far_donor_link_leave(donor, true);
+	else if (idle)
+		far_donor_link_leave(donor, false);
+	return donor->link_state == LINK_CLOSING ? FAR_TIME_NEVER : donor->quiesce_deadline_ns;
 }
 
 static uint64_t

@@ -198,6 +198,7 @@ struct far_donor {
 	int state_rc;
 	char text[FAR_L2_TEXT_BYTES];
 	bool hello_unsent;
+	bool bye_sent;
 	uint32_t attempts;
 	uint64_t attempt_deadline_ns;
 	uint64_t next_try_ns;
@@ -313,8 +314,8 @@ uint64_t far_donor_link_tick(struct far_donor *donor, uint64_t now_ns);
 /* The link is of no more use: every task stops, the next attempt comes later. */
 void far_donor_link_fail(struct far_donor *donor, int rc, const char *reason);
 void far_donor_link_up(struct far_donor *donor);
-/* Leaves for good. */
-void far_donor_link_leave(struct far_donor *donor);
+/* Leaves for good: with a BYE that the donor answers by closing, or at once. */
+void far_donor_link_leave(struct far_donor *donor, bool now);
 /* -EAGAIN: no credit; try again when pumped. */
 int far_donor_send(struct far_donor *donor, enum far_frame_type type, uint64_t tag,
 		   const void *body, const void *list, uint32_t count);

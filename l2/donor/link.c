@@ -97,10 +97,16 @@ far_donor_link_fail(struct far_donor *donor, int rc, const char *reason)
 }
 
 void
-far_donor_link_leave(struct far_donor *donor)
+far_donor_link_leave(struct far_donor *donor, bool now)
 {
-	if (donor_is_up(donor))
-		(void)far_donor_send(donor, FAR_FRAME_BYE, 0, NULL, NULL, 0);
+	/* The donor answers a BYE by closing the link. Closing it here would drop the BYE on its way,
+	 * and an END before it. */
+	if (!now && donor_is_up(donor)) {
+		if (!donor->bye_sent)
+			donor->bye_sent =
+				far_donor_send(donor, FAR_FRAME_BYE, 0, NULL, NULL, 0) == 0;
+		return;
+	}
 	link_end(donor, -ECANCELED, FAR_L2_DOWN, "closed by this client");
 }
 

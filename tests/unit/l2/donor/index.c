@@ -1,0 +1,199 @@
+/* index.c - header and segment table: checked, read again when torn, refused when they lie. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/support/fake_donor.h"
+#include "tests/support/log_capture.h"
+
+static struct fake_rig rig;
+static struct fake_task task;
+
+static int
+setup(void **state)
+{
+	(void)state;
+	far_log_capture_start();
+	fake_rig_open(&rig);
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	(void)state;
+	fake_rig_close(&rig);
+	far_log_capture_finish();
+	return 0;
+}
+
+static void
+header_store(void)
+{
+	far_index_header_seal(&rig.donor.header);
+	memcpy(rig.donor.index, &rig.donor.header, sizeof(rig.donor.header));
+}
+
+static void
+a_torn_header_is_read_again(void **state)
+{
+	(void)state;
+	rig.donor.index[40] ^= 1;
+	fake_rig_client(&rig, false);
+	/* Connect, HELLO, WELCOME, first header: about four latencies of a microsecond, and back. */
+	fake_rig_run(&rig, 8 * FAR_NS_PER_US);
+	rig.donor.index[40] ^= 1;
+	fake_rig_run(&rig, FAR_NS_PER_MS);
+	assert_int_equal(rig.status.state, FAR_L2_UP);
+	assert_true(rig.status.torn_rereads > 0);
+}
+
+static void
+a_header_that_stays_torn_is_given_up(void **state)
+{
+	(void)state;
+	far_log_capture_expect("its index");
+	rig.donor.index[40] ^= 1;
+	fake_rig_client(&rig, false);
+	fake_rig_run(&rig, 500 * FAR_NS_PER_US);
+	assert_int_equal(rig.status.state, FAR_L2_DOWN);
+	assert_int_equal(rig.status.rc, -EBADMSG);
+	assert_int_equal(rig.status.torn_rereads, 8);
+}
+
+static void
+a_layout_that_contradicts_itself_or_another_version_is_not_used(void **state)
+{
+	(void)state;
+	far_log_capture_expect("its index");
+	rig.donor.header.set_count = 1ULL << 37;
+	header_store();
+	fake_rig_client(&rig, false);
+	fake_rig_run(&rig, 500 * FAR_NS_PER_US);
+	assert_int_equal(rig.status.rc, -EPROTO);
+	rig.donor.header.set_count = rig.donor.layout.set_count;
+	rig.donor.header.version++;
+	header_store();
+	fake_rig_run(&rig, 20 * FAR_NS_PER_MS);
+	assert_int_equal(rig.status.rc, -EPROTO);
+}
+
+static void
+an_index_of_another_donor_is_not_used(void **state)
+{
+	(void)state;
+	far_log_capture_expect("another donor's");
+	memcpy(rig.donor.header.donor, "twin", 5);
+	header_store();
+	fake_rig_client(&rig, false);
+	fake_rig_run(&rig, FAR_NS_PER_MS);
+	assert_int_equal(rig.status.state, FAR_L2_DOWN);
+}
+
+static void
+an_epoch_that_is_not_the_welcomes_costs_the_link(void **state)
+{
+	(void)state;
+	far_log_capture_expect("epoch moved on");
+	fake_donor_live_set(&rig.donor, 4711);
+	fake_rig_client(&rig, false);
+	fake_rig_run(&rig, FAR_NS_PER_MS);
+	assert_int_equal(rig.status.state, FAR_L2_DOWN);
+	assert_int_equal(rig.status.rc, -ESTALE);
+}
+
+static void
+a_torn_table_line_is_read_again_and_then_only_a_missing_segment(void **state)
+{
+	uint8_t *line = rig.donor.index + rig.donor.layout.table_at + 64;
+
+	(void)state;
+	(void)fake_donor_put(&rig.donor, 1, 0, 5000);
+	line[8] ^= 1;
+	fake_rig_up(&rig);
+	assert_int_equal(rig.status.torn_rereads, 8);
+	fake_task_make(&rig, &task, FAR_L2_LOOKUP, 1, 1, 0);
+	fake_task_run(&rig, &task);
+	assert_int_equal(task.items[0].rc, -ENOENT);
+	line[8] ^= 1;
+	fake_task_make(&rig, &task, FAR_L2_LOOKUP, 1, 1, 0);
+	fake_task_run(&rig, &task);
+	assert_int_equal(task.items[0].rc, 0);
+}
+
+static void
+a_segment_that_came_later_is_found_by_reading_the_table_again(void **state)
+{
+	struct far_slot slot;
+	struct far_slot *at;
+
+	(void)state;
+	fake_rig_up(&rig);
+	at = fake_donor_put(&rig.donor, 1, 0, 5000);
+	memcpy(&slot, at, sizeof(slot));
+	slot.segment = 12;
+	fake_donor_slot_store(&rig.donor, at, &slot);
+	fake_donor_segment_line(&rig.donor, 5, 12, FAKE_SEGMENT_BYTES);
+	fake_task_make(&rig, &task, FAR_L2_LOAD, 1, 1, 5000);
+	fake_task_run(&rig, &task);
+	assert_int_equal(task.items[0].rc, 0);
+	assert_true(fake_bytes_are(&task, 0, 1));
+}
+
+static void
+a_recalled_segment_is_forgotten_answered_and_never_read_again(void **state)
+{
+	struct far_frame_segment recall = {.segment = FAKE_SEGMENT};
+	struct fake_task load;
+
+	(void)state;
+	fake_rig_up(&rig);
+	(void)fake_donor_put(&rig.donor, 1, 0, 200000);
+	/* A load is on its way when the recall comes: it ends first. */
+	fake_task_make(&rig, &load, FAR_L2_LOAD, 1, 1, 200000);
+	far_l2_submit(rig.l2, &load.task);
+	fake_donor_send(&rig.donor, FAR_FRAME_SEGMENT_RECALL, 0, &recall, NULL, 0);
+	fake_rig_run(&rig, FAR_NS_PER_MS);
+	assert_int_equal(load.ended, 1);
+	assert_int_equal(rig.donor.counts[FAR_FRAME_SEGMENT_GONE], 1);
+	/* Slot and table line still show it: they are not believed. */
+	fake_task_make(&rig, &load, FAR_L2_LOAD, 1, 1, 200000);
+	fake_task_run(&rig, &load);
+	assert_int_equal(load.items[0].rc, -ENOENT);
+}
+
+static void
+a_recall_of_no_segment_costs_the_link(void **state)
+{
+	struct far_frame_segment recall = {.segment = 0};
+
+	(void)state;
+	far_log_capture_expect("SEGMENT_RECALL");
+	fake_rig_up(&rig);
+	fake_donor_send(&rig.donor, FAR_FRAME_SEGMENT_RECALL, 0, &recall, NULL, 0);
+	fake_rig_run(&rig, 10 * FAR_NS_PER_US);
+	assert_int_equal(rig.status.rc, -EPROTO);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define CLAIM(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+		CLAIM(a_torn_header_is_read_again),
+		CLAIM(a_header_that_stays_torn_is_given_up),
+		CLAIM(a_layout_that_contradicts_itself_or_another_version_is_not_used),
+		CLAIM(an_index_of_another_donor_is_not_used),
+		CLAIM(an_epoch_that_is_not_the_welcomes_costs_the_link),
+		CLAIM(a_torn_table_line_is_read_again_and_then_only_a_missing_segment),
+		CLAIM(a_segment_that_came_later_is_found_by_reading_the_table_again),
+		CLAIM(a_recalled_segment_is_forgotten_answered_and_never_read_again),
+		CLAIM(a_recall_of_no_segment_costs_the_link),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

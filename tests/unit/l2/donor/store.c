@@ -1,0 +1,349 @@
+/* store.c - lanes are filled front to back, committed behind their WRITEs, ended and given back. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/alloc.h"
+#include "base/checksum.h"
+#include "tests/support/fake_donor.h"
+#include "tests/support/log_capture.h"
+
+static struct fake_rig rig;
+static struct fake_task task;
+
+static int
+setup(void **state)
+{
+	(void)state;
+	far_log_capture_start();
+	fake_rig_open(&rig);
+	fake_rig_up(&rig);
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	(void)state;
+	fake_rig_close(&rig);
+	far_log_capture_finish();
+	return 0;
+}
+
+static void
+all_have(const struct fake_task *done, uint32_t count, int rc)
+{
+	for (uint32_t i = 0; i < count; i++)
+		assert_int_equal(done->items[i].rc, rc);
+}
+
+static void
+stored_blocks_are_there_aligned_in_order_and_can_be_loaded(void **state)
+{
+	uint64_t end = 0;
+
+	(void)state;
+	fake_task_make(&rig, &task, FAR_L2_STORE, 1, 20, 5000);
+	task.items[3].group = 77;
+	fake_task_run(&rig, &task);
+	all_have(&task, 20, 0);
+	assert_int_equal(rig.donor.counts[FAR_FRAME_LANE_ASK], 1);
+	assert_int_equal(rig.donor.counts[FAR_FRAME_COMMIT], 1);
+	assert_int_equal(rig.donor.commit.count, 20);
+	assert_int_equal(rig.donor.blocks[3].group, 77);
+	for (uint32_t i = 0; i < 20; i++) {
+		uint64_t at = rig.donor.blocks[i].offset_64 * 64ULL;
+
+		assert_true(at >= end);
+		assert_int_equal(at % FAR_EXTENT_ALIGN_BIG, 0);
+		assert_int_equal(rig.donor.blocks[i].crc32c,
+				 far_crc32c(0, rig.donor.segment + at, 5000));
+		end = at + 5000;
+	}
+	fake_task_make(&rig, &task, FAR_L2_LOAD, 1, 20, 5000);
+	fake_task_run(&rig, &task);
+	all_have(&task, 20, 0);
+	for (uint32_t i = 0; i < 20; i++)
+		assert_true(fake_bytes_are(&task, i, i + 1));
+	assert_int_equal(rig.status.stores, 20);
+	assert_int_equal(rig.status.store_bytes, 100000);
+}
+
+static void
+a_store_allocates_nothing(void **state)
+{
+	(void)state;
+	/* The first one makes the donor register a lane. */
+	fake_task_make(&rig, &task, FAR_L2_STORE, 1, 1, 5000);
+	fake_task_run(&rig, &task);
+	fake_task_make(&rig, &task, FAR_L2_STORE, 2, 100, 5000);
+	far_alloc_lock();
+	fake_task_run(&rig, &task);
+	far_alloc_unlock();
+	all_have(&task, 100, 0);
+}
+
+static void
+what_the_index_shows_is_not_written(void **state)
+{
+	struct far_loop_counts before, after;
+
+	(void)state;
+	(void)fake_donor_put(&rig.donor, 1, 65536, 5000);
+	fake_task_make(&rig, &task, FAR_L2_STORE, 1, 1, 5000);
+	far_loop_counts_get(rig.fabric, &before);
+	fake_task_run(&rig, &task);
+	far_loop_counts_get(rig.fabric, &after);
+	all_have(&task, 1, -EEXIST);
+	assert_int_equal(after.messages, before.messages);
+	assert_int_equal(rig.status.stores_had, 1);
+}
+
+static void
+a_checksum_that_is_given_is_passed_on(void **state)
+{
+	(void)state;
+	fake_task_make(&rig, &task, FAR_L2_STORE, 1, 1, 5000);
+	task.items[0].crc32c = 0x12345678;
+	task.items[0].has_crc = true;
+	fake_task_run(&rig, &task);
+	assert_int_equal(rig.donor.blocks[0].crc32c, 0x12345678);
+}
+
+static void
+a_full_lane_is_ended_with_its_last_commit_and_the_next_is_used(void **state)
+{
+	(void)state;
+	/* 4 MiB lanes, 7 MiB of blocks. */
+	fake_task_make(&rig, &task, FAR_L2_STORE, 1, 7, 1 << 20);
+	fake_task_run(&rig, &task);
+	all_have(&task, 7, 0);
+	assert_int_equal(rig.donor.lanes, 2);
+	assert_int_equal(rig.donor.ends, 1);
+	assert_int_equal(rig.donor.commit.serial, 101);
+	assert_int_equal(rig.donor.commit.flags, 0);
+	fake_task_make(&rig, &task, FAR_L2_LOAD, 1, 7, 1 << 20);
+	fake_task_run(&rig, &task);
+	for (uint32_t i = 0; i < 7; i++)
+		assert_true(fake_bytes_are(&task, i, i + 1));
+}
+
+static void
+a_full_donor_is_said_at_once_and_asked_again_by_later_tasks(void **state)
+{
+	(void)state;
+	rig.donor.grants = false;
+	fake_task_make(&rig, &task, FAR_L2_STORE, 1, 5, 5000);
+	far_l2_submit(rig.l2, &task.task);
+	fake_rig_run(&rig, 100 * FAR_NS_PER_US);
+	assert_int_equal(rig.donor.counts[FAR_FRAME_LANE_ASK], 1);
+	fake_donor_send(&rig.donor, FAR_FRAME_LANE_FULL, rig.donor.tags[FAR_FRAME_LANE_ASK], NULL,
+			NULL, 0);
+	fake_rig_run(&rig, 100 * FAR_NS_PER_US);
+	assert_int_equal(task.ended, 1);
+	all_have(&task, 5, -ENOSPC);
+	fake_rig_run(&rig, 10 * FAR_NS_PER_MS);
+	assert_int_equal(rig.donor.counts[FAR_FRAME_LANE_ASK], 1); /* nobody waits: nobody asks */
+	rig.donor.grants = true;
+	fake_task_make(&rig, &task, FAR_L2_STORE, 1, 5, 5000);
+	fake_task_run(&rig, &task);
+	all_have(&task, 5, 0);
+}
+
+static void
+a_recalled_lane_is_ended_at_once_when_idle(void **state)
+{
+	struct far_frame_lane recall = {.serial = 100};
+
+	(void)state;
+	fake_task_make(&rig, &task, FAR_L2_STORE, 1, 1, 5000);
+	fake_task_run(&rig, &task);
+	fake_donor_send(&rig.donor, FAR_FRAME_LANE_RECALL, 0, &recall, NULL, 0);
+	fake_rig_run(&rig, 5 * FAR_NS_PER_US);
+	assert_int_equal(rig.donor.ends, 1);
+	assert_int_equal(rig.donor.commit.count, 0);
+	/* Asked twice, or for a lane of long ago: nothing happens. */
+	fake_donor_send(&rig.donor, FAR_FRAME_LANE_RECALL, 0, &recall, NULL, 0);
+	fake_rig_run(&rig, 5 * FAR_NS_PER_US);
+	assert_int_equal(rig.donor.ends, 1);
+	fake_task_make(&rig, &task, FAR_L2_STORE, 2, 1, 5000);
+	fake_task_run(&rig, &task);
+	assert_int_equal(rig.donor.commit.serial, 101);
+}
+
+static void
+a_stopped_donor_times_out_what_waits_and_keeps_what_is_posted(void **state)
+{
+	static struct fake_task second;
+
+	(void)state;
+	fake_task_make(&rig, &task, FAR_L2_STORE, 1, 1, 5000);
+	fake_task_run(&rig, &task);
+	(void)fake_donor_put(&rig.donor, 50, 1 << 20, 5000);
+	far_loop_host_pause(rig.fabric, "fake", true);
+
+	fake_task_make(&rig, &task, FAR_L2_STORE, 2, 1, 5000);
+	task.task.deadline_ns = far_clock_now(rig.clock) + FAR_NS_PER_MS;
+	far_l2_submit(rig.l2, &task.task);
+	fake_rig_run(&rig, 200 * FAR_NS_PER_MS);
+	assert_int_equal(task.ended, 0); /* its COMMIT is on the way: only its answer tells */
+
+	/* A second one needs a lane that nobody grants: 5 MiB do not fit in the rest. */
+	fake_task_make(&rig, &second, FAR_L2_STORE, 10, 5, 1 << 20);
+	second.task.deadline_ns = far_clock_now(rig.clock) + FAR_NS_PER_MS;
+	far_l2_submit(rig.l2, &second.task);
+	fake_rig_run(&rig, 100 * FAR_NS_PER_MS);
+	assert_int_equal(second.items[4].rc, -ETIMEDOUT);
+
+	assert_int_equal(rig.status.state, FAR_L2_UP); /* no deadline tears the link down */
+	far_loop_host_pause(rig.fabric, "fake", false);
+	fake_rig_run(&rig, 10 * FAR_NS_PER_MS);
+	assert_int_equal(task.ended, 1);
+	all_have(&task, 1, 0);
+	assert_int_equal(second.ended, 1);
+}
+
+static void
+without_credit_commits_wait_and_arrive_in_order(void **state)
+{
+	static struct fake_task tasks[60];
+
+	(void)state;
+	fake_task_make(&rig, &task, FAR_L2_STORE, 1, 1, 64);
+	fake_task_run(&rig, &task);
+	far_loop_host_pause(rig.fabric, "fake", true);
+	for (uint32_t i = 0; i < 60; i++) {
+		fake_task_make(&rig, &tasks[i], FAR_L2_STORE, 100 + i, 1, 64);
+		for (uint32_t at = 0; at < 64; at++)
+			rig.arena[i * 64 + at] = fake_byte(100 + i, at);
+		tasks[i].pieces[0].addr = rig.arena + i * 64ULL;
+		far_l2_submit(rig.l2, &tasks[i].task);
+		fake_rig_run(&rig, 20 * FAR_NS_PER_US);
+	}
+	far_loop_host_pause(rig.fabric, "fake", false);
+	fake_rig_run(&rig, 50 * FAR_NS_PER_MS);
+	for (uint32_t i = 0; i < 60; i++) {
+		assert_int_equal(tasks[i].ended, 1);
+		assert_int_equal(tasks[i].items[0].rc, 0);
+	}
+}
+
+static void
+sizes_that_fit_no_lane_are_refused(void **state)
+{
+	(void)state;
+	fake_task_make(&rig, &task, FAR_L2_STORE, 1, 3, 5000);
+	task.pieces[0].size_bytes = FAKE_LANE_BYTES + 1;
+	task.items[1].piece_count = 0;
+	task.pieces[2].addr = rig.arena - 64;
+	fake_task_run(&rig, &task);
+	assert_int_equal(task.items[0].rc, -EMSGSIZE);
+	assert_int_equal(task.items[1].rc, -EINVAL);
+	assert_int_equal(task.items[2].rc, -EINVAL);
+}
+
+static void
+an_answer_for_other_blocks_costs_the_link(void **state)
+{
+	struct far_frame_committed body = {.serial = 100, .count = 1};
+	int32_t results[1] = {0};
+
+	(void)state;
+	far_log_capture_expect("COMMITTED");
+	rig.donor.answers = false;
+	fake_task_make(&rig, &task, FAR_L2_STORE, 1, 2, 5000);
+	far_l2_submit(rig.l2, &task.task);
+	fake_rig_run(&rig, 100 * FAR_NS_PER_US);
+	fake_donor_send(&rig.donor, FAR_FRAME_COMMITTED, rig.donor.tags[FAR_FRAME_COMMIT], &body,
+			results, 1);
+	fake_rig_run(&rig, 100 * FAR_NS_PER_US);
+	assert_int_equal(task.ended, 1);
+	all_have(&task, 2, -EHOSTDOWN); /* nobody can say */
+	assert_int_equal(rig.status.rc, -EPROTO);
+}
+
+static void
+what_the_donor_says_per_block_is_what_the_items_get(void **state)
+{
+	struct far_frame_committed body = {.serial = 100, .count = 3};
+	int32_t results[3] = {0, -EEXIST, -ENOSPC};
+
+	(void)state;
+	rig.donor.answers = false;
+	fake_task_make(&rig, &task, FAR_L2_STORE, 1, 3, 5000);
+	far_l2_submit(rig.l2, &task.task);
+	fake_rig_run(&rig, 100 * FAR_NS_PER_US);
+	fake_donor_send(&rig.donor, FAR_FRAME_COMMITTED, rig.donor.tags[FAR_FRAME_COMMIT], &body,
+			results, 3);
+	fake_rig_run(&rig, 100 * FAR_NS_PER_US);
+	for (uint32_t i = 0; i < 3; i++)
+		assert_int_equal(task.items[i].rc, results[i]);
+	assert_int_equal(rig.status.stores, 1);
+	assert_int_equal(rig.status.stores_had, 1);
+}
+
+static void
+a_lane_whose_key_does_not_work_fails_its_blocks(void **state)
+{
+	struct far_frame_lane_grant grant = {
+		.serial = 100,
+		.segment = FAKE_SEGMENT,
+		.size_bytes = FAKE_LANE_BYTES,
+	};
+
+	(void)state;
+	far_log_capture_expect("donor fake");
+	rig.donor.grants = false;
+	rig.donor.answers = false;
+	fake_task_make(&rig, &task, FAR_L2_STORE, 1, 2, 5000);
+	far_l2_submit(rig.l2, &task.task);
+	fake_rig_run(&rig, 100 * FAR_NS_PER_US);
+	fake_donor_send(&rig.donor, FAR_FRAME_LANE_GRANT, rig.donor.tags[FAR_FRAME_LANE_ASK],
+			&grant, NULL, 0);
+	fake_rig_run(&rig, 100 * FAR_NS_PER_US);
+	assert_int_equal(task.ended, 1);
+	assert_true(task.items[0].rc == -EHOSTDOWN || task.items[0].rc == -EIO);
+	/* Whoever may have taken the COMMIT for the truth has lost the link. */
+	assert_int_equal(rig.status.times_down, 1);
+}
+
+static void
+quiesce_ends_the_open_lane(void **state)
+{
+	(void)state;
+	fake_task_make(&rig, &task, FAR_L2_STORE, 1, 1, 5000);
+	fake_task_run(&rig, &task);
+	far_l2_quiesce(rig.l2);
+	fake_rig_run(&rig, FAR_NS_PER_MS);
+	assert_true(far_l2_quiesced(rig.l2));
+	assert_int_equal(rig.donor.ends, 1);
+	assert_int_equal(rig.donor.counts[FAR_FRAME_BYE], 1);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define CLAIM(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+		CLAIM(stored_blocks_are_there_aligned_in_order_and_can_be_loaded),
+		CLAIM(a_store_allocates_nothing),
+		CLAIM(what_the_index_shows_is_not_written),
+		CLAIM(a_checksum_that_is_given_is_passed_on),
+		CLAIM(a_full_lane_is_ended_with_its_last_commit_and_the_next_is_used),
+		CLAIM(a_full_donor_is_said_at_once_and_asked_again_by_later_tasks),
+		CLAIM(a_recalled_lane_is_ended_at_once_when_idle),
+		CLAIM(a_stopped_donor_times_out_what_waits_and_keeps_what_is_posted),
+		CLAIM(without_credit_commits_wait_and_arrive_in_order),
+		CLAIM(sizes_that_fit_no_lane_are_refused),
+		CLAIM(an_answer_for_other_blocks_costs_the_link),
+		CLAIM(what_the_donor_says_per_block_is_what_the_items_get),
+		CLAIM(a_lane_whose_key_does_not_work_fails_its_blocks),
+		CLAIM(quiesce_ends_the_open_lane),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
