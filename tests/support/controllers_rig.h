@@ -32,7 +32,7 @@ struct ctl_rig {
 	struct far_policy policy;
 	struct far_prefetch *prefetch;
 	struct far_store *store;
-	uint32_t wakes;
+	_Atomic uint32_t wakes;
 	uint64_t live_bytes; /* before it was opened */
 	uint64_t next_ns;    /* what the last tick asked for */
 };
