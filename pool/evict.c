@@ -170,7 +170,7 @@ block_move(struct far_pool *pool, struct pool_lane *from, uint32_t slot_idx)
 static void
 lane_keep_hot(struct far_pool *pool, struct pool_lane *lane)
 {
-	uint64_t left = pool->config.lane_bytes / 100 * pool->config.hot_share_max;
+	uint64_t left = pool->config.lane_bytes * pool->config.hot_share_max / 100;
 
 	for (uint32_t frequency = POOL_FREQUENCY_MAX; frequency > 0; frequency--) {
 		uint32_t slot = lane->first;

@@ -228,8 +228,8 @@ far_pool_segments_tick(struct far_pool *pool, uint64_t now_ns, bool judge)
 
 			if (segment_holders(pool, segment, judge && due_ns <= now_ns) == 0)
 				segment_close(pool, segment);
-			else if (due_ns < next_ns)
-				next_ns = due_ns;
+			else if (due_ns > now_ns && due_ns < next_ns)
+				next_ns = due_ns; /* later than that the links' ends wake us */
 		}
 	}
 	return next_ns;
