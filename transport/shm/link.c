@@ -225,7 +225,7 @@ far_shm_link_wait_check(struct shm_link *link, uint64_t now_ns)
 		fd = far_shm_socket_connect(&link->addr, link->addr_bytes);
 		rc = fd < 0 ? fd : far_shm_link_hello(link, fd);
 		if (rc < 0 && rc != -EAGAIN)
-			far_shm_link_fail(link, rc);
+			far_shm_link_fail(link, rc == -EPROTO ? -ECONNREFUSED : rc);
 	} else if (link->tx_retry) {
 		link->tx_retry = false;
 		if (link->state == SHM_UP)

@@ -291,7 +291,7 @@ shm_connect(struct far_transport *ftp, const char *address, const void *hello, s
 
 fail:
 	far_shm_link_free(link);
-	return rc == -ECONNRESET ? -ECONNREFUSED : rc;
+	return rc == -ECONNRESET || rc == -EPROTO ? -ECONNREFUSED : rc;
 }
 
 /* ---- poll ---- */

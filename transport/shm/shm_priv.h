@@ -279,7 +279,8 @@ int far_shm_address_parse(const char *address, struct sockaddr_un *out, socklen_
 /* Returns a listening descriptor, or a negative errno; sets the listener's path, dev and ino. */
 int far_shm_socket_listen(struct shm_listener *listener, const char *address);
 void far_shm_socket_unlisten(struct shm_listener *listener);
-/* Returns a descriptor, -EAGAIN when the listener's queue is full, or a listed error. */
+/* Returns a descriptor, -EAGAIN (the listener's queue is full), -EPROTO (it is not of our kind), or
+ * a listed error. */
 int far_shm_socket_connect(const struct sockaddr_un *addr, socklen_t addr_bytes);
 /* One frame, whole. @fd: passed along, borrowed; -1: none. Returns 0, -EAGAIN, -ETOOMANYREFS (try
  * again later), or another negative errno: the socket is dead. */

@@ -5,13 +5,15 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
 
 #define SOCKET_BUFFER_BYTES (1024 * 1024)
-#define LISTEN_TRIES        8
+#define LOCK_TRIES          500
+#define LOCK_PAUSE_NS       (2 * FAR_NS_PER_MS)
 
 /* The kernel's errnos, in terms of base/err.def, for calls that make or name a socket. */
 static int
@@ -92,8 +94,10 @@ far_shm_socket_connect(const struct sockaddr_un *addr, socklen_t addr_bytes)
 	case ECONNREFUSED:
 	case ENOENT:
 	case ENOTDIR:
-	case EPROTOTYPE: /* somebody else's socket, of another type */
 		rc = -ECONNREFUSED;
+		break;
+	case EPROTOTYPE: /* somebody lives there, who is no farpool */
+		rc = -EPROTO;
 		break;
 	default:
 		rc = errno_map(errno);
@@ -103,29 +107,6 @@ far_shm_socket_connect(const struct sockaddr_un *addr, socklen_t addr_bytes)
 }
 
 /* ---- listening ---- */
-
-/*
- * Moves a dead socket out of the way. Another donor may do the same at the same moment and have
- * bound anew in between: what was moved is looked at before it is removed, and put back if it is
- * not the dead one.
- */
-static void
-stale_remove(int dir_fd, const char *name, const struct stat *dead)
-{
-	char aside[32];
-	struct stat st;
-	uint64_t random;
-
-	far_random_bytes(&random, sizeof(random));
-	(void)snprintf(aside, sizeof(aside), ".far-%016llx", (unsigned long long)random);
-	if (renameat(dir_fd, name, dir_fd, aside) < 0)
-		return;
-	if (fstatat(dir_fd, aside, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return;
-	if (st.st_ino != dead->st_ino || st.st_dev != dead->st_dev)
-		(void)linkat(dir_fd, aside, dir_fd, name, 0);
-	(void)unlinkat(dir_fd, aside, 0);
-}
 
 /* Returns 0 when the name may be free now, else why it is not. */
 static int
@@ -150,13 +131,13 @@ name_free(int dir_fd, const char *name, const char *address)
 	fd = far_shm_socket_connect(&addr, addr_bytes);
 	if (fd >= 0)
 		(void)close(fd);
-	/* A full queue is an answer too. */
-	if (fd >= 0 || fd == -EAGAIN)
+	/* A full queue is an answer too, and so is a socket of another type. */
+	if (fd >= 0 || fd == -EAGAIN || fd == -EPROTO)
 		return -EADDRINUSE;
 	if (fd != -ECONNREFUSED)
 		return fd;
-	stale_remove(dir_fd, name, &st);
-	return 0;
+	/* Dead, and still the one that we looked at: the directory is locked. */
+	return unlinkat(dir_fd, name, 0) < 0 && errno != ENOENT ? errno_map(errno) : 0;
 }
 
 /*
@@ -179,20 +160,10 @@ name_take(struct shm_listener *listener, int fd, int dir_fd, const char *name)
 		return errno_map(errno);
 	if (listen(fd, SHM_BACKLOG) < 0 || fstatat(dir_fd, temp, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		rc = errno_map(errno);
-	for (int i = 0; rc == 0 && i < LISTEN_TRIES; i++) {
-		rc = name_free(dir_fd, name, listener->path);
-		if (rc < 0)
-			break;
-		if (linkat(dir_fd, temp, dir_fd, name, 0) == 0)
-			goto done;
-		if (errno != EEXIST) {
-			rc = errno_map(errno);
-			break;
-		}
-	}
 	if (rc == 0)
-		rc = -EADDRINUSE;
-done:
+		rc = name_free(dir_fd, name, listener->path);
+	if (rc == 0 && linkat(dir_fd, temp, dir_fd, name, 0) < 0)
+		rc = errno_map(errno);
 	(void)unlinkat(dir_fd, temp, 0);
 	if (rc < 0)
 		return rc;
@@ -221,8 +192,28 @@ directory_open(const char *path, const char **name_out)
 	}
 	if (**name_out == '\0')
 		return -EINVAL;
-	fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return fd < 0 ? errno_map(errno) : fd;
+}
+
+/*
+ * Of many donors that find one dead socket, one at a time may look and replace it: else the second
+ * removes what the first has just put there. Nobody who means well holds this lock for long.
+ */
+static int
+directory_lock(int dir_fd, const char *path)
+{
+	for (int i = 0; i < LOCK_TRIES; i++) {
+		if (flock(dir_fd, LOCK_EX | LOCK_NB) == 0)
+			return 0;
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return 0; /* no locks on this file system: go on without */
+		far_clock_sleep_until(far_clock_now(far_clock_real()) + LOCK_PAUSE_NS);
+	}
+	far_log_error("listening at %s failed: somebody holds a lock on its directory; end that, "
+		      "or configure another path",
+		      path);
+	return -EADDRINUSE;
 }
 
 int
@@ -253,7 +244,9 @@ far_shm_socket_listen(struct shm_listener *listener, const char *address)
 		rc = dir_fd;
 		goto done;
 	}
-	rc = name_take(listener, fd, dir_fd, name);
+	rc = directory_lock(dir_fd, listener->path);
+	if (rc == 0)
+		rc = name_take(listener, fd, dir_fd, name);
 	(void)close(dir_fd);
 
 done:

@@ -84,6 +84,33 @@ an_address_in_use_is_left_alone_and_a_stale_one_is_taken(void **state)
 }
 
 static void
+a_live_socket_of_another_kind_is_left_alone(void **state)
+{
+	struct far_listener *listener = NULL;
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct far_link *link = NULL;
+	char path[108];
+	int fd;
+	(void)state;
+
+	world_open(&world);
+	(void)snprintf(path, sizeof(path), "%s/stream", world.dir);
+	memcpy(addr.sun_path, path, strlen(path) + 1);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	assert_int_equal(far_transport_listen(world.donor, path, world_accept, &world, &listener),
+			 -EADDRINUSE);
+	assert_int_equal(access(path, F_OK), 0);
+	assert_int_equal(far_transport_connect(world.client, path, NULL, 0, in_ms(1000),
+					       &world.c.handler, &link),
+			 -ECONNREFUSED);
+	(void)close(fd);
+	assert_int_equal(unlink(path), 0);
+	world_close(&world);
+}
+
+static void
 a_file_that_is_no_socket_is_never_removed(void **state)
 {
 	struct far_listener *listener = NULL;
@@ -428,6 +455,7 @@ main(void)
 		cmocka_unit_test(connect_brings_hello_and_names_both_pids),
 		cmocka_unit_test(a_refused_opener_loses_its_link_and_nobody_else_hears_of_it),
 		cmocka_unit_test(an_address_in_use_is_left_alone_and_a_stale_one_is_taken),
+		cmocka_unit_test(a_live_socket_of_another_kind_is_left_alone),
 		cmocka_unit_test(a_file_that_is_no_socket_is_never_removed),
 		cmocka_unit_test(unlisten_leaves_the_socket_of_a_successor),
 		cmocka_unit_test(abstract_names_work_and_bad_addresses_are_refused),

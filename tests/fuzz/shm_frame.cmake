@@ -1,0 +1,1 @@
+far_fuzz(shm_frame DEPENDS far::transport)
