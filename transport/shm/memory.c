@@ -370,9 +370,11 @@ far_shm_mem_expose(struct far_mem *fmem, struct far_link *flink)
 	if (far_shm_is_child(SHM_TP(flink->tp)))
 		return -EPERM;
 	FAR_ASSERT(fmem->rights & (FAR_RIGHT_REMOTE_READ | FAR_RIGHT_REMOTE_WRITE));
-	FAR_ASSERT(mem->only_id == 0 || mem->only_id == link->id);
 	if (!flink->up)
 		return -ENOTCONN;
+	/* Another link's alone: its name may be handed round, its use may not. */
+	if (mem->only_id != 0 && mem->only_id != link->id)
+		return 0;
 	far_bitmap_set(&link->exposed, mem->slot);
 	far_shm_mem_announce(link, mem);
 	(void)far_shm_flush(link);
