@@ -10,9 +10,7 @@
 
 /* One line per backend. */
 static const struct far_transport_ops *const backends[] = {
-#ifdef FAR_HAVE_SHM
 	&far_shm_ops,
-#endif
 	&far_loop_ops,
 };
 #define BACKEND_COUNT (sizeof(backends) / sizeof(backends[0]))
