@@ -246,6 +246,16 @@ message_take(struct far_donor *donor, const struct far_event *event)
 	}
 }
 
+/* Why a link was lost, as an operator sees it. */
+static const char *
+loss_text(int rc)
+{
+	if (rc == -ETIMEDOUT)
+		return "accepts connections and does not answer: its process is stopped or "
+		       "overloaded";
+	return far_err_text(rc);
+}
+
 static void
 done_take(struct far_donor *donor, const struct far_event *event)
 {
@@ -310,7 +320,7 @@ link_event(struct far_link_handler *handler, const struct far_event *event)
 			far_donor_header_read(donor);
 		break;
 	case FAR_EV_LOST:
-		far_donor_link_fail(donor, event->status, far_err_text(event->status));
+		far_donor_link_fail(donor, event->status, loss_text(event->status));
 		break;
 	case FAR_EV_CLOSED:
 		closed_take(donor);

@@ -13,7 +13,7 @@
 #include "tools/cli/fill.h"
 #include "wire/frame.h"
 
-#define STATUS_NS        (500 * FAR_NS_PER_MS)
+#define STATUS_NS        (5 * FAR_NS_PER_S)
 #define PROGRESS_NS      (500 * FAR_NS_PER_MS)
 #define PROGRESS_NS_PIPE (5 * FAR_NS_PER_S)
 
@@ -286,10 +286,13 @@ donors_look(struct far_client *client, struct far_donor_status *donors, size_t m
 	size_t count = 0;
 
 	while (count < max) {
+		int rc;
+
 		donors[count].size_bytes = sizeof(donors[count]);
-		if (far_donor_status_get(client, count, far_now_ns() + STATUS_NS, &donors[count]) <
-		    0)
+		rc = far_donor_status_get(client, count, far_now_ns() + STATUS_NS, &donors[count]);
+		if (rc == -ENOENT)
 			break;
+		/* One that cannot be asked is still on the list. */
 		count++;
 	}
 	return count;
