@@ -283,6 +283,9 @@ history(uint64_t seed)
 	keys_counted = 0;
 	ctl_rig_open(&rig, &options);
 	for (uint32_t i = 0; i < rig.set.count; i++) {
+		rig.fakes[i].l2.limits.items_max = 1 + (uint32_t)below(16);
+		rig.fakes[i].l2.limits.tasks_max = 4 * (uint32_t)below(4);
+		rig.fakes[i].l2.limits.load_bytes_best = below(8) * CTL_BLOCK_BYTES;
 		for (uint64_t k = 0; k < KEYS; k++) {
 			if (chance(70))
 				ctl_rig_put(&rig, i, k, 1);

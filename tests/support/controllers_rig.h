@@ -6,7 +6,7 @@
 #include "controllers/store.h"
 #include "tests/support/fake_l2.h"
 
-#define CTL_FAKES_MAX   4
+#define CTL_FAKES_MAX   6
 #define CTL_KEYS_MAX    512
 #define CTL_BLOCK_BYTES 4096U
 

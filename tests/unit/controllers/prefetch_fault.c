@@ -250,6 +250,52 @@ full_adapter_queue_is_tried_again(void **state)
 }
 
 static void
+of_many_that_have_it_the_best_few_are_kept_and_the_rest_unlocked(void **state)
+{
+	(void)state;
+	open_with(6);
+	for (uint32_t fake = 0; fake < 6; fake++)
+		ctl_rig_put(&rig, fake, 0, 2);
+	/* Answers come in the wrong order: the last adapters first. */
+	for (uint32_t fake = 0; fake < 3; fake++)
+		rig.fakes[fake].held[FAR_L2_LOOKUP] = true;
+	for (uint32_t fake = 0; fake < 3; fake++)
+		ctl_rig_fail(&rig, fake, 1, FAR_L2_LOAD, -ESTALE, 1);
+	ctl_req_init(&req, &rig, 0, 2);
+	ctl_req_submit(&req);
+	ctl_rig_run(&rig);
+	for (uint32_t fake = 0; fake < 3; fake++)
+		rig.fakes[fake].held[FAR_L2_LOOKUP] = false;
+	ctl_rig_run(&rig);
+	assert_int_equal(req.views[0].adapter, 0);
+	assert_int_equal(req.views[1].adapter, 3);
+	assert_int_equal(ctl_rig_locks(&rig), 0);
+	ctl_req_expect(&req, 0, 2);
+	ctl_rig_close(&rig);
+}
+
+static void
+limits_of_the_adapter_are_kept(void **state)
+{
+	(void)state;
+	open_with(1);
+	rig.fakes[0].l2.limits.items_max = 3;
+	rig.fakes[0].l2.limits.tasks_max = 8;
+	ctl_rig_put(&rig, 0, 0, 16);
+	rig.fakes[0].held[FAR_L2_LOAD] = true;
+	ctl_req_init(&req, &rig, 0, 16);
+	ctl_req_submit(&req);
+	ctl_rig_run(&rig);
+	assert_int_equal(rig.fakes[0].batch_max[FAR_L2_LOOKUP], 3);
+	assert_int_equal(rig.fakes[0].batch_max[FAR_L2_LOAD], 3);
+	assert_int_equal(fake_l2_live(&rig.fakes[0], FAR_L2_LOAD), 2);
+	rig.fakes[0].held[FAR_L2_LOAD] = false;
+	ctl_rig_run(&rig);
+	ctl_req_expect(&req, 0, 16);
+	ctl_rig_close(&rig);
+}
+
+static void
 key_that_somebody_writes_is_a_busy_miss(void **state)
 {
 	struct far_l1_want want = {.key = fake_l2_key(1), .size_bytes = CTL_BLOCK_BYTES};
@@ -351,6 +397,8 @@ main(void)
 		cmocka_unit_test(mute_adapter_holds_up_only_what_nobody_else_has),
 		cmocka_unit_test(late_answer_is_a_second_choice),
 		cmocka_unit_test(full_adapter_queue_is_tried_again),
+		cmocka_unit_test(of_many_that_have_it_the_best_few_are_kept_and_the_rest_unlocked),
+		cmocka_unit_test(limits_of_the_adapter_are_kept),
 		cmocka_unit_test(key_that_somebody_writes_is_a_busy_miss),
 		cmocka_unit_test(key_that_was_written_meanwhile_is_taken_from_l1),
 		cmocka_unit_test(block_deleted_by_force_while_it_loads_is_a_miss_and_leaks_nothing),
