@@ -1,0 +1,1 @@
+far_fuzz(frame DEPENDS far::wire far::base)

@@ -1,0 +1,1 @@
+far_fuzz(index DEPENDS far::wire far::base)
