@@ -99,7 +99,8 @@ each_event_is_told_once_under_its_own_name(void **state)
 {
 	struct fixture f;
 	struct ear ear;
-	struct far_l1_grant grant, read;
+	struct far_key keys[3] = {key_n(1), key_n(7), key_n(2)};
+	struct far_l1_grant grant, read, grants[3];
 	struct far_key key = key_n(1);
 	(void)state;
 
@@ -125,6 +126,10 @@ each_event_is_told_once_under_its_own_name(void **state)
 	touch_one(&f, 2);
 	touch_one(&f, 7);
 	assert_int_equal(ear.accessed, 2);
+	assert_int_equal(far_l1_reserve_read(f.l1, f.session, keys, NULL, 3, 1, grants), 2);
+	assert_int_equal(ear.accessed, 4);
+	assert_int_equal(release_one(&f, grants[0].loan, 1), 0);
+	assert_int_equal(release_one(&f, grants[2].loan, 1), 0);
 	assert_int_equal(delete_one(&f, 2, false), 0);
 	assert_int_equal(ear.deleted, 1);
 	assert_int_equal(delete_one(&f, 1, true), 0);

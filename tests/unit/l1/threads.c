@@ -2,7 +2,23 @@
 #include "tests/unit/l1/fixture.h"
 
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
+
+#include "l1/l1_priv.h"
+
+/* Interrupted threads make slow progress under ThreadSanitizer. */
+#if defined(__SANITIZE_THREAD__)
+#define LOOKUPS 4000
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define LOOKUPS 4000
+#endif
+#endif
+#ifndef LOOKUPS
+#define LOOKUPS 300000
+#endif
 
 #define THREADS 8
 #define KEYS    64u
@@ -297,27 +313,63 @@ churn_run(void *arg)
 	return NULL;
 }
 
+/* Stalls the thread that it interrupts, wherever it is. */
+static void
+on_stall(int sig)
+{
+	int saved = errno;
+	(void)sig;
+
+	for (int i = 0; i < 4; i++)
+		sched_yield();
+	errno = saved;
+}
+
+struct staller {
+	struct arena_world *w;
+	pthread_t victim;
+};
+
+static void *
+stall_run(void *arg)
+{
+	struct staller *s = arg;
+
+	while (!s->w->stop) {
+		pthread_kill(s->victim, SIGUSR1);
+		for (int i = 0; i < 10; i++)
+			sched_yield();
+	}
+	return NULL;
+}
+
 static void
 a_key_that_is_there_is_found_while_others_come_and_go(void **state)
 {
-	enum { STAY = 16 };
+	enum { STAY = 16, OTHERS = 3 };
 	struct arena_world w = {0};
+	struct staller staller = {&w, pthread_self()};
 	struct far_key keys[STAY];
 	struct far_l1_grant grants[STAY];
-	pthread_t churners[3];
+	pthread_t others[OTHERS];
 	uint64_t loans[STAY];
 	int rcs[STAY];
 	(void)state;
 
-	/* One shard, few buckets: chains are long and shared. */
+	/* Two chains for all: a reader often stands on a record that leaves its chain for the other
+	 * one, and is stalled there. */
 	fixture_open(&w.f, 64, (struct far_l1_config){.shards = 1});
+	w.f.l1->bucket_mask = 1;
 	for (uint64_t i = 0; i < STAY; i++) {
 		put(&w.f, i, UNIT);
 		keys[i] = key_n(i);
 	}
-	for (int i = 0; i < 3; i++)
-		assert_int_equal(pthread_create(&churners[i], NULL, churn_run, &w), 0);
-	for (int i = 0; i < 20000; i++) {
+	signal(SIGUSR1, on_stall);
+	for (int i = 0; i < OTHERS; i++)
+		assert_int_equal(pthread_create(&others[i], NULL, i == 0 ? stall_run : churn_run,
+						i == 0 ? (void *)&staller : &w),
+				 0);
+	for (int i = 0; i < LOOKUPS; i++) {
 		if (far_l1_reserve_read(w.f.l1, w.f.session, keys, NULL, STAY, 1, grants) != STAY)
 			w.wrong++;
 		for (int j = 0; j < STAY; j++)
@@ -325,8 +377,9 @@ a_key_that_is_there_is_found_while_others_come_and_go(void **state)
 		far_l1_finish_read(w.f.l1, w.f.session, loans, STAY, 1, rcs);
 	}
 	w.stop = true;
-	for (int i = 0; i < 3; i++)
-		pthread_join(churners[i], NULL);
+	for (int i = 0; i < OTHERS; i++)
+		pthread_join(others[i], NULL);
+	signal(SIGUSR1, SIG_DFL);
 	assert_int_equal(w.wrong, 0);
 	fixture_close(&w.f);
 }
@@ -378,6 +431,111 @@ a_plan_that_fails_hides_no_block_from_readers(void **state)
 	assert_int_equal(usage_of(&w.f).evicted_blocks, 0);
 	for (int i = 0; i < 4; i++)
 		assert_int_equal(release_one(&w.f, locks[i].loan, 1), 0);
+	fixture_close(&w.f);
+}
+
+/* --- Nothing but the block's word orders its bytes: ThreadSanitizer proves it. --- */
+
+#define HANDED 2000u
+
+static void *
+flipper_run(void *arg)
+{
+	static uint64_t loans[HANDED];
+	struct arena_world *w = arg;
+	far_l1_session session;
+	int rc;
+
+	w->wrong += far_l1_session_open(w->f.l1, "flipper", &session) != 0;
+	for (uint64_t key = 0; key < HANDED; key++) {
+		struct far_l1_want want = {key_n(key), UNIT};
+		struct far_l1_grant grant;
+
+		w->wrong += far_l1_reserve_write(w->f.l1, session, &want, 1, &grant) != 1;
+		memset(grant.addr, (int)(key % 251), UNIT);
+		far_l1_finish_write_and_reserve_read(w->f.l1, session, &grant.loan, 1, 1, session,
+						     &rc);
+		w->wrong += rc != 0;
+		loans[key] = grant.loan;
+	}
+	/* Only now: a release would order them as well. */
+	while (!w->stop)
+		sched_yield();
+	for (uint64_t key = 0; key < HANDED; key++)
+		far_l1_finish_read(w->f.l1, session, &loans[key], 1, 1, &rc);
+	far_l1_session_close(w->f.l1, session);
+	return NULL;
+}
+
+static void
+the_flip_alone_hands_the_bytes_to_readers(void **state)
+{
+	struct arena_world w = {0};
+	struct far_l1_grant grant;
+	pthread_t flipper;
+	(void)state;
+
+	fixture_open(&w.f, HANDED, (struct far_l1_config){0});
+	assert_int_equal(pthread_create(&flipper, NULL, flipper_run, &w), 0);
+	for (uint64_t key = 0; key < HANDED; key++) {
+		const uint8_t *bytes;
+
+		while (read_one(&w.f, key, 1, &grant) != 0)
+			sched_yield();
+		bytes = grant.addr;
+		w.wrong += bytes[0] != key % 251 || bytes[UNIT - 1] != key % 251;
+		w.wrong += release_one(&w.f, grant.loan, 1) != 0;
+	}
+	w.stop = true;
+	pthread_join(flipper, NULL);
+	assert_int_equal(w.wrong, 0);
+	fixture_close(&w.f);
+}
+
+static void *
+rewriter_run(void *arg)
+{
+	struct arena_world *w = arg;
+	far_l1_session session;
+	int rc;
+
+	w->wrong += far_l1_session_open(w->f.l1, "rewriter", &session) != 0;
+	for (uint64_t key = 0; key < HANDED; key++) {
+		struct far_l1_want want = {key_n(key % 16), UNIT};
+		struct far_l1_grant grant;
+
+		if (far_l1_reserve_write(w->f.l1, session, &want, 1, &grant) != 1)
+			continue;
+		memset(grant.addr, (int)(key % 16), UNIT);
+		far_l1_finish_write(w->f.l1, session, &grant.loan, 1, &rc);
+		w->wrong += rc != 0;
+	}
+	w->stop = true;
+	far_l1_session_close(w->f.l1, session);
+	return NULL;
+}
+
+static void
+the_last_release_hands_the_buffer_to_the_next_writer(void **state)
+{
+	struct arena_world w = {0};
+	struct far_l1_grant grant;
+	pthread_t rewriter;
+	(void)state;
+
+	fixture_open(&w.f, 4, (struct far_l1_config){0});
+	assert_int_equal(pthread_create(&rewriter, NULL, rewriter_run, &w), 0);
+	for (uint64_t key = 0; !w.stop; key++) {
+		const uint8_t *bytes;
+
+		if (read_one(&w.f, key % 16, 1, &grant) != 0)
+			continue;
+		bytes = grant.addr;
+		w.wrong += bytes[0] != key % 16 || bytes[UNIT - 1] != key % 16;
+		w.wrong += release_one(&w.f, grant.loan, 1) != 0;
+	}
+	pthread_join(rewriter, NULL);
+	assert_int_equal(w.wrong, 0);
 	fixture_close(&w.f);
 }
 
@@ -437,6 +595,8 @@ main(void)
 		cmocka_unit_test(racing_threads_see_whole_blocks_and_lose_no_lock),
 		cmocka_unit_test(a_key_that_is_there_is_found_while_others_come_and_go),
 		cmocka_unit_test(a_plan_that_fails_hides_no_block_from_readers),
+		cmocka_unit_test(the_flip_alone_hands_the_bytes_to_readers),
+		cmocka_unit_test(the_last_release_hands_the_buffer_to_the_next_writer),
 		cmocka_unit_test(of_many_writers_of_one_key_one_is_granted),
 	};
 
