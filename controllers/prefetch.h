@@ -14,7 +14,7 @@ struct far_prefetch;
 
 enum far_prefetch_mode {
 	FAR_PREFETCH_LOOKUP, /* read-locked for the requester */
-	FAR_PREFETCH_WARM,   /* resident and unlocked */
+	FAR_PREFETCH_WARM,   /* resident and unlocked; locked by the controller until the end */
 };
 
 /* What became of one key; results are final when the request has ended. */
@@ -94,13 +94,14 @@ struct far_prefetch_config {
 int far_prefetch_open(const struct far_prefetch_config *config, struct far_l1 *l1,
 		      const struct far_l2_set *set, const struct far_policy *policy,
 		      struct far_clock *clock, struct far_prefetch **out);
-/* 0, or -EINVAL, -E2BIG: then nothing was accepted, @ended does not run, and the loans of the L1
- * prefix are still the caller's. */
+/* 0, or -EINVAL, -E2BIG, -ECANCELED (quiesced): then nothing was accepted, @ended does not run, and
+ * the loans of the L1 prefix are still the caller's. */
 int far_prefetch_submit(struct far_prefetch *ctl, struct far_prefetch_req *req);
 /* @ended follows with -ECANCELED and prefix_count 0; every loan of the request is released. No
  * effect on a request that has ended. */
 void far_prefetch_req_cancel(struct far_prefetch *ctl, struct far_prefetch_req *req);
-/* Starts what can start, ends what is due. Returns when it wants to be called next. */
+/* Starts what can start, ends what is due; called after each round of adapter events, since all that
+ * callbacks and new tasks wait for happens here. Returns when it wants to be called next. */
 uint64_t far_prefetch_tick(struct far_prefetch *ctl, uint64_t now_ns);
 /* Cancels all requests; far_prefetch_idle() is true when no request and no load is left. */
 void far_prefetch_quiesce(struct far_prefetch *ctl);

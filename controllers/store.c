@@ -10,6 +10,8 @@
 #define STORE_BATCH_MAX 4096U
 /* Adapters that one block can go to, where the set has fewer when the controller opens. */
 #define STORE_PAIRS_MIN 4U
+/* Longer times than this are as good as none, and sums of a few do not overflow. */
+#define STORE_NS_MAX (3600 * FAR_NS_PER_S)
 
 static bool
 config_is_valid(const struct far_store_config *config)
@@ -60,6 +62,10 @@ far_store_open(const struct far_store_config *config, struct far_l1 *l1,
 	if (ctl == NULL)
 		return -ENOMEM;
 	ctl->config = *config;
+	if (ctl->config.deadline_ns > STORE_NS_MAX)
+		ctl->config.deadline_ns = STORE_NS_MAX;
+	if (ctl->config.retry_ns > STORE_NS_MAX)
+		ctl->config.retry_ns = STORE_NS_MAX;
 	ctl->l1 = l1;
 	ctl->set = set;
 	ctl->policy = policy;
@@ -108,7 +114,11 @@ far_store_tick(struct far_store *ctl, uint64_t now_ns)
 {
 	uint64_t next_ns = FAR_TIME_NEVER;
 	struct store_block *block;
+	bool judge;
 
+	/* Who comes late himself may not have seen what has ended: he judges the next time. */
+	judge = now_ns - ctl->ticked_ns <= ctl->config.deadline_ns / 2;
+	ctl->ticked_ns = now_ns;
 	if (atomic_load_explicit(&ctl->closing, memory_order_relaxed)) {
 		drop_all(ctl);
 		return FAR_TIME_NEVER;
@@ -121,7 +131,7 @@ far_store_tick(struct far_store *ctl, uint64_t now_ns)
 		far_store_block_place(ctl, block, now_ns);
 	}
 	for (uint32_t i = 0; i < ctl->set->count; i++) {
-		uint64_t at = far_store_adapter_step(ctl, i, now_ns);
+		uint64_t at = far_store_adapter_step(ctl, i, now_ns, judge);
 
 		if (at < next_ns)
 			next_ns = at;

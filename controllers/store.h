@@ -26,9 +26,11 @@ struct far_store_counts {
 	uint64_t blocks_queued;
 	uint64_t blocks_stored; /* (block, adapter) pairs that were committed */
 	uint64_t bytes_stored;
-	uint64_t blocks_had;         /* pairs that the adapter had already */
-	uint64_t dropped_queue_full; /* blocks that were never given to an adapter */
-	uint64_t failed_donor_down;  /* pairs, after the last try */
+	uint64_t blocks_had; /* pairs that the adapter had already */
+	uint64_t
+		dropped_queue_full; /* blocks that were never given to an adapter: the queue, or the share
+				      * of it that their adapters may fill, was full; or quiesced */
+	uint64_t failed_donor_down; /* pairs, after the last try */
 	uint64_t failed_full;
 	uint64_t failed_deadline;
 	uint64_t failed_other;

@@ -111,6 +111,7 @@ struct far_store {
 	struct far_l2_piece *pieces;
 	struct store_pair **task_pairs;
 	struct store_adapter adapters[FAR_L2_SET_MAX];
+	uint64_t ticked_ns;      /* the last tick */
 	struct store_walk *walk; /* behind a pointer: far_store_passed() takes a const controller */
 };
 
@@ -135,8 +136,10 @@ int far_store_tasks_open(struct far_store *ctl);
 void far_store_tasks_close(struct far_store *ctl);
 /* Makes the block's pairs, or ends it. */
 void far_store_block_place(struct far_store *ctl, struct store_block *block, uint64_t now_ns);
-/* Ends what has waited in vain, readies what is due, makes tasks. Returns when it is due next. */
-uint64_t far_store_adapter_step(struct far_store *ctl, uint32_t adapter, uint64_t now_ns);
+/* Readies what is due, makes tasks, and with @judge ends what has waited in vain. Returns when it is
+ * due next. */
+uint64_t far_store_adapter_step(struct far_store *ctl, uint32_t adapter, uint64_t now_ns,
+				bool judge);
 /* Ends every pair that is in no task. */
 void far_store_adapter_drop(struct far_store *ctl, uint32_t adapter);
 

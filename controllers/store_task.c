@@ -293,7 +293,7 @@ ready_until(const struct far_store *ctl, const struct store_adapter *state)
 }
 
 uint64_t
-far_store_adapter_step(struct far_store *ctl, uint32_t adapter, uint64_t now_ns)
+far_store_adapter_step(struct far_store *ctl, uint32_t adapter, uint64_t now_ns, bool judge)
 {
 	struct store_adapter *state = &ctl->adapters[adapter];
 	uint64_t next_ns;
@@ -310,7 +310,7 @@ far_store_adapter_step(struct far_store *ctl, uint32_t adapter, uint64_t now_ns)
 	}
 	while (task_begin(ctl, adapter, now_ns))
 		;
-	while ((next_ns = ready_until(ctl, state)) <= now_ns) {
+	while ((next_ns = ready_until(ctl, state)) <= now_ns && judge) {
 		struct store_pair *pair =
 			FAR_CONTAINER_OF(state->ready.next, struct store_pair, node);
 
