@@ -164,7 +164,9 @@ commit_take(struct fake_donor *donor)
 	struct far_frame_committed body = {0};
 
 	memcpy(&donor->commit, donor->frame.body, sizeof(donor->commit));
-	memcpy(donor->blocks, donor->frame.list, donor->frame.count * sizeof(donor->blocks[0]));
+	if (donor->frame.count > 0)
+		memcpy(donor->blocks, donor->frame.list,
+		       donor->frame.count * sizeof(donor->blocks[0]));
 	donor->ends += (donor->commit.flags & FAR_COMMIT_END) != 0;
 	if (!donor->answers)
 		return;

@@ -153,12 +153,17 @@ a_recalled_segment_is_forgotten_answered_and_never_read_again(void **state)
 	(void)state;
 	fake_rig_up(&rig);
 	(void)fake_donor_put(&rig.donor, 1, 0, 200000);
-	/* A load is on its way when the recall comes: it ends first. */
+	fake_task_make(&rig, &task, FAR_L2_LOOKUP, 1, 1, 0);
+	fake_task_run(&rig, &task);
 	fake_task_make(&rig, &load, FAR_L2_LOAD, 1, 1, 200000);
-	far_l2_submit(rig.l2, &load.task);
+	memcpy(load.items[0].hint, task.items[0].hint, sizeof(load.items[0].hint));
+	/* Its data is on the way when the recall comes: it ends first, and well. */
 	fake_donor_send(&rig.donor, FAR_FRAME_SEGMENT_RECALL, 0, &recall, NULL, 0);
+	fake_rig_run(&rig, 500);
+	far_l2_submit(rig.l2, &load.task);
 	fake_rig_run(&rig, FAR_NS_PER_MS);
 	assert_int_equal(load.ended, 1);
+	assert_int_equal(load.items[0].rc, 0);
 	assert_int_equal(rig.donor.counts[FAR_FRAME_SEGMENT_GONE], 1);
 	/* Slot and table line still show it: they are not believed. */
 	fake_task_make(&rig, &load, FAR_L2_LOAD, 1, 1, 200000);

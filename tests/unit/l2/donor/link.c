@@ -160,7 +160,8 @@ a_donor_that_says_bye_is_down(void **state)
 static void
 frames_that_make_no_sense_cost_the_link_and_nothing_else(void **state)
 {
-	struct far_frame_lane_grant grant = {.serial = 1, .size_bytes = FAKE_LANE_BYTES};
+	struct far_frame_lane_grant grant = {
+		.serial = 1, .segment = FAKE_SEGMENT, .size_bytes = FAKE_LANE_BYTES};
 	struct far_frame_committed committed = {.serial = 1, .count = 1};
 	int32_t results[1] = {0};
 	uint64_t garbage[4] = {0x6f6f6f6f, 1, 2, 3};
@@ -194,6 +195,9 @@ frames_that_make_no_sense_cost_the_link_and_nothing_else(void **state)
 	fake_rig_run(&rig, 40 * FAR_NS_PER_MS);
 	assert_int_equal(rig.status.state, FAR_L2_UP);
 	assert_int_equal(rig.status.times_down, 4);
+	assert_int_equal(far_log_capture_count("LANE_GRANT"), 1);
+	assert_int_equal(far_log_capture_count("COMMITTED"), 1);
+	assert_int_equal(far_log_capture_count("STATUS_ASK"), 1);
 }
 
 static void

@@ -155,6 +155,26 @@ a_full_donor_is_said_at_once_and_asked_again_by_later_tasks(void **state)
 }
 
 static void
+a_lane_in_reserve_is_asked_for_once_while_it_is_denied(void **state)
+{
+	(void)state;
+	fake_task_make(&rig, &task, FAR_L2_STORE, 1, 1, 64);
+	fake_task_run(&rig, &task);
+	rig.donor.grants = false;
+	fake_task_make(&rig, &task, FAR_L2_STORE, 2, 1, 7 << 19); /* most of the lane */
+	fake_task_run(&rig, &task);
+	assert_int_equal(rig.donor.counts[FAR_FRAME_LANE_ASK], 2);
+	fake_donor_send(&rig.donor, FAR_FRAME_LANE_FULL, rig.donor.tags[FAR_FRAME_LANE_ASK], NULL,
+			NULL, 0);
+	fake_rig_run(&rig, 10 * FAR_NS_PER_MS);
+	assert_int_equal(rig.donor.counts[FAR_FRAME_LANE_ASK], 2);
+	/* The open lane still takes what fits. */
+	fake_task_make(&rig, &task, FAR_L2_STORE, 3, 1, 5000);
+	fake_task_run(&rig, &task);
+	assert_int_equal(task.items[0].rc, 0);
+}
+
+static void
 a_recalled_lane_is_ended_at_once_when_idle(void **state)
 {
 	struct far_frame_lane recall = {.serial = 100};
@@ -286,6 +306,31 @@ what_the_donor_says_per_block_is_what_the_items_get(void **state)
 	assert_int_equal(rig.status.stores_had, 1);
 }
 
+/* The buffers are named by the WRITE until it has completed, whatever the donor says. */
+static void
+an_answer_that_overtakes_the_write_ends_nothing(void **state)
+{
+	struct far_frame_committed body = {.serial = 100, .count = 1};
+	int32_t results[1] = {0};
+	uint64_t tag;
+
+	(void)state;
+	rig.donor.grants = false;
+	rig.donor.answers = false;
+	fake_task_make(&rig, &task, FAR_L2_STORE, 1, 1, 5000);
+	far_l2_submit(rig.l2, &task.task);
+	fake_rig_run(&rig, 100 * FAR_NS_PER_US);
+	tag = rig.donor.tags[FAR_FRAME_LANE_ASK];
+	fake_donor_grant(&rig.donor, tag);
+	fake_donor_send(&rig.donor, FAR_FRAME_COMMITTED, tag + 1, &body, results, 1);
+	fake_rig_run(&rig, 1500);
+	assert_int_equal(rig.status.messages_received, 3); /* welcome, grant, answer */
+	assert_int_equal(task.ended, 0);
+	fake_rig_run(&rig, 10 * FAR_NS_PER_US);
+	assert_int_equal(task.ended, 1);
+	assert_int_equal(task.items[0].rc, 0);
+}
+
 static void
 a_lane_whose_key_does_not_work_fails_its_blocks(void **state)
 {
@@ -335,12 +380,14 @@ main(void)
 		CLAIM(a_checksum_that_is_given_is_passed_on),
 		CLAIM(a_full_lane_is_ended_with_its_last_commit_and_the_next_is_used),
 		CLAIM(a_full_donor_is_said_at_once_and_asked_again_by_later_tasks),
+		CLAIM(a_lane_in_reserve_is_asked_for_once_while_it_is_denied),
 		CLAIM(a_recalled_lane_is_ended_at_once_when_idle),
 		CLAIM(a_stopped_donor_times_out_what_waits_and_keeps_what_is_posted),
 		CLAIM(without_credit_commits_wait_and_arrive_in_order),
 		CLAIM(sizes_that_fit_no_lane_are_refused),
 		CLAIM(an_answer_for_other_blocks_costs_the_link),
 		CLAIM(what_the_donor_says_per_block_is_what_the_items_get),
+		CLAIM(an_answer_that_overtakes_the_write_ends_nothing),
 		CLAIM(a_lane_whose_key_does_not_work_fails_its_blocks),
 		CLAIM(quiesce_ends_the_open_lane),
 	};
