@@ -297,8 +297,12 @@ block_fill(uint8_t *to, uint64_t number, uint32_t size_bytes)
 {
 	uint64_t word = far_mix64(number);
 
-	for (uint32_t i = 0; i < size_bytes; i++)
-		to[i] = (uint8_t)(word >> (i % 8 * 8)) ^ (uint8_t)(i >> 3);
+	for (uint32_t at = 0; at < size_bytes; at += sizeof(word)) {
+		uint32_t left = size_bytes - at;
+
+		word += 0x9e3779b97f4a7c15ULL;
+		memcpy(to + at, &word, left < sizeof(word) ? left : sizeof(word));
+	}
 }
 
 bool

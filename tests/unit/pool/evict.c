@@ -260,13 +260,13 @@ nothing_is_evicted_while_more_memory_is_on_its_way(void **state)
 static void
 free_lanes_follow_the_demand(void **state)
 {
-	struct rig *rig = open_lanes(64, 2);
+	struct rig *rig = open_lanes(40, 2);
 	struct rig_client *client = rig_client_open(rig, 0);
 	uint64_t full = 0;
 
 	(void)state;
 	rig->checks_off = true;
-	for (uint64_t lane = 0; lane < 150; lane++) {
+	for (uint64_t lane = 0; lane < 80; lane++) {
 		struct far_frame_block block;
 		int grant = rig_lane_ask(client);
 
