@@ -241,9 +241,10 @@ far_transport_mem_dereg(struct far_mem *mem)
 
 /**
  * far_transport_mem_expose - lets the peer of @link use the remote key: it can before any message
- * that is sent later on the link arrives. Outside message credits. Idempotent.
+ * that is sent later on the link arrives. Outside message credits. Idempotent. A registration for
+ * one link stays that link's: another that it is exposed to still cannot use it.
  *
- * Returns: 0, or -ENOTCONN.
+ * Returns: 0, or -ENOTCONN, -ENOMEM.
  */
 static inline int
 far_transport_mem_expose(struct far_mem *mem, struct far_link *link)
@@ -322,7 +323,8 @@ far_transport_forget(struct far_link *link, const struct far_rkey *rkey)
  *
  * @count: 1..FAR_POST_OPS_MAX; the last op has a token.
  *
- * Returns: 0, or -EAGAIN (queue full: FAR_EV_SENDABLE follows), -ENOTCONN.
+ * Returns: 0, or -EAGAIN (queue full: FAR_EV_SENDABLE follows; an idle link takes any list),
+ *          -ENOTCONN.
  *          A key that does not allow the access fails the op with -EACCES, and may cost the link.
  *          A key that this side does not know is -ESTALE, on the op.
  */

@@ -360,21 +360,34 @@ contract_mem_expose(struct contract_mem *mem, struct contract_end *end)
 void
 contract_fill(void *base, size_t size_bytes, uint64_t seed)
 {
-	uint8_t *bytes = base;
+	for (size_t at = 0; at < size_bytes; at += 8) {
+		uint64_t word = far_mix64(seed + at / 8);
+		size_t left = size_bytes - at;
 
-	for (size_t i = 0; i < size_bytes; i++)
-		bytes[i] = (uint8_t)(far_mix64(seed + i / 8) >> (i % 8 * 8));
+		memcpy((uint8_t *)base + at, &word, left < 8 ? left : 8);
+	}
 }
 
 bool
 contract_is_filled(const void *base, size_t size_bytes, uint64_t seed)
 {
+	for (size_t at = 0; at < size_bytes; at += 8) {
+		uint64_t word = far_mix64(seed + at / 8);
+		size_t left = size_bytes - at;
+
+		if (memcmp((const uint8_t *)base + at, &word, left < 8 ? left : 8) != 0)
+			return false;
+	}
+	return true;
+}
+
+bool
+contract_is_all(const void *base, size_t size_bytes, uint8_t value)
+{
 	const uint8_t *bytes = base;
 
-	for (size_t i = 0; i < size_bytes; i++)
-		if (bytes[i] != (uint8_t)(far_mix64(seed + i / 8) >> (i % 8 * 8)))
-			return false;
-	return true;
+	return size_bytes == 0 ||
+	       (bytes[0] == value && memcmp(bytes, bytes + 1, size_bytes - 1) == 0);
 }
 
 /* ---- ops and messages ---- */

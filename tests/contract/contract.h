@@ -158,6 +158,8 @@ void contract_mem_expose(struct contract_mem *mem, struct contract_end *end);
 /* Bytes that only @seed knows, and a check for them. */
 void contract_fill(void *base, size_t size_bytes, uint64_t seed);
 bool contract_is_filled(const void *base, size_t size_bytes, uint64_t seed);
+/* Whether every byte is @value. */
+bool contract_is_all(const void *base, size_t size_bytes, uint8_t value);
 
 uint64_t contract_token(struct contract_end *end);
 /* One piece; token 0 as given. */

@@ -86,8 +86,7 @@ disconnecting_ends_each_op_once_and_then_closes(void **state)
 		contract_mem_dereg(s.local);
 		memset(s.local->base, 0x5a, 2 * REGION_BYTES);
 		contract_settle(s.c);
-		for (size_t i = 0; i < 2 * REGION_BYTES; i++)
-			assert_int_equal(s.local->base[i], 0x5a);
+		assert_true(contract_is_all(s.local->base, 2 * REGION_BYTES, 0x5a));
 		contract_wait(s.c, s.donor->lost == 1);
 		contract_close(s.c);
 	}
