@@ -14,7 +14,7 @@
 #define SEGMENT_BYTES_MAX     (64ULL << 30)
 #define LANES_FITTED          32U /* a fitted donor has so many lanes, if the smallest lane allows it */
 #define LANES_MIN             4U
-#define MEMORY_MAX            (64ULL << 40)
+#define MEMORY_MAX            (16ULL << 40)
 
 #define AT(field) offsetof(struct far_pool_config, field)
 

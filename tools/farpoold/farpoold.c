@@ -124,6 +124,20 @@ ready_tell(struct farpoold *daemon)
 	daemon->ready_fd = -1;
 }
 
+/* Large donors take minutes to be lent whole: they are of use before. */
+static void
+first_tell(const struct farpoold *daemon)
+{
+	char first[FARPOOLD_SIZE_TEXT_BYTES], all[FARPOOLD_SIZE_TEXT_BYTES];
+
+	if (farpoold_memory_next_bytes(&daemon->memory) == 0)
+		return;
+	farpoold_size_format(daemon->memory.mapped_bytes, first);
+	farpoold_size_format(daemon->config.pool.capacity_bytes, all);
+	far_log_info("%s listens at %s with %s of %s, the rest is on its way",
+		     daemon->config.pool.name, daemon->config.listen, first, all);
+}
+
 static void
 on_mapping(uv_work_t *work)
 {
@@ -392,6 +406,7 @@ run(struct farpoold *daemon)
 		daemon_close(daemon);
 		return EXIT_FAILURE; /* a half-made loop ends with the process */
 	}
+	first_tell(daemon);
 	mapping_start(daemon);
 	drive(daemon);
 	rc = uv_run(&daemon->loop, UV_RUN_DEFAULT);
