@@ -1,4 +1,6 @@
 /* controllers_rig.c - L1, scripted adapters and a prefetch controller on a clock that stands still. */
+#include "tests/support/controllers_rig.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,8 +9,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-#include "tests/support/controllers_rig.h"
 
 #include "base/alloc.h"
 #include "base/err.h"

@@ -1,6 +1,8 @@
 /* store_threads.c - many threads write while the owner stores: nothing is lost, nothing is left. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -9,9 +11,6 @@
 #include "tests/support/controllers_rig.h"
 
 #include "base/err.h"
-
-#include <pthread.h>
-#include <stdatomic.h>
 
 #define WRITERS     4
 #define BLOCKS_EACH 2000
