@@ -86,9 +86,10 @@ far_donor_tasks_stop(struct far_donor *donor, int rc)
 void
 far_donor_pump(struct far_donor *donor)
 {
+	if (donor->link_state == LINK_TABLE || donor_is_up(donor))
+		far_donor_table_pump(donor);
 	if (!donor_is_up(donor))
 		return;
-	far_donor_table_pump(donor);
 	far_donor_recalls_pump(donor);
 	far_donor_jobs_pump(donor);
 	far_donor_store_pump(donor);

@@ -4,13 +4,11 @@
 void
 far_donor_touch(struct far_donor *donor, const struct far_key *key)
 {
-	uint64_t from_ns = far_clock_now(donor->env.clock) + DONOR_TOUCH_NS;
-
 	if (donor->touch_count == DONOR_TOUCH_KEYS || !donor_is_up(donor))
 		return;
 	/* The first key waits for company. */
 	if (donor->touch_count == 0)
-		donor->touch_next_ns = from_ns;
+		donor->touch_next_ns = far_clock_now(donor->env.clock) + DONOR_TOUCH_NS;
 	donor->touch[donor->touch_count++] = *key;
 }
 
@@ -95,9 +93,8 @@ static void
 touch_pump(struct far_donor *donor)
 {
 	struct far_frame_keys body = {.count = donor->touch_count};
-	uint64_t now_ns = far_clock_now(donor->env.clock);
 
-	if (donor->touch_count == 0 || now_ns < donor->touch_next_ns)
+	if (donor->touch_count == 0 || far_clock_now(donor->env.clock) < donor->touch_next_ns)
 		return;
 	donor->touch_count = 0; /* dropped where it cannot be sent: it is a hint */
 	if (donor->touch_unheard >= 2 * DONOR_TOUCH_UNHEARD)

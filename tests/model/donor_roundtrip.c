@@ -153,35 +153,6 @@ buffers_check(const struct world *world, struct slot *slot)
 
 /* ---- the donor's life ---- */
 
-/* Lanes are registered here, so that their keys are also exposed: the fabric knows no key that was
- * not. */
-static void
-lane_register(struct far_pool_host *host, struct far_pool *pool, uint32_t lane,
-	      const struct far_mem_source *source, struct far_link *link)
-{
-	struct far_mem *mem;
-
-	(void)host;
-	assert_int_equal(
-		far_transport_mem_reg(link->tp, source, FAR_RIGHT_REMOTE_WRITE, link, &mem), 0);
-	(void)far_transport_mem_expose(mem, link);
-	far_pool_lane_registered(pool, lane, 0, mem);
-}
-
-static void
-lane_deregister(struct far_pool_host *host, struct far_pool *pool, uint32_t lane,
-		struct far_mem *mem)
-{
-	(void)host;
-	far_transport_mem_dereg(mem);
-	far_pool_lane_deregistered(pool, lane);
-}
-
-static struct far_pool_host lane_host = {
-	.lane_register = lane_register,
-	.lane_deregister = lane_deregister,
-};
-
 static void
 donor_start(struct world *world)
 {
@@ -212,7 +183,7 @@ donor_start(struct world *world)
 	memset(world->index, 0, source.size_bytes);
 	assert_int_equal(far_transport_open("loop", &tp_config, &world->donor_tp), 0);
 	assert_int_equal(far_pool_open(&config, world->donor_tp, &source, world->clock, &world->rng,
-				       &lane_host, &world->pool),
+				       NULL, &world->pool),
 			 0);
 	source =
 		(struct far_mem_source){.base = world->segment, .size_bytes = POOL_BYTES, .fd = -1};
