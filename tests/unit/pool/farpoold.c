@@ -196,8 +196,8 @@ donor_without_its_memory_says_what_to_do(void **state)
 {
 	char listen[220], socket[200];
 	const char *const args[] = {
-		"name=donor-c",  listen, "memory=8TiB", "block_min=64MiB", "lane=64MiB",
-		"segment=64GiB", NULL};
+		"name=donor-c", listen,          "memory=8TiB", "block_min=64MiB",
+		"lane=64MiB",   "segment=64GiB", NULL};
 
 	(void)state;
 	path_make(socket, "c.sock");
@@ -259,7 +259,7 @@ static int
 folder_make(void **state)
 {
 	(void)state;
-	strcpy(folder, "/tmp/farpoold-test-XXXXXX");
+	snprintf(folder, sizeof(folder), "%s", "/tmp/farpoold-test-XXXXXX");
 	return mkdtemp(folder) == NULL ? -1 : 0;
 }
 

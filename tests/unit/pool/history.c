@@ -1,7 +1,6 @@
 /* history.c - tests: random histories of clients, deaths and drains; what is found is always right. */
 #include "tests/unit/pool/test.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #define NUMBERS 400 /* so many different blocks; keys come again */

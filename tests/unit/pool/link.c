@@ -89,7 +89,7 @@ client_of_another_donor_is_told_whom_it_found(void **state)
 
 	(void)state;
 	rig_hello_fill(&hello);
-	strcpy(hello.donor, "donor-b");
+	snprintf(hello.donor, sizeof(hello.donor), "%s", "donor-b");
 	refused_as(rig, 0, &hello, -ENODEV,
 		   "this is donor-a, not donor-b: correct the address in the client's donors list");
 	memset(hello.donor, '\n', FAR_NAME_BYTES_MAX);
@@ -105,7 +105,7 @@ client_of_another_namespace_is_refused(void **state)
 
 	(void)state;
 	rig_hello_fill(&hello);
-	strcpy(hello.name_space, "other");
+	snprintf(hello.name_space, sizeof(hello.name_space), "%s", "other");
 	refused_as(rig, 0, &hello, -ENODEV, "namespace is default here");
 	rig_close(rig);
 }

@@ -231,6 +231,54 @@ memory_comes_back_under_a_new_number(void **state)
 	rig_close(rig);
 }
 
+/* Reads a segment's first line through the key that the table gives. */
+static void
+assert_readable(struct rig_client *client, int entry)
+{
+	struct rig *rig = client->rig;
+	struct far_index_header header;
+	struct far_piece piece = {.addr = client->bytes, .size_bytes = 64, .mem = client->mem};
+	struct far_op op = {.kind = FAR_OP_READ, .pieces = &piece, .piece_count = 1};
+
+	memcpy(&header, rig->index, sizeof(header));
+	for (uint64_t i = 0; i < header.table_count; i++) {
+		struct far_index_segment line;
+
+		far_line_load(&line, rig->index + header.table_at + i * sizeof(line));
+		if (line.segment != rig->segments[entry].number)
+			continue;
+		op.remote_addr = line.remote_addr;
+		memcpy(op.rkey.bytes, line.rkey, sizeof(op.rkey.bytes));
+	}
+	memset(rig->segments[entry].base, 0x30 + entry, 64);
+	op.token = ++client->tokens;
+	assert_int_equal(far_transport_post(client->link, &op, 1), 0);
+	rig_settle(rig);
+	assert_int_equal(client->tokens_done, op.token);
+	assert_memory_equal(client->bytes, rig->segments[entry].base, 64);
+	memset(rig->segments[entry].base, 0, 64);
+}
+
+static void
+segment_lent_later_can_be_read_by_those_who_are_there(void **state)
+{
+	struct rig *rig = open_two(false);
+	struct rig_client *early = rig_client_open(rig, 0);
+	int entry;
+
+	(void)state;
+	assert_readable(early, 0);
+	rig_segment_drain(rig, 1);
+	rig_settle(rig);
+	let_go(early);
+	entry = rig_segment_add(rig, RIG_LANE_BYTES); /* smaller ones fit as well */
+	rig_settle(rig);
+	assert_readable(early, entry);
+	assert_readable(rig_client_open(rig, 1), entry);
+	assert_readable(early, 0);
+	rig_close(rig);
+}
+
 static void
 gone_for_a_segment_that_was_not_recalled_costs_the_link(void **state)
 {
@@ -271,6 +319,7 @@ main(void)
 		cmocka_unit_test(reader_that_does_not_let_go_is_closed_before_the_memory_goes),
 		cmocka_unit_test(client_that_comes_after_the_recall_is_not_waited_for),
 		cmocka_unit_test(memory_comes_back_under_a_new_number),
+		cmocka_unit_test(segment_lent_later_can_be_read_by_those_who_are_there),
 		cmocka_unit_test(gone_for_a_segment_that_was_not_recalled_costs_the_link),
 		cmocka_unit_test(segment_is_drained_once),
 	};

@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -33,8 +34,8 @@ header_fill(struct far_index_header *header)
 	header->slot_bytes = FAR_SLOT_BYTES;
 	header->set_slots = FAR_SET_SLOTS;
 	header->rail_count = 1;
-	strcpy(header->donor, "donor-a");
-	strcpy(header->name_space, "default");
+	snprintf(header->donor, sizeof(header->donor), "%s", "donor-a");
+	snprintf(header->name_space, sizeof(header->name_space), "%s", "default");
 	far_index_header_seal(header);
 }
 
