@@ -1,7 +1,7 @@
 /* endings.c - contract: whatever ends a link, each op ends once, and CLOSED comes after all of it. */
 #include "tests/contract/contract.h"
 
-#define REGION_BYTES (1024 * 1024)
+#define REGION_BYTES ((size_t)1024 * 1024)
 
 /* A link with a region to read and a lane to write. */
 struct scene {

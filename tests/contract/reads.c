@@ -3,7 +3,7 @@
 
 #include <stdatomic.h>
 
-#define REGION_BYTES (256 * 1024)
+#define REGION_BYTES ((size_t)256 * 1024)
 
 /* A donor's region, filled, exposed; and memory of the client's to read into. */
 struct scene {
@@ -111,7 +111,7 @@ a_token_covers_the_ops_before_it(void **state)
 
 	first = s.client->token_last + 1;
 	for (uint32_t i = 0; i < 100; i++) {
-		pieces[i] = (struct far_piece){s.local->base + i * 128, 128, s.local->mem};
+		pieces[i] = (struct far_piece){s.local->base + (size_t)i * 128, 128, s.local->mem};
 		ops[i] = contract_op(FAR_OP_READ, &pieces[i], &s.remote, (uint64_t)i * 256);
 		if (i % 10 == 9)
 			ops[i].token = contract_token(s.client);
@@ -123,7 +123,8 @@ a_token_covers_the_ops_before_it(void **state)
 		contract_wait(s.c, s.client->done[token]);
 		assert_int_equal(s.client->status[token], 0);
 		for (uint32_t i = 0; i < covered; i++)
-			assert_memory_equal(s.local->base + i * 128, s.region->base + i * 256, 128);
+			assert_memory_equal(s.local->base + (size_t)i * 128,
+					    s.region->base + (size_t)i * 256, 128);
 		/* In the order of the list: no later one without it. */
 		for (uint64_t later = token + 1; later <= s.client->token_last; later++)
 			if (s.client->done[later])
@@ -146,7 +147,7 @@ a_key_that_nobody_exposed_is_stale_and_only_for_its_token(void **state)
 	hidden = contract_mem_new(s.c, DONOR, 4096, FAR_RIGHT_REMOTE_READ, NULL);
 	memset(&unknown.rkey, 0xa5, sizeof(unknown.rkey));
 	for (uint32_t i = 0; i < 4; i++)
-		pieces[i] = (struct far_piece){s.local->base + i * 64, 64, s.local->mem};
+		pieces[i] = (struct far_piece){s.local->base + (size_t)i * 64, 64, s.local->mem};
 	ops[0] = contract_op(FAR_OP_READ, &pieces[0], &s.remote, 0);
 	ops[1] = contract_op(FAR_OP_READ, &pieces[1], &unknown, 0);
 	ops[2] = contract_op(FAR_OP_READ, &pieces[2], &s.remote, 0);
@@ -279,7 +280,7 @@ a_full_queue_is_an_answer_and_takes_all_or_nothing(void **state)
 	(void)state;
 
 	for (uint32_t i = 0; i < 64; i++) {
-		pieces[i] = (struct far_piece){s.local->base + i * 64, 64, s.local->mem};
+		pieces[i] = (struct far_piece){s.local->base + (size_t)i * 64, 64, s.local->mem};
 		ops[i] = contract_op(FAR_OP_READ, &pieces[i], &s.remote, (uint64_t)i * 64);
 	}
 	for (;;) {
@@ -323,7 +324,7 @@ an_idle_link_takes_the_longest_list(void **state)
 	assert_int_equal(far_transport_post(s.client->link, ops, FAR_POST_OPS_MAX), 0);
 	contract_wait(s.c, s.client->done_count == 1);
 	assert_int_equal(s.client->failed_count, 0);
-	assert_memory_equal(s.local->base, s.region->base, FAR_POST_OPS_MAX * 128);
+	assert_memory_equal(s.local->base, s.region->base, (size_t)FAR_POST_OPS_MAX * 128);
 	contract_close(s.c);
 }
 

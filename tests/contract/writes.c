@@ -1,7 +1,7 @@
 /* writes.c - contract: WRITEs land where they were granted, before what was sent behind them. */
 #include "tests/contract/contract.h"
 
-#define LANE_BYTES  (64 * 1024)
+#define LANE_BYTES  ((size_t)64 * 1024)
 #define WHOLE_BYTES (3 * LANE_BYTES)
 
 /*
@@ -107,7 +107,7 @@ a_write_gathers_its_pieces(void **state)
 	(void)state;
 
 	for (uint32_t i = 0; i < FAR_PIECES_MAX; i++) {
-		pieces[i].addr = s.local->base + (FAR_PIECES_MAX - i) * 300;
+		pieces[i].addr = s.local->base + (size_t)(FAR_PIECES_MAX - i) * 300;
 		pieces[i].size_bytes = 1 + i * 17;
 		pieces[i].mem = s.local->mem;
 	}
@@ -225,7 +225,7 @@ write_much(struct scene *s)
 	for (uint32_t i = 0; i < 16; i++) {
 		uint32_t size_bytes = LANE_BYTES / 16;
 
-		pieces[i] = (struct far_piece){s->local->base + i * size_bytes, size_bytes,
+		pieces[i] = (struct far_piece){s->local->base + (size_t)i * size_bytes, size_bytes,
 					       s->local->mem};
 		ops[i] =
 			contract_op(FAR_OP_WRITE, &pieces[i], &s->remote, (uint64_t)i * size_bytes);
