@@ -12,7 +12,6 @@
 
 static struct ctl_rig rig;
 static struct ctl_req req;
-static struct ctl_req second;
 
 static void
 open_with(uint32_t fakes)
@@ -20,12 +19,6 @@ open_with(uint32_t fakes)
 	struct ctl_options options = {.fakes = fakes};
 
 	ctl_rig_open(&rig, &options);
-}
-
-static void
-prefix_is_not(uint64_t number)
-{
-	assert_false(ctl_rig_resident(&rig, number));
 }
 
 static void
@@ -263,7 +256,7 @@ loaded_keys_behind_a_gap_are_released_with_all_their_readers(void **state)
 	/* What was loaded stays, for whoever asks next. */
 	assert_true(ctl_rig_resident(&rig, 2));
 	assert_int_equal(far_l1_state_get(rig.l1, &req.keys[2]), FAR_L1_READY);
-	prefix_is_not(1);
+	assert_false(ctl_rig_resident(&rig, 1));
 	ctl_req_expect(&req, 0, 1);
 	ctl_rig_close(&rig);
 }
@@ -324,79 +317,6 @@ request_that_l1_serves_ends_from_the_tick_not_from_submit(void **state)
 	ctl_rig_run(&rig);
 	assert_int_equal(req.advanced_count, 0);
 	ctl_req_expect(&req, 0, 1);
-	ctl_rig_close(&rig);
-}
-
-static void
-two_requests_load_a_key_once_and_hold_a_loan_each(void **state)
-{
-	struct far_prefetch_counts counts;
-
-	(void)state;
-	open_with(1);
-	ctl_rig_put(&rig, 0, 0, 6);
-	rig.fakes[0].held[FAR_L2_LOAD] = true;
-	ctl_req_init(&req, &rig, 0, 4);
-	ctl_req_submit(&req);
-	ctl_rig_run(&rig);
-	ctl_req_init(&second, &rig, 2, 4);
-	second.req.session = rig.other;
-	second.req.readers = 2;
-	ctl_req_submit(&second);
-	ctl_rig_run(&rig);
-	rig.fakes[0].held[FAR_L2_LOAD] = false;
-	ctl_rig_run(&rig);
-	for (uint64_t i = 0; i < 6; i++) {
-		struct far_key key = fake_l2_key(i);
-
-		assert_int_equal(fake_l2_block(&rig.fakes[0], &key)->loads, 1);
-		assert_int_equal(fake_l2_block(&rig.fakes[0], &key)->lookups, 1);
-	}
-	assert_true(req.views[2].loan != second.views[0].loan);
-	far_prefetch_counts_get(rig.prefetch, &counts);
-	assert_int_equal(counts.loads_joined, 2);
-	assert_int_equal(counts.bytes_loaded, 6 * CTL_BLOCK_BYTES);
-	ctl_req_expect(&req, 0, 4);
-	assert_int_equal(far_l1_state_get(rig.l1, &second.keys[0]), FAR_L1_READ_LOCKED);
-	ctl_req_expect(&second, 0, 4);
-	ctl_rig_close(&rig);
-}
-
-static void
-lookups_are_joined_as_well_as_loads(void **state)
-{
-	(void)state;
-	open_with(1);
-	ctl_rig_put(&rig, 0, 0, 2);
-	rig.fakes[0].held[FAR_L2_LOOKUP] = true;
-	ctl_req_init(&req, &rig, 0, 2);
-	ctl_req_submit(&req);
-	ctl_req_init(&second, &rig, 0, 2);
-	ctl_req_submit(&second);
-	ctl_rig_run(&rig);
-	assert_int_equal(rig.fakes[0].submits[FAR_L2_LOOKUP], 1);
-	rig.fakes[0].held[FAR_L2_LOOKUP] = false;
-	ctl_rig_run(&rig);
-	ctl_req_expect(&req, 0, 2);
-	ctl_req_expect(&second, 0, 2);
-	ctl_rig_close(&rig);
-}
-
-static void
-key_given_twice_gets_a_loan_for_each(void **state)
-{
-	(void)state;
-	open_with(1);
-	ctl_rig_put(&rig, 0, 0, 2);
-	ctl_req_init(&req, &rig, 0, 4);
-	req.keys[2] = req.keys[0];
-	req.keys[3] = req.keys[1];
-	ctl_req_submit(&req);
-	ctl_rig_run(&rig);
-	assert_int_equal(ctl_rig_loans(&rig), 4);
-	assert_true(req.views[0].loan != req.views[2].loan);
-	assert_int_equal(fake_l2_block(&rig.fakes[0], &req.keys[0])->loads, 1);
-	ctl_req_expect(&req, 0, 4);
 	ctl_rig_close(&rig);
 }
 
@@ -493,104 +413,6 @@ same_keys_again_are_served_by_l1(void **state)
 }
 
 static void
-warm_leaves_blocks_resident_and_unlocked(void **state)
-{
-	(void)state;
-	open_with(1);
-	ctl_rig_put(&rig, 0, 0, 6);
-	ctl_rig_write(&rig, 6, CTL_BLOCK_BYTES);
-	ctl_req_init(&req, &rig, 0, 8);
-	req.req.mode = FAR_PREFETCH_WARM;
-	req.req.session = 0;
-	ctl_req_submit(&req);
-	ctl_rig_run(&rig);
-	assert_int_equal(ctl_rig_loans(&rig), 0);
-	for (uint64_t i = 0; i < 7; i++)
-		assert_true(ctl_rig_resident(&rig, i));
-	ctl_req_expect(&req, 0, 7);
-	ctl_rig_close(&rig);
-}
-
-static void
-warm_and_lookup_share_a_load(void **state)
-{
-	(void)state;
-	open_with(1);
-	ctl_rig_put(&rig, 0, 0, 3);
-	rig.fakes[0].held[FAR_L2_LOAD] = true;
-	ctl_req_init(&req, &rig, 0, 3);
-	req.req.mode = FAR_PREFETCH_WARM;
-	ctl_req_submit(&req);
-	ctl_rig_run(&rig);
-	ctl_req_init(&second, &rig, 0, 3);
-	ctl_req_submit(&second);
-	ctl_rig_run(&rig);
-	rig.fakes[0].held[FAR_L2_LOAD] = false;
-	ctl_rig_run(&rig);
-	assert_int_equal(ctl_rig_loans(&rig), 3);
-	ctl_req_expect(&req, 0, 3);
-	ctl_req_expect(&second, 0, 3);
-	ctl_rig_close(&rig);
-}
-
-static void
-length_that_was_not_asked_for_is_a_miss(void **state)
-{
-	struct far_prefetch_counts counts;
-
-	(void)state;
-	open_with(1);
-	ctl_rig_put(&rig, 0, 0, 3);
-	ctl_rig_write(&rig, 3, 512);
-	ctl_req_init(&req, &rig, 0, 3);
-	for (int i = 0; i < 3; i++)
-		req.sizes[i] = i == 1 ? 512 : CTL_BLOCK_BYTES;
-	req.req.sizes = req.sizes;
-	ctl_req_submit(&req);
-	ctl_req_init(&second, &rig, 3, 1);
-	second.sizes[0] = CTL_BLOCK_BYTES;
-	second.req.sizes = second.sizes;
-	ctl_req_submit(&second);
-	ctl_rig_run(&rig);
-	assert_int_equal(req.views[1].rc, -EMSGSIZE);
-	ctl_req_expect(&req, 0, 1);
-	/* In L1 as well. */
-	assert_int_equal(second.views[0].rc, -EMSGSIZE);
-	ctl_req_expect(&second, 0, 0);
-	far_prefetch_counts_get(rig.prefetch, &counts);
-	assert_int_equal(counts.missed_length, 2);
-	ctl_rig_close(&rig);
-}
-
-static void
-joiner_with_another_length_misses_alone(void **state)
-{
-	(void)state;
-	open_with(1);
-	ctl_rig_put(&rig, 0, 0, 1);
-	for (int late = 0; late < 2; late++) {
-		enum far_l2_kind kind = late ? FAR_L2_LOAD : FAR_L2_LOOKUP;
-
-		(void)far_l1_clear(rig.l1, false);
-		rig.fakes[0].held[kind] = true;
-		ctl_req_init(&req, &rig, 0, 1);
-		ctl_req_submit(&req);
-		ctl_rig_run(&rig);
-		ctl_req_init(&second, &rig, 0, 1);
-		second.sizes[0] = 512;
-		second.req.sizes = second.sizes;
-		ctl_req_submit(&second);
-		ctl_rig_run(&rig);
-		rig.fakes[0].held[kind] = false;
-		ctl_rig_run(&rig);
-		assert_int_equal(second.views[0].rc, -EMSGSIZE);
-		ctl_req_expect(&req, 0, 1);
-		ctl_req_expect(&second, 0, 0);
-	}
-	ctl_rig_close(&rig);
-}
-
-static void
 zero_key_is_refused_and_ends_the_prefix(void **state)
 {
 	(void)state;
@@ -650,18 +472,11 @@ main(void)
 		cmocka_unit_test(l1_and_l2_keys_mix_into_one_prefix),
 		cmocka_unit_test(l1_prefix_of_the_caller_is_kept_and_handed_back),
 		cmocka_unit_test(request_that_l1_serves_ends_from_the_tick_not_from_submit),
-		cmocka_unit_test(two_requests_load_a_key_once_and_hold_a_loan_each),
-		cmocka_unit_test(lookups_are_joined_as_well_as_loads),
-		cmocka_unit_test(key_given_twice_gets_a_loan_for_each),
 		cmocka_unit_test(prefix_is_published_as_windows_arrive),
 		cmocka_unit_test(no_more_windows_than_allowed_are_ahead_of_the_prefix),
 		cmocka_unit_test(load_tasks_are_cut_by_bytes),
 		cmocka_unit_test(requests_beyond_what_fits_wait_and_all_complete),
 		cmocka_unit_test(same_keys_again_are_served_by_l1),
-		cmocka_unit_test(warm_leaves_blocks_resident_and_unlocked),
-		cmocka_unit_test(warm_and_lookup_share_a_load),
-		cmocka_unit_test(length_that_was_not_asked_for_is_a_miss),
-		cmocka_unit_test(joiner_with_another_length_misses_alone),
 		cmocka_unit_test(zero_key_is_refused_and_ends_the_prefix),
 		cmocka_unit_test(every_key_is_counted_once),
 	};
