@@ -182,8 +182,7 @@ link_waits(const struct pool_link *link, uint64_t now_ns)
 
 /* Who else wants a lane, seen from one link. */
 struct rivals {
-	uint32_t waiting; /* other links that were answered LANE_FULL lately */
-	uint32_t ahead;   /* those of them that wait longer than this link */
+	uint32_t ahead;   /* other links that wait longer than this one */
 	uint32_t sharers; /* links that hold lanes or wait for one, this link included */
 };
 
@@ -202,7 +201,6 @@ rivals_count(const struct far_pool *pool, const struct pool_link *link, uint64_t
 		if (other == link)
 			continue;
 		if (link_waits(other, now_ns)) {
-			rivals.waiting++;
 			rivals.ahead += other->waits_ns < since_ns;
 			rivals.sharers++;
 		} else if (other->lane_count > 0) {
@@ -253,8 +251,6 @@ lane_can_be_had(struct far_pool *pool, struct pool_link *link, uint64_t now_ns)
 	share = open_max / rivals.sharers;
 	if (share == 0)
 		share = 1;
-	if (rivals.waiting > 0 && link->lane_count >= share)
-		return false;
 	if (left > rivals.ahead && free_count > rivals.ahead) {
 		link->waits_ns = 0;
 		return true;

@@ -100,6 +100,8 @@ static void
 client_frame(struct rig_client *client, const struct far_frame *frame)
 {
 	client->answers[frame->head.type]++;
+	if (client->tag_next != 0 && client->tag > 42 && frame->head.tag != 0)
+		assert_int_equal(frame->head.tag, client->tag + 1); /* answers keep their order */
 	client->tag = frame->head.tag;
 	switch ((enum far_frame_type)frame->head.type) {
 	case FAR_FRAME_WELCOME:
@@ -220,10 +222,15 @@ rig_send(struct rig_client *client, enum far_frame_type type, const void *body, 
 	 uint32_t count)
 {
 	static uint64_t frame[FAR_FRAME_BYTES_MAX / 8];
-	int size = far_frame_encode(type, 42, body, list, count, frame, sizeof(frame));
+	uint64_t tag = client->tag_next != 0 ? client->tag_next : 42;
+	int size = far_frame_encode(type, tag, body, list, count, frame, sizeof(frame));
+	int rc;
 
 	assert_true(size > 0);
-	return far_transport_send(client->link, frame, (size_t)size);
+	rc = far_transport_send(client->link, frame, (size_t)size);
+	if (rc == 0 && client->tag_next != 0)
+		client->tag_next++;
+	return rc;
 }
 
 /* Takes what is left of a client out of the world. */

@@ -35,7 +35,8 @@ struct rig_client {
 	int32_t results[FAR_KEYS_MAX]; /* of the last COMMITTED or DELETED */
 	uint32_t result_count;
 	uint64_t status[FAR_STATUS_COUNT];
-	uint64_t tag; /* of the last frame received */
+	uint64_t tag;      /* of the last frame received */
+	uint64_t tag_next; /* of the next frame sent, then counted up; 0: always 42 */
 	uint64_t tokens;
 	uint64_t tokens_done;
 };
