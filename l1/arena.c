@@ -1,8 +1,6 @@
 /* arena.c - which part of the arena is whose: best fit over extents whose records lie outside of it. */
 #include "l1/l1_priv.h"
 
-#include "base/alloc.h"
-
 /*
  * The arena itself is never read or written here: it may be GPU memory. Extents tile it in address
  * order; a free one never has a free neighbour. Free extents hang in 32 tries, one per power of two,
@@ -219,7 +217,7 @@ far_l1_arena_init(struct l1_arena *arena, uint32_t unit_count, uint32_t block_re
 	struct l1_extent *e;
 
 	arena->extent_end = 2 * block_records + 3;
-	arena->extents = far_zalloc_array(arena->extent_end, sizeof(*arena->extents));
+	arena->extents = far_l1_mem_alloc(arena->extent_end, sizeof(*arena->extents));
 	if (arena->extents == NULL)
 		return -ENOMEM;
 	arena->extent_fresh = 2; /* 0 is nobody, 1 is all of the arena */
@@ -236,7 +234,7 @@ far_l1_arena_init(struct l1_arena *arena, uint32_t unit_count, uint32_t block_re
 void
 far_l1_arena_fini(struct l1_arena *arena)
 {
-	far_free(arena->extents);
+	far_l1_mem_free(arena->extents);
 	arena->extents = NULL;
 }
 

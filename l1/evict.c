@@ -135,6 +135,19 @@ queue_move(struct far_l1 *l1, uint32_t idx, uint64_t tick)
 	far_l1_queue_add(l1, idx, tick);
 }
 
+/* Brought nearer to its end: what evicting it will read is asked for now. */
+static void
+queue_refile(struct far_l1 *l1, uint32_t idx, uint64_t tick)
+{
+	struct l1_block *block = &l1->blocks[idx];
+	struct far_key key;
+
+	queue_move(l1, idx, tick);
+	far_l1_block_key(block, &key);
+	far_l1_table_prefetch(l1, &key);
+	__builtin_prefetch(&l1->arena.extents[block->extent], 1);
+}
+
 uint32_t
 far_l1_queue_claim(struct far_l1 *l1)
 {
@@ -172,7 +185,7 @@ far_l1_queue_claim(struct far_l1 *l1)
 			oldest = idx;
 		}
 		if (slot >= L1_WHEEL_SLOTS || tick > block->queued)
-			queue_move(l1, idx, tick);
+			queue_refile(l1, idx, tick);
 		else if (far_l1_block_claim(l1, idx))
 			return idx;
 	}

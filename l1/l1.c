@@ -1,12 +1,41 @@
 /* l1.c - opening, closing and looking at an L1; the calls on keys are in read.c, write.c, delete.c. */
 #include "l1/l1_priv.h"
 
+#include <sys/mman.h>
+
 #include "base/alloc.h"
 
 #define BLOCKS_MAX_LIMIT (1u << 28)
 #define LOANS_MAX_LIMIT  (1u << LOAN_IDX_BITS)
 #define SHARDS_LIMIT     1024u
 #define ALIGN_LIMIT      (2u << 20)
+
+#define HUGE_BYTES (2ull << 20)
+
+void *
+far_l1_mem_alloc(size_t count, size_t item_bytes)
+{
+	size_t bytes = count * item_bytes; /* config_fit() and sizes_fit() bound both */
+	size_t align = bytes >= HUGE_BYTES ? HUGE_BYTES : 64;
+	uint8_t *raw = far_zalloc(bytes + 64 + align);
+	uintptr_t at;
+
+	if (raw == NULL)
+		return NULL;
+	at = ((uintptr_t)raw + 64 + align - 1) & ~(uintptr_t)(align - 1);
+	/* What free needs lies in front. Advice only: without huge pages it is slower. */
+	((void **)at)[-1] = raw;
+	if (align == HUGE_BYTES)
+		madvise((void *)at, bytes & ~(HUGE_BYTES - 1), MADV_HUGEPAGE);
+	return (void *)at;
+}
+
+void
+far_l1_mem_free(void *mem)
+{
+	if (mem != NULL)
+		far_free(((void **)mem)[-1]);
+}
 
 static bool
 is_power_of_two(uint64_t v)
@@ -68,7 +97,7 @@ sizes_fit(struct far_l1 *l1, uint32_t *units_out)
 		loans = blocks * 4 < 4096 ? 4096 : blocks * 4;
 	if (loans > LOANS_MAX_LIMIT)
 		loans = LOANS_MAX_LIMIT;
-	while (buckets < 2 * blocks)
+	while (buckets < 4 * blocks)
 		buckets *= 2;
 	l1->blocks_max = (uint32_t)blocks;
 	/* Index 0 is nobody; evicted blocks keep their records until their end was told. */
@@ -85,10 +114,10 @@ tables_open(struct far_l1 *l1, uint32_t units)
 {
 	int rc;
 
-	l1->blocks = far_zalloc_aligned(64, (size_t)l1->block_end * sizeof(*l1->blocks));
-	l1->buckets = far_zalloc_aligned(64, (l1->bucket_mask + 1) * sizeof(*l1->buckets));
-	l1->shards = far_zalloc_aligned(64, l1->config.shards * sizeof(*l1->shards));
-	l1->sessions = far_zalloc_aligned(64, l1->config.sessions_max * sizeof(*l1->sessions));
+	l1->blocks = far_l1_mem_alloc(l1->block_end, sizeof(*l1->blocks));
+	l1->buckets = far_l1_mem_alloc(l1->bucket_mask + 1, sizeof(*l1->buckets));
+	l1->shards = far_l1_mem_alloc(l1->config.shards, sizeof(*l1->shards));
+	l1->sessions = far_l1_mem_alloc(l1->config.sessions_max, sizeof(*l1->sessions));
 	if (l1->blocks == NULL || l1->buckets == NULL || l1->shards == NULL || l1->sessions == NULL)
 		return -ENOMEM;
 	rc = far_l1_loans_init(l1);
@@ -103,10 +132,10 @@ tables_close(struct far_l1 *l1)
 {
 	far_l1_arena_fini(&l1->arena);
 	far_l1_loans_fini(l1);
-	far_free(l1->sessions);
-	far_free(l1->shards);
-	far_free(l1->buckets);
-	far_free(l1->blocks);
+	far_l1_mem_free(l1->sessions);
+	far_l1_mem_free(l1->shards);
+	far_l1_mem_free(l1->buckets);
+	far_l1_mem_free(l1->blocks);
 	pthread_mutex_destroy(&l1->check_lock);
 	pthread_mutex_destroy(&l1->lock);
 	far_free(l1);

@@ -202,6 +202,7 @@ struct far_l1 {
 	_Alignas(64) pthread_mutex_t lock; /* guards all below, and the fields marked with it */
 	struct l1_arena arena;
 	struct l1_queue queue;
+	uint32_t session_next; /* slots are used in turn, so that a number comes back late */
 	uint32_t block_fresh;
 	uint32_t block_free;   /* list through queue_next */
 	uint32_t table_count;  /* blocks in the table */
@@ -279,6 +280,12 @@ far_l1_table_prefetch(const struct far_l1 *l1, const struct far_key *key)
 	__builtin_prefetch(&l1->buckets[bucket_of(l1, key_hash(key))]);
 }
 
+/* l1.c: zeroed, cache-line aligned, in huge pages where they can be had: look-ups in large tables miss
+ * the TLB otherwise. Not touched before it is used. NULL: no memory. */
+void *far_l1_mem_alloc(size_t count, size_t item_bytes);
+/* Takes NULL. */
+void far_l1_mem_free(void *mem);
+
 /* arena.c. Lock. */
 int far_l1_arena_init(struct l1_arena *arena, uint32_t unit_count, uint32_t block_records);
 void far_l1_arena_fini(struct l1_arena *arena);
@@ -335,8 +342,14 @@ void far_l1_loans_fini(struct far_l1 *l1);
 size_t far_l1_loans_take(struct far_l1 *l1, far_l1_session session, uint32_t *idxs, size_t count);
 void far_l1_loans_give(struct far_l1 *l1, const uint32_t *idxs, size_t count);
 /* Makes a record that was taken a loan; returns the handle. */
-uint64_t far_l1_loan_start(struct far_l1 *l1, uint32_t idx, uint64_t kind, uint32_t counts,
-			   uint32_t block, far_l1_session session, uint64_t now_ns);
+struct l1_lend {
+	uint64_t kind;
+	uint32_t counts;
+	uint32_t block;
+	far_l1_session session;
+	uint64_t now_ns;
+};
+uint64_t far_l1_loan_start(struct far_l1 *l1, uint32_t idx, const struct l1_lend *lend);
 /* Write loan -> busy, owned by the calling thread: 0, -EBADF, -EPERM. */
 int far_l1_loan_claim_write(struct far_l1 *l1, uint64_t handle, far_l1_session session,
 			    uint32_t *block_out);

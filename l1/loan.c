@@ -1,8 +1,6 @@
 /* loan.c - loans: numbers that their taker owns and gives back once, and the records behind them. */
 #include "l1/l1_priv.h"
 
-#include "base/alloc.h"
-
 /*
  * A handle is {generation, index}; the record's word holds the same generation while the loan lives
  * and the next one afterwards, so a second release finds nothing, whoever has the record by then. A
@@ -25,9 +23,9 @@ far_l1_loans_init(struct far_l1 *l1)
 	while (((uint64_t)l1->stripe_count << l1->stripe_shift) < l1->loans_max)
 		l1->stripe_shift++;
 	stripe_loans = 1u << l1->stripe_shift;
-	l1->loans = far_zalloc_aligned(64, (size_t)l1->loans_max * sizeof(*l1->loans));
-	l1->loans_free = far_zalloc_array(l1->loans_max, sizeof(*l1->loans_free));
-	l1->stripes = far_zalloc_aligned(64, l1->stripe_count * sizeof(*l1->stripes));
+	l1->loans = far_l1_mem_alloc(l1->loans_max, sizeof(*l1->loans));
+	l1->loans_free = far_l1_mem_alloc(l1->loans_max, sizeof(*l1->loans_free));
+	l1->stripes = far_l1_mem_alloc(l1->stripe_count, sizeof(*l1->stripes));
 	if (l1->loans == NULL || l1->loans_free == NULL || l1->stripes == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < l1->stripe_count; i++) {
@@ -49,9 +47,9 @@ far_l1_loans_fini(struct far_l1 *l1)
 {
 	for (uint32_t i = 0; l1->stripes != NULL && i < l1->stripe_count; i++)
 		pthread_mutex_destroy(&l1->stripes[i].lock);
-	far_free(l1->stripes);
-	far_free(l1->loans_free);
-	far_free(l1->loans);
+	far_l1_mem_free(l1->stripes);
+	far_l1_mem_free(l1->loans_free);
+	far_l1_mem_free(l1->loans);
 }
 
 static size_t
@@ -115,43 +113,47 @@ gen_next(uint64_t word)
 }
 
 uint64_t
-far_l1_loan_start(struct far_l1 *l1, uint32_t idx, uint64_t kind, uint32_t counts, uint32_t block,
-		  far_l1_session session, uint64_t now_ns)
+far_l1_loan_start(struct far_l1 *l1, uint32_t idx, const struct l1_lend *lend)
 {
 	struct l1_loan *loan = &l1->loans[idx];
 	uint64_t word = atomic_load_explicit(&loan->word, memory_order_relaxed);
 	uint64_t gen_bits = gen_next(word);
 
 	FAR_ASSERT((word & LOAN_KIND_MASK) == LOAN_FREE);
-	atomic_store_explicit(&loan->since_ns, now_ns, memory_order_relaxed);
-	atomic_store_explicit(&loan->block, block, memory_order_relaxed);
-	atomic_store_explicit(&loan->session, session, memory_order_relaxed);
+	atomic_store_explicit(&loan->since_ns, lend->now_ns, memory_order_relaxed);
+	atomic_store_explicit(&loan->block, lend->block, memory_order_relaxed);
+	atomic_store_explicit(&loan->session, lend->session, memory_order_relaxed);
 	atomic_store_explicit(&loan->reported, 0, memory_order_relaxed);
 	/* Pairs with the load in loan_open(). */
-	atomic_store_explicit(&loan->word, word_make(gen_bits, kind, counts), memory_order_release);
+	atomic_store_explicit(&loan->word, word_make(gen_bits, lend->kind, lend->counts),
+			      memory_order_release);
 	return gen_bits | idx;
 }
 
-/* The record of a live loan of that kind and session, with its word and block. */
+/* A live loan as it was found: a change of the word proves that it still was. */
+struct opened {
+	struct l1_loan *loan;
+	uint64_t word;
+	uint32_t block;
+};
+
 static int
 loan_open(struct far_l1 *l1, uint64_t handle, far_l1_session session, uint64_t kind,
-	  struct l1_loan **out, uint64_t *word_out, uint32_t *block_out)
+	  struct opened *out)
 {
 	uint64_t idx = handle & LOAN_IDX_MASK;
-	struct l1_loan *loan;
 	uint64_t word;
 
 	if (idx >= l1->loans_max)
 		return -EBADF;
-	loan = &l1->loans[idx];
-	word = atomic_load_explicit(&loan->word, memory_order_acquire);
+	out->loan = &l1->loans[idx];
+	word = atomic_load_explicit(&out->loan->word, memory_order_acquire);
 	if (((word ^ handle) & ~LOAN_IDX_MASK) != 0 || (word & LOAN_KIND_MASK) != kind)
 		return -EBADF;
-	*block_out = atomic_load_explicit(&loan->block, memory_order_acquire);
-	if (atomic_load_explicit(&loan->session, memory_order_acquire) != session)
+	out->word = word;
+	out->block = atomic_load_explicit(&out->loan->block, memory_order_acquire);
+	if (atomic_load_explicit(&out->loan->session, memory_order_acquire) != session)
 		return -EPERM;
-	*out = loan;
-	*word_out = word;
 	return 0;
 }
 
@@ -159,16 +161,16 @@ int
 far_l1_loan_claim_write(struct far_l1 *l1, uint64_t handle, far_l1_session session,
 			uint32_t *block_out)
 {
-	struct l1_loan *loan = NULL;
-	uint64_t word = 0;
-	int rc = loan_open(l1, handle, session, LOAN_WRITE, &loan, &word, block_out);
+	struct opened o;
+	int rc = loan_open(l1, handle, session, LOAN_WRITE, &o);
 
 	if (rc < 0)
 		return rc;
-	if (!atomic_compare_exchange_strong_explicit(&loan->word, &word,
-						     (word & ~LOAN_KIND_MASK) | LOAN_BUSY,
+	if (!atomic_compare_exchange_strong_explicit(&o.loan->word, &o.word,
+						     (o.word & ~LOAN_KIND_MASK) | LOAN_BUSY,
 						     memory_order_acquire, memory_order_relaxed))
 		return -EBADF;
+	*block_out = o.block;
 	return 0;
 }
 
@@ -177,19 +179,20 @@ far_l1_loan_give_back(struct far_l1 *l1, uint64_t handle, far_l1_session session
 		      uint32_t *block_out, bool *over_out)
 {
 	for (;;) {
-		struct l1_loan *loan = NULL;
-		uint64_t word = 0, to;
-		int rc = loan_open(l1, handle, session, LOAN_READ, &loan, &word, block_out);
+		struct opened o;
+		int rc = loan_open(l1, handle, session, LOAN_READ, &o);
+		uint64_t to;
 
 		if (rc < 0)
 			return rc;
-		if (counts > loan_counts(word))
+		if (counts > loan_counts(o.word))
 			return -EINVAL;
-		*over_out = counts == loan_counts(word);
-		to = *over_out ? word_make(gen_next(word), LOAN_FREE, 0)
-			       : word - ((uint64_t)counts << LOAN_COUNT_SHIFT);
+		*block_out = o.block;
+		*over_out = counts == loan_counts(o.word);
+		to = *over_out ? word_make(gen_next(o.word), LOAN_FREE, 0)
+			       : o.word - ((uint64_t)counts << LOAN_COUNT_SHIFT);
 		if (atomic_compare_exchange_strong_explicit(
-			    &loan->word, &word, to, memory_order_acq_rel, memory_order_relaxed))
+			    &o.loan->word, &o.word, to, memory_order_acq_rel, memory_order_relaxed))
 			return 0;
 	}
 }
@@ -197,10 +200,12 @@ far_l1_loan_give_back(struct far_l1 *l1, uint64_t handle, far_l1_session session
 int
 far_l1_loan_peek(struct far_l1 *l1, uint64_t handle, far_l1_session session, uint32_t *block_out)
 {
-	struct l1_loan *loan = NULL;
-	uint64_t word = 0;
+	struct opened o;
+	int rc = loan_open(l1, handle, session, LOAN_READ, &o);
 
-	return loan_open(l1, handle, session, LOAN_READ, &loan, &word, block_out);
+	if (rc == 0)
+		*block_out = o.block;
+	return rc;
 }
 
 void

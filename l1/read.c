@@ -12,6 +12,13 @@ struct read_call {
 	uint64_t now_ns;
 };
 
+/* One key of a call. */
+struct read_key {
+	const struct far_key *key;
+	const uint32_t *size; /* NULL: any */
+	uint64_t hash;
+};
+
 /* What a slice of a call works on. */
 struct read_slice {
 	const struct far_key *keys;
@@ -41,13 +48,13 @@ slice_prefetch(const struct far_l1 *l1, const struct far_key *keys, size_t count
 
 /* One try; -EAGAIN: the block was on its way elsewhere, look again (never, with the lock held). */
 static int
-read_lock_try(const struct read_call *call, const struct far_key *key, uint64_t hash,
-	      const uint32_t *size, bool locked, uint32_t *idx_out, bool *first_out)
+read_lock_try(const struct read_call *call, const struct read_key *k, bool locked,
+	      uint32_t *idx_out, bool *first_out)
 {
 	struct far_l1 *l1 = call->l1;
 	uint64_t word = 0;
-	uint32_t idx = locked ? far_l1_table_find_locked(l1, key, &word)
-			      : far_l1_table_find(l1, key, hash, &word);
+	uint32_t idx = locked ? far_l1_table_find_locked(l1, k->key, &word)
+			      : far_l1_table_find(l1, k->key, k->hash, &word);
 	uint32_t gen = word_gen(word);
 	struct l1_block *block;
 
@@ -62,8 +69,8 @@ read_lock_try(const struct read_call *call, const struct far_key *key, uint64_t 
 			return -EAGAIN;
 		if (word_state(word) != WORD_READY)
 			return -ENOENT;
-		if (size != NULL &&
-		    atomic_load_explicit(&block->size_bytes, memory_order_acquire) != *size) {
+		if (k->size != NULL &&
+		    atomic_load_explicit(&block->size_bytes, memory_order_acquire) != *k->size) {
 			word = atomic_load_explicit(&block->word, memory_order_relaxed);
 			return word_gen(word) == gen ? -EMSGSIZE : -EAGAIN;
 		}
@@ -101,17 +108,17 @@ far_l1_block_read_unlock(struct far_l1 *l1, uint32_t idx, uint32_t counts, uint6
 
 /* Locks one block for reading, with the table's lock if the way without fails too often. */
 static int
-read_lock(const struct read_call *call, const struct far_key *key, uint64_t hash,
-	  const uint32_t *size, uint32_t *idx_out, bool *first_out)
+read_lock(const struct read_call *call, const struct read_key *k, uint32_t *idx_out,
+	  bool *first_out)
 {
 	int rc = -EAGAIN;
 
 	for (uint32_t i = 0; i < FIND_TRIES_MAX && rc == -EAGAIN; i++)
-		rc = read_lock_try(call, key, hash, size, false, idx_out, first_out);
+		rc = read_lock_try(call, k, false, idx_out, first_out);
 	if (rc == -EAGAIN) {
 		/* Whoever had claimed it has decided when we get the lock. */
 		pthread_mutex_lock(&call->l1->lock);
-		rc = read_lock_try(call, key, hash, size, true, idx_out, first_out);
+		rc = read_lock_try(call, k, true, idx_out, first_out);
 		pthread_mutex_unlock(&call->l1->lock);
 		FAR_ASSERT(rc != -EAGAIN);
 	}
@@ -139,14 +146,14 @@ slice_lock(const struct read_call *call, struct read_slice *s, size_t *granted,
 	struct far_l1 *l1 = call->l1;
 
 	for (size_t i = 0; i < s->count; i++) {
+		struct read_key k = {&s->keys[i], s->sizes != NULL ? &s->sizes[i] : NULL,
+				     s->hashes[i]};
 		bool first = false;
 		int rc = -EINVAL;
 
 		s->blocks[i] = L1_NIL;
 		if (!far_key_is_zero(&s->keys[i]))
-			rc = read_lock(call, &s->keys[i], s->hashes[i],
-				       s->sizes != NULL ? &s->sizes[i] : NULL, &s->blocks[i],
-				       &first);
+			rc = read_lock(call, &k, &s->blocks[i], &first);
 		if (rc == 0) {
 			(*granted)++;
 			if (first)
@@ -166,12 +173,16 @@ grant_fill(const struct read_call *call, struct read_slice *s, size_t i, uint32_
 	struct far_l1 *l1 = call->l1;
 	struct l1_block *block = &l1->blocks[s->blocks[i]];
 	struct far_l1_grant *grant = &s->grants[i];
+	struct l1_lend lend = {.kind = LOAN_READ,
+			       .counts = call->readers,
+			       .block = s->blocks[i],
+			       .session = call->session,
+			       .now_ns = call->now_ns};
 
 	atomic_store_explicit(&block->touched, s->tick - i, memory_order_relaxed);
 	grant->rc = 0;
 	grant->size_bytes = atomic_load_explicit(&block->size_bytes, memory_order_relaxed);
-	grant->loan = far_l1_loan_start(l1, loan, LOAN_READ, call->readers, s->blocks[i],
-					call->session, call->now_ns);
+	grant->loan = far_l1_loan_start(l1, loan, &lend);
 	grant->addr = block_addr(l1, block);
 	grant->offset_bytes = l1->base_skip_bytes + ((uint64_t)block->unit << l1->align_shift);
 }
@@ -297,9 +308,10 @@ far_l1_reserve_read_prefix(struct far_l1 *l1, far_l1_session session, const stru
 
 /* Returns how many loans of the slice were given back without error. */
 static size_t
-slice_finish(struct far_l1 *l1, far_l1_session session, const uint64_t *loans, size_t count,
-	     uint32_t readers, uint64_t tick, int *rcs_out)
+slice_finish(const struct read_call *call, const uint64_t *loans, size_t count, uint64_t tick,
+	     int *rcs_out)
 {
+	struct far_l1 *l1 = call->l1;
 	uint32_t blocks[L1_SLICE], ended[L1_SLICE], doomed[L1_SLICE];
 	size_t ended_count = 0, doomed_count = 0, ok = 0;
 	uint64_t unlocked_bytes = 0;
@@ -311,8 +323,8 @@ slice_finish(struct far_l1 *l1, far_l1_session session, const uint64_t *loans, s
 		bool over = false;
 
 		blocks[i] = L1_NIL;
-		rcs_out[i] =
-			far_l1_loan_give_back(l1, loans[i], session, readers, &blocks[i], &over);
+		rcs_out[i] = far_l1_loan_give_back(l1, loans[i], call->session, call->readers,
+						   &blocks[i], &over);
 		__builtin_prefetch(&l1->blocks[blocks[i]], 1);
 		if (rcs_out[i] == 0 && over)
 			ended[ended_count++] = (uint32_t)(loans[i] & LOAN_IDX_MASK);
@@ -321,15 +333,16 @@ slice_finish(struct far_l1 *l1, far_l1_session session, const uint64_t *loans, s
 		if (rcs_out[i] != 0)
 			continue;
 		ok++;
-		if (far_l1_block_read_unlock(l1, blocks[i], readers, tick - i, &unlocked_bytes))
+		if (far_l1_block_read_unlock(l1, blocks[i], call->readers, tick - i,
+					     &unlocked_bytes))
 			doomed[doomed_count++] = blocks[i];
 	}
 	if (ended_count > 0)
 		far_l1_loans_give(l1, ended, ended_count);
 	if (doomed_count > 0)
 		far_l1_doomed_free(l1, doomed, doomed_count);
-	locked_bytes_add(l1, session, 0, unlocked_bytes);
-	far_l1_session_count(l1, session, -(int64_t)ended_count);
+	locked_bytes_add(l1, call->session, 0, unlocked_bytes);
+	far_l1_session_count(l1, call->session, -(int64_t)ended_count);
 	return ok;
 }
 
@@ -337,6 +350,7 @@ size_t
 far_l1_finish_read(struct far_l1 *l1, far_l1_session session, const uint64_t *loans, size_t count,
 		   uint32_t readers, int *rcs_out)
 {
+	struct read_call call = {.l1 = l1, .session = session, .readers = readers};
 	uint64_t tick = ticks_take(l1, count);
 	int rc = readers == 0 ? -EINVAL : far_l1_gate_enter(l1, session);
 	size_t ok = 0;
@@ -349,8 +363,7 @@ far_l1_finish_read(struct far_l1 *l1, far_l1_session session, const uint64_t *lo
 	for (size_t done = 0; done < count; done += L1_SLICE) {
 		size_t n = count - done < L1_SLICE ? count - done : L1_SLICE;
 
-		ok += slice_finish(l1, session, loans + done, n, readers, tick - done,
-				   rcs_out + done);
+		ok += slice_finish(&call, loans + done, n, tick - done, rcs_out + done);
 	}
 	far_l1_gate_leave(l1, session);
 	return ok;

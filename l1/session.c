@@ -72,14 +72,16 @@ far_l1_session_open(struct far_l1 *l1, const char *name, far_l1_session *out)
 
 	pthread_mutex_lock(&l1->lock);
 	for (uint32_t i = 0; i < l1->config.sessions_max; i++) {
-		struct l1_session *s = &l1->sessions[i];
+		uint32_t at = (l1->session_next + i) % l1->config.sessions_max;
+		struct l1_session *s = &l1->sessions[at];
 
 		if (atomic_load(&s->id) != 0 || atomic_load(&s->calls) != 0)
 			continue;
+		l1->session_next = at + 1;
 		s->gen++;
 		snprintf(s->name, sizeof(s->name), "%s", name != NULL ? name : "");
 		s->overdue_count = 0;
-		*out = ((uint32_t)s->gen << 16) | (i + 1);
+		*out = ((uint32_t)s->gen << 16) | (at + 1);
 		atomic_store(&s->id, *out);
 		rc = 0;
 		break;

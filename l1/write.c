@@ -113,6 +113,8 @@ want_grant(struct write_call *call, const struct far_l1_want *want, size_t left,
 	   struct far_l1_grant *grant)
 {
 	struct far_l1 *l1 = call->l1;
+	struct l1_lend lend = {
+		.kind = LOAN_WRITE, .session = call->session, .now_ns = call->now_ns};
 	uint64_t word = 0;
 	uint32_t idx;
 
@@ -130,8 +132,8 @@ want_grant(struct write_call *call, const struct far_l1_want *want, size_t left,
 	locked_bytes_add(l1, call->session, block_bytes(l1, idx), 0);
 	far_l1_session_count(l1, call->session, 1);
 	grant->size_bytes = want->size_bytes;
-	grant->loan = far_l1_loan_start(l1, call->loans[--call->loan_count], LOAN_WRITE, 0, idx,
-					call->session, call->now_ns);
+	lend.block = idx;
+	grant->loan = far_l1_loan_start(l1, call->loans[--call->loan_count], &lend);
 	grant->addr = block_addr(l1, &l1->blocks[idx]);
 	grant->offset_bytes =
 		l1->base_skip_bytes + ((uint64_t)l1->blocks[idx].unit << l1->align_shift);
