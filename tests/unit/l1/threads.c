@@ -8,16 +8,16 @@
 
 #include "l1/l1_priv.h"
 
-/* Interrupted threads make slow progress under ThreadSanitizer. */
-#if defined(__SANITIZE_THREAD__)
+/* Interrupted threads make slow progress under sanitizers. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 #define LOOKUPS 4000
 #elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
+#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
 #define LOOKUPS 4000
 #endif
 #endif
 #ifndef LOOKUPS
-#define LOOKUPS 300000
+#define LOOKUPS 100000
 #endif
 
 #define THREADS 8
