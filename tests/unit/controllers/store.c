@@ -242,6 +242,33 @@ queue_that_is_full_drops_and_counts(void **state)
 }
 
 static void
+batch_larger_than_the_queue_gives_back_every_loan_it_cannot_keep(void **state)
+{
+	struct ctl_options options = {.store = true, .store_config = {.queue_max = 4}};
+	struct far_l1_grant grants[80];
+	struct far_l1_want wants[80];
+	uint64_t loans[80];
+	int rcs[80];
+
+	(void)state;
+	ctl_rig_open(&rig, &options);
+	for (uint64_t i = 0; i < 80; i++)
+		wants[i] = (struct far_l1_want){.key = fake_l2_key(i), .size_bytes = 64};
+	assert_int_equal(far_l1_reserve_write(rig.l1, rig.other, wants, 80, grants), 80);
+	for (size_t i = 0; i < 80; i++) {
+		fake_l2_fill(&wants[i].key, grants[i].addr, 64);
+		loans[i] = grants[i].loan;
+	}
+	assert_int_equal(far_l1_finish_write(rig.l1, rig.other, loans, 80, rcs), 80);
+	assert_int_equal(ctl_rig_loans(&rig), 4);
+	assert_int_equal(counts_now().dropped_queue_full, 76);
+	ctl_rig_run(&rig);
+	assert_int_equal(counts_now().blocks_stored, 4);
+	assert_int_equal(ctl_rig_loans(&rig), 0);
+	ctl_rig_close(&rig);
+}
+
+static void
 queue_is_bounded_by_bytes(void **state)
 {
 	struct ctl_options options = {.store = true,
@@ -296,6 +323,7 @@ main(void)
 		cmocka_unit_test(barrier_passes_when_everything_before_it_has_ended),
 		cmocka_unit_test(bytes_in_flight_stay_within_the_budget),
 		cmocka_unit_test(queue_that_is_full_drops_and_counts),
+		cmocka_unit_test(batch_larger_than_the_queue_gives_back_every_loan_it_cannot_keep),
 		cmocka_unit_test(queue_is_bounded_by_bytes),
 		cmocka_unit_test(quiesce_drops_the_queue_and_awaits_what_is_in_flight),
 	};
