@@ -239,7 +239,7 @@ const char *far_l2_type_names(void);
 
 /* ---- the adapters of one client, in order of priority ---- */
 #define FAR_L2_SET_MAX     64
-#define FAR_L2_SET_BUCKETS (2 * FAR_L2_SET_MAX)
+#define FAR_L2_SET_BUCKETS 128 /* twice as many: short chains */
 
 struct far_l2_set { /* zeroed: empty */
 	struct far_l2 *items[FAR_L2_SET_MAX];

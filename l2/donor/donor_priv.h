@@ -104,11 +104,12 @@ struct donor_job {
 	uint32_t live_rereads;
 	uint64_t seq;        /* of the post */
 	uint64_t table_want; /* goes on when a table read with this number has ended */
-	uint8_t *scratch;    /* DONOR_JOB_ITEMS_MAX * 2 * FAR_SET_BYTES, registered */
+	uint8_t *scratch;    /* DONOR_JOB_SCRATCH, registered */
 	struct donor_entry entries[DONOR_JOB_ITEMS_MAX];
 };
 
-#define DONOR_JOB_SCRATCH (DONOR_JOB_ITEMS_MAX * 2 * FAR_SET_BYTES)
+#define DONOR_SET_BYTES   ((uint64_t)FAR_SET_BYTES)
+#define DONOR_JOB_SCRATCH (DONOR_SET_BYTES * 2 * DONOR_JOB_ITEMS_MAX)
 
 enum donor_lane_state {
 	LANE_NONE,
@@ -196,6 +197,7 @@ struct far_donor {
 	enum donor_link_state link_state;
 	enum far_l2_state state;
 	int state_rc;
+	int log_rc; /* the last reason that was logged */
 	char text[FAR_L2_TEXT_BYTES];
 	bool hello_unsent;
 	bool bye_sent;
@@ -205,21 +207,20 @@ struct far_donor {
 	uint64_t up_ns;
 	uint64_t client_id;
 	uint64_t tag_last;
-	int log_rc; /* the last reason that was logged */
 
 	/* index.c */
 	uint64_t epoch;
 	uint64_t index_addr;
 	struct far_rkey index_rkey;
 	uint64_t index_bytes;
-	struct far_index_header header; /* checked copy */
-	bool header_posted;
-	uint32_t header_rereads;
+	struct far_index_header header;    /* checked copy */
 	struct donor_segment_map map;      /* in use */
 	struct donor_segment_map map_next; /* being filled by a table read */
+	bool header_posted;
 	bool table_reading;
 	bool table_blocked; /* its next READ could not be posted yet */
-	uint32_t table_at;  /* line that the posted chunk begins with */
+	uint32_t header_rereads;
+	uint32_t table_at; /* line that the posted chunk begins with */
 	uint32_t table_rereads;
 	uint64_t table_started; /* number of the table read that was started last */
 	uint64_t table_ended;
@@ -231,9 +232,9 @@ struct far_donor {
 	/* tasks */
 	struct far_list stages[STAGE_COUNT];
 	uint32_t tasks_live;
-	uint64_t deadline_next_ns; /* no live task has an earlier one that was not seen to */
 	bool ticking;
 	bool quiescing;
+	uint64_t deadline_next_ns; /* no live task has an earlier one that was not seen to */
 	uint64_t quiesce_deadline_ns;
 
 	/* lookup.c, load.c */

@@ -92,7 +92,7 @@ far_donor_load_check(const struct far_donor *donor, const struct far_l2_item *it
 	    memcmp(slot.key, item->key.bytes, sizeof(slot.key)) != 0)
 		return -ESTALE;
 	if (at < header->sets_at || at % FAR_SLOT_BYTES != 0 ||
-	    (at - header->sets_at) / FAR_SET_BYTES >= header->set_count)
+	    (at - header->sets_at) / DONOR_SET_BYTES >= header->set_count)
 		return -ESTALE;
 	return 0;
 }

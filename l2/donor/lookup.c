@@ -68,14 +68,14 @@ lookup_post(struct far_donor *donor, struct donor_job *job)
 		far_index_sets(&item->key, donor->header.hash_seed, donor->header.set_count, sets);
 		for (uint32_t s = 0; s < 2; s++, ops++) {
 			donor->pieces[ops] = (struct far_piece){
-				.addr = job->scratch + (size_t)(2 * i + s) * FAR_SET_BYTES,
+				.addr = job->scratch + ((size_t)2 * i + s) * DONOR_SET_BYTES,
 				.size_bytes = FAR_SET_BYTES,
 				.mem = donor->scratch_mem,
 			};
 			donor->ops[ops] = (struct far_op){
 				.kind = FAR_OP_READ,
 				.remote_addr = donor->index_addr + donor->header.sets_at +
-					       sets[s] * FAR_SET_BYTES,
+					       sets[s] * DONOR_SET_BYTES,
 				.rkey = donor->index_rkey,
 				.pieces = &donor->pieces[ops],
 				.piece_count = 1,
@@ -124,7 +124,8 @@ sets_find(const struct far_donor *donor, const struct far_key *key, const uint8_
 			continue;
 		memcpy(slot_out, line, sizeof(*slot_out));
 		if (far_slot_check(slot_out, donor->epoch) == FAR_SLOT_VALID) {
-			*at_out = donor->header.sets_at + sets[i / FAR_SET_SLOTS] * FAR_SET_BYTES +
+			*at_out = donor->header.sets_at +
+				  sets[i / FAR_SET_SLOTS] * DONOR_SET_BYTES +
 				  (uint64_t)(i % FAR_SET_SLOTS) * FAR_SLOT_BYTES;
 			return FIND_HIT;
 		}
@@ -265,7 +266,7 @@ lookup_done(struct far_donor *donor, struct donor_job *job, int status)
 	}
 	for (uint32_t i = 0; i < job->count; i++) {
 		struct donor_entry entry = job->entries[i];
-		const uint8_t *bytes = job->scratch + (size_t)i * 2 * FAR_SET_BYTES;
+		const uint8_t *bytes = job->scratch + (size_t)i * 2 * DONOR_SET_BYTES;
 
 		if (!entry.look_up || entry_resolve(donor, job, &entry, bytes, &want_table))
 			job->entries[kept++] = entry;

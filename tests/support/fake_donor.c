@@ -91,7 +91,7 @@ slot_find(struct fake_donor *donor, const struct far_key *key)
 	far_index_sets(key, donor->header.hash_seed, donor->layout.set_count, sets);
 	for (uint32_t i = 0; i < 2 * FAR_SET_SLOTS; i++) {
 		uint8_t *at = donor->index + donor->layout.sets_at +
-			      sets[i / FAR_SET_SLOTS] * FAR_SET_BYTES +
+			      sets[i / FAR_SET_SLOTS] * (uint64_t)FAR_SET_BYTES +
 			      (size_t)(i % FAR_SET_SLOTS) * FAR_SLOT_BYTES;
 
 		if (memcmp(at, key->bytes, sizeof(key->bytes)) == 0 ||
@@ -303,7 +303,7 @@ donor_open(struct fake_donor *donor, struct far_loop_fabric *fabric)
 	donor->welcomes = donor->grants = donor->answers = true;
 	donor->epoch = FAKE_EPOCH;
 	memcpy(donor->welcome_name, "fake", 5);
-	assert_int_equal(far_index_layout_make(1024 * 4096, 4096, 8, &donor->layout), 0);
+	assert_int_equal(far_index_layout_make(1024ULL * 4096, 4096, 8, &donor->layout), 0);
 	donor->index = far_zalloc_aligned(4096, donor->layout.index_bytes);
 	donor->segment = far_zalloc_aligned(4096, FAKE_SEGMENT_BYTES);
 	assert_int_equal(far_transport_open("loop", &config, &donor->tp), 0);

@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -29,7 +30,7 @@ every_named_type_is_found_and_no_other(void **state)
 	const char *name;
 
 	(void)state;
-	strcpy(names, far_l2_type_names());
+	(void)snprintf(names, sizeof(names), "%s", far_l2_type_names());
 	while ((name = strtok_r(rest, ", ", &rest)) != NULL) {
 		assert_non_null(far_l2_type_find(name));
 		assert_string_equal(far_l2_type_find(name)->name, name);
