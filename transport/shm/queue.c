@@ -9,10 +9,15 @@
 
 /* Up to here bytes are sampled word by word: slots, sets, headers, table lines. */
 #define SMALL_BYTES_MAX  1024U
-#define STREAM_BYTES_MIN (16U * 1024U)
+#define STREAM_BYTES_MIN 4096U
 /* What an op costs beside its bytes, in bytes of copying: bounds how long a poll of small ops is.
  */
 #define OP_COST_BYTES 512
+
+#define LINE_BYTES            64
+#define PREFETCH_OPS          8
+#define PREFETCH_OP_BYTES_MAX 8192
+#define PREFETCH_BYTES        256
 
 #define PIECE_MASK (SHM_PIECES_QUEUED - 1)
 _Static_assert((SHM_PIECES_QUEUED & PIECE_MASK) == 0, "a power of two");
@@ -170,6 +175,11 @@ far_shm_post(struct far_link *flink, const struct far_op *ops, int count)
 		queue->refused.bytes = bytes;
 		return -EAGAIN;
 	}
+	if (far_shm_queue_empty(queue)) {
+		/* Short lists stay in the same few lines of the rings. */
+		queue->head = queue->scan = queue->ack = queue->cursor = queue->tail = 0;
+		queue->piece_head = queue->piece_tail = 0;
+	}
 	for (int i = 0; i < count; i++)
 		op_push(queue, &ops[i]);
 	queue->bytes += bytes;
@@ -279,10 +289,40 @@ read_copy(struct shm_queue *queue, struct shm_op *op, const uint8_t *from, size_
 	return copied;
 }
 
+/*
+ * Small READs are all cache misses: the lines of an op some way ahead are asked for while this one
+ * is copied. A hint that may be wrong in everything: the op itself is checked when its turn comes.
+ */
+static void
+op_prefetch(struct shm_link *link, const struct shm_queue *queue, uint32_t idx)
+{
+	const struct shm_region *region;
+	const struct shm_op *op;
+	const uint8_t *to;
+	uint64_t nonce, id;
+
+	if ((int32_t)(queue->tail - idx) <= 0)
+		return;
+	op = op_at(queue, idx);
+	if (op->kind != FAR_OP_READ || op->bytes > PREFETCH_OP_BYTES_MAX)
+		return;
+	far_shm_rkey_split(&op->rkey, &nonce, &id);
+	region = far_shm_region_find(link, id);
+	if (region == NULL || region->base == NULL || op->addr >= region->size_bytes)
+		return;
+	to = piece_at(queue, op->piece_first)->addr;
+	for (uint64_t at = 0; at < op->bytes && at < PREFETCH_BYTES; at += LINE_BYTES) {
+		__builtin_prefetch(region->base + op->addr + at);
+		if (at == 0 || op->bytes < STREAM_BYTES_MIN)
+			__builtin_prefetch(to + at, 1);
+	}
+}
+
 int
 far_shm_queue_run(struct shm_link *link, struct shm_queue *queue)
 {
 	struct shm_transport *tp = SHM_TP(link->link.tp);
+	uint32_t ahead = queue->cursor;
 	int64_t slice = SHM_SLICE_BYTES;
 	bool copied = false;
 	int ran = 0;
@@ -295,6 +335,8 @@ far_shm_queue_run(struct shm_link *link, struct shm_queue *queue)
 
 		if (op->kind == FAR_OP_WRITE)
 			break;
+		for (; ahead != queue->cursor + PREFETCH_OPS; ahead++)
+			op_prefetch(link, queue, ahead);
 		rc = read_source(link, op, &from);
 		if (rc == -EAGAIN)
 			break;

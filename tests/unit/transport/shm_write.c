@@ -344,6 +344,43 @@ a_pull_that_was_revoked_in_the_middle_delivers_nothing(void **state)
 	scene_close();
 }
 
+/* The word in the page alone tells it: the donor, its socket full, does not ask the kernel. */
+static void
+a_revoked_write_is_noticed_before_the_kernel_says_that_the_peer_left(void **state)
+{
+	static uint8_t big[FAR_MESSAGE_BYTES_MAX];
+	const uint32_t size = 2U << 20;
+	(void)state;
+
+	scene_open();
+	while (far_transport_send(world.d.link, big, sizeof(big)) == 0)
+		;
+	memset(source.base, 0x11, size);
+	assert_int_equal(write_post(0, size, 1), 0);
+	assert_int_equal(far_transport_send(world.c.link, "commit", 6), 0);
+	while (grant.base[0] != 0x11)
+		(void)far_transport_poll(world.donor, 16);
+	assert_int_equal(grant.base[size - 1], 0);
+	far_transport_disconnect(world.c.link);
+	memset(source.base, 0xbb, size);
+	for (int i = 0; i < 3; i++)
+		(void)far_transport_poll(world.donor, 16);
+	assert_int_equal(world.d.messages, 0);
+	assert_int_equal(world.d.lost, 1);
+	alone_wait(world.client, world.c.link == NULL);
+	scene_close();
+}
+
+static void
+a_write_that_begins_beyond_its_grant_is_refused(void **state)
+{
+	(void)state;
+
+	scene_open();
+	refused(&grant.mem->remote, GRANT_BYTES + 4096);
+	scene_close();
+}
+
 int
 main(void)
 {
@@ -353,6 +390,7 @@ main(void)
 		cmocka_unit_test(a_write_fenced_behind_a_read_sends_what_was_read),
 		cmocka_unit_test(a_write_without_the_right_lands_nowhere_and_costs_the_link),
 		cmocka_unit_test(a_write_past_the_end_of_a_grant_is_refused),
+		cmocka_unit_test(a_write_that_begins_beyond_its_grant_is_refused),
 		cmocka_unit_test(a_grant_for_one_link_is_of_no_use_to_another),
 		cmocka_unit_test(nothing_lands_after_a_grant_was_deregistered),
 		cmocka_unit_test(
@@ -361,6 +399,8 @@ main(void)
 		cmocka_unit_test(
 			disconnect_ends_writes_at_once_and_the_donor_believes_nothing_of_them),
 		cmocka_unit_test(a_pull_that_was_revoked_in_the_middle_delivers_nothing),
+		cmocka_unit_test(
+			a_revoked_write_is_noticed_before_the_kernel_says_that_the_peer_left),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
