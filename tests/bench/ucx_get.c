@@ -18,8 +18,6 @@
 #define GET_DEADLINE_NS    (10 * FAR_NS_PER_S)
 #define RECEIVE_DEADLINE_S 30
 
-extern char **environ;
-
 struct bench_mover {
 	const struct bench_plan *plan; /* borrowed */
 	struct bench_ucx ucx;
