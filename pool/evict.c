@@ -45,7 +45,7 @@ static struct pool_lane *
 victim_in_leaving_segment(struct far_pool *pool)
 {
 	for (uint32_t i = 0; i < pool->segment_slots; i++) {
-		struct pool_lane *lanes = &pool->lanes[i * pool->lanes_per_segment];
+		struct pool_lane *lanes = far_pool_segment_lanes(pool, i);
 
 		if (pool->segments[i].state != SEGMENT_EMPTYING)
 			continue;

@@ -82,7 +82,7 @@ far_pool_index_open(struct far_pool *pool, const struct far_mem_source *source)
 	int rc;
 
 	rc = far_index_layout_make(config->capacity_bytes, config->block_bytes_min,
-				   pool->segment_slots * POOL_RAILS, &pool->layout);
+				   (uint64_t)pool->segment_slots * POOL_RAILS, &pool->layout);
 	if (rc < 0)
 		return rc;
 	if (source->size_bytes < pool->layout.index_bytes)

@@ -169,6 +169,13 @@ struct far_pool {
 	uint64_t frame[FAR_FRAME_BYTES_MAX / sizeof(uint64_t)];
 };
 
+/* The lanes of a segment lie behind each other. */
+static inline struct pool_lane *
+far_pool_segment_lanes(const struct far_pool *pool, uint32_t segment_idx)
+{
+	return &pool->lanes[(size_t)segment_idx * pool->lanes_per_segment];
+}
+
 /* ---- index.c ---- */
 int far_pool_index_open(struct far_pool *pool, const struct far_mem_source *source);
 void far_pool_index_close(struct far_pool *pool);

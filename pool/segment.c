@@ -99,7 +99,7 @@ far_pool_segment_add(struct far_pool *pool, const struct far_mem_source *source,
 		far_pool_link_expose(FAR_CONTAINER_OF(it, struct pool_link, node), idx);
 	}
 	far_pool_index_line_set(pool, idx);
-	lanes = &pool->lanes[idx * pool->lanes_per_segment];
+	lanes = far_pool_segment_lanes(pool, idx);
 	for (uint32_t i = 0; i < segment->lane_count; i++)
 		far_pool_lane_state_set(pool, &lanes[i], LANE_FREE);
 	*segment_out = segment->number;
@@ -121,7 +121,7 @@ far_pool_segment_drain(struct far_pool *pool, uint32_t number, far_pool_drained_
 	segment->done_arg = arg;
 	pool->drains++;
 	far_pool_merge_leave(pool, segment);
-	lanes = &pool->lanes[segment_idx(pool, segment) * pool->lanes_per_segment];
+	lanes = far_pool_segment_lanes(pool, segment_idx(pool, segment));
 	for (uint32_t i = 0; i < segment->lane_count; i++) {
 		if (lanes[i].state == LANE_FREE)
 			far_pool_lane_release(pool, &lanes[i]);
@@ -182,7 +182,7 @@ static void
 segment_close(struct far_pool *pool, struct pool_segment *segment)
 {
 	uint32_t idx = segment_idx(pool, segment);
-	struct pool_lane *lanes = &pool->lanes[idx * pool->lanes_per_segment];
+	struct pool_lane *lanes = far_pool_segment_lanes(pool, idx);
 	struct pool_segment old = *segment;
 
 	atomic_thread_fence(memory_order_seq_cst);

@@ -138,34 +138,34 @@ results_are_sound(const int32_t *results, uint32_t count)
 
 /* What a type says beyond its sizes. */
 static bool
-content_is_sound(const struct far_frame *frame)
+content_is_sound(uint16_t type, const void *body, const void *list, uint32_t count)
 {
-	switch ((enum far_frame_type)frame->head.type) {
+	switch ((enum far_frame_type)type) {
 	case FAR_FRAME_HELLO:
-		return hello_is_sound(frame->body);
+		return hello_is_sound(body);
 	case FAR_FRAME_WELCOME: {
-		const struct far_frame_welcome *welcome = frame->body;
+		const struct far_frame_welcome *welcome = body;
 
 		return welcome->epoch != 0 && welcome->index_bytes > 0 &&
 		       string_is_ended(welcome->donor, sizeof(welcome->donor));
 	}
 	case FAR_FRAME_REFUSED: {
-		const struct far_frame_refused *refused = frame->body;
+		const struct far_frame_refused *refused = body;
 
 		return refused->rc < 0 && string_is_ended(refused->reason, sizeof(refused->reason));
 	}
 	case FAR_FRAME_LANE_ASK: {
-		const struct far_frame_lane_ask *ask = frame->body;
+		const struct far_frame_lane_ask *ask = body;
 
 		return ask->lane_count >= 1 && ask->lane_count <= LANES_ASKED_MAX;
 	}
 	case FAR_FRAME_LANE_GRANT:
-		return grant_is_sound(frame->body);
+		return grant_is_sound(body);
 	case FAR_FRAME_COMMIT:
-		return commit_is_sound(frame->body, frame->list);
+		return commit_is_sound(body, list);
 	case FAR_FRAME_COMMITTED:
 	case FAR_FRAME_DELETED:
-		return results_are_sound(frame->list, frame->count);
+		return results_are_sound(list, count);
 	case FAR_FRAME_CHALLENGE:
 	case FAR_FRAME_RESPONSE:
 	case FAR_FRAME_LANE_FULL:
@@ -188,6 +188,8 @@ far_frame_decode(const void *msg, size_t size_bytes, struct far_frame *out)
 {
 	struct far_frame frame = {.body = NULL, .list = NULL, .count = 0};
 	const struct shape *shape;
+	const char *body = (const char *)msg + sizeof(frame.head);
+	const char *list;
 	size_t rest;
 
 	FAR_ASSERT((uintptr_t)msg % 8 == 0);
@@ -204,20 +206,21 @@ far_frame_decode(const void *msg, size_t size_bytes, struct far_frame *out)
 	rest = size_bytes - sizeof(frame.head);
 	if (rest < shape->body_bytes)
 		return -EPROTO;
-	if (shape->body_bytes > 0)
-		frame.body = (const char *)msg + sizeof(frame.head);
 	rest -= shape->body_bytes;
+	list = body + shape->body_bytes;
 	if (shape->item_bytes > 0) {
-		frame.count = shape_count(shape, frame.body);
+		frame.count = shape_count(shape, body);
 		if (frame.count > shape->count_max)
 			return -EPROTO;
 	}
 	if (rest != (size_t)frame.count * shape->item_bytes)
 		return -EPROTO;
-	if (frame.count > 0)
-		frame.list = (const char *)frame.body + shape->body_bytes;
-	if (!content_is_sound(&frame))
+	if (!content_is_sound(frame.head.type, body, list, frame.count))
 		return -EPROTO;
+	if (shape->body_bytes > 0)
+		frame.body = body;
+	if (frame.count > 0)
+		frame.list = list;
 	*out = frame;
 	return 0;
 }

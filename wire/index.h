@@ -26,7 +26,7 @@
 #define FAR_INDEX_PAGE_BYTES 4096U
 #define FAR_SET_SLOTS        4U
 #define FAR_SLOT_BYTES       64U
-#define FAR_SET_BYTES        (FAR_SET_SLOTS * FAR_SLOT_BYTES)
+#define FAR_SET_BYTES        256U
 #define FAR_NAME_BYTES_MAX   63U /* donor and namespace names, without the terminator */
 #define FAR_EPOCHS_MAX       8U
 #define FAR_RAILS_MAX        8U
@@ -111,6 +111,7 @@ struct far_slot {
 };
 
 _Static_assert(sizeof(struct far_slot) == FAR_SLOT_BYTES, "a slot is one cache line");
+_Static_assert(FAR_SET_BYTES == FAR_SET_SLOTS * FAR_SLOT_BYTES, "a set is its slots");
 _Static_assert(sizeof(struct far_index_live) == 64, "one cache line");
 _Static_assert(sizeof(struct far_index_segment) == 64, "one cache line");
 _Static_assert(sizeof(struct far_index_header) <= FAR_INDEX_PAGE_BYTES, "one page");

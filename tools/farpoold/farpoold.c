@@ -236,6 +236,7 @@ drive(struct farpoold *daemon)
 {
 	uint64_t next_ns = 0;
 
+	FAR_ASSERT(daemon->tp != NULL);
 	for (int turn = 0; turn < TURNS_MAX; turn++) {
 		int done = far_transport_poll(daemon->tp, POLL_BUDGET);
 		uint64_t now_ns = far_clock_now(far_clock_real());
@@ -266,6 +267,7 @@ loop_open(struct farpoold *daemon)
 	static const int signums[] = {SIGTERM, SIGINT};
 	int rc;
 
+	FAR_ASSERT(daemon->tp != NULL);
 	rc = uv_loop_init(&daemon->loop);
 	if (rc < 0)
 		return rc;
@@ -301,6 +303,7 @@ transport_start(struct farpoold *daemon, char error[FAR_PARAM_ERROR_BYTES])
 	rc = far_address_split(daemon->config.listen, scheme, &rest);
 	if (rc == 0)
 		rc = far_transport_open(scheme, &config, &daemon->tp);
+	FAR_ASSERT(rc < 0 || daemon->tp != NULL);
 	if (rc == 0 && daemon->tp->fd < 0)
 		rc = -EOPNOTSUPP; /* nothing to sleep on */
 	if (rc < 0)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -23,13 +24,14 @@ node_of(const struct farpoold_config *config)
 static uint64_t
 huge_bytes_free(void)
 {
+	static const char key[] = "HugePages_Free:";
 	char line[128];
 	uint64_t count = 0;
 	FILE *file = fopen("/proc/meminfo", "re");
 
 	while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
-		if (sscanf(line, "HugePages_Free: %" SCNu64, &count) == 1)
-			break;
+		if (strncmp(line, key, strlen(key)) == 0)
+			count = strtoull(line + strlen(key), NULL, 10);
 	}
 	if (file != NULL)
 		fclose(file);
