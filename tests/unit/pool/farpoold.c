@@ -16,8 +16,6 @@
 
 #include <cmocka.h>
 
-extern char **environ;
-
 #define ARGS_MAX   16
 #define READY_MS   60000 /* a bound against hanging, not an expectation */
 #define TEXT_BYTES 8192
