@@ -152,7 +152,7 @@ uint32_t
 far_l1_queue_claim(struct far_l1 *l1)
 {
 	struct l1_queue *queue = &l1->queue;
-	uint64_t now = atomic_fetch_add_explicit(&l1->tick, 1, memory_order_relaxed);
+	uint64_t now = atomic_fetch_add_explicit(&l1->ticks.last, 1, memory_order_relaxed);
 	uint64_t moves_end = (uint64_t)queue->count * 2 + QUEUE_MOVES_MAX;
 	uint64_t oldest_tick = UINT64_MAX;
 	uint32_t oldest = L1_NIL;

@@ -155,7 +155,7 @@ far_l1_open(const struct far_l1_config *config, struct far_l1 **out)
 	l1->config = *config;
 	l1->holder = -1;
 	l1->block_fresh = 1;
-	atomic_store(&l1->tick, 1);
+	atomic_store(&l1->ticks.last, 1);
 	far_l1_queue_init(&l1->queue);
 	rc = config_fit(&l1->config);
 	if (rc == 0)

@@ -171,6 +171,11 @@ struct l1_queue {
 	uint32_t heads[L1_WHEEL_LEVELS * L1_WHEEL_SLOTS];
 };
 
+/* Orders uses; time does not. Every batch writes it: a line of its own. */
+struct l1_tick {
+	_Alignas(64) _Atomic uint64_t last;
+};
+
 struct far_l1 {
 	struct far_l1_config config; /* constant, defaults filled in */
 	uint8_t *base;               /* of unit 0 */
@@ -195,11 +200,11 @@ struct far_l1 {
 	int holder; /* the listener with hold_written; -1: none */
 	bool told_written, told_prefetched, told_deleted, told_accessed;
 
-	_Alignas(64) _Atomic uint64_t tick;    /* orders uses; time does not */
-	_Alignas(64) _Atomic uint32_t stopped; /* far_l1_check wants everybody out */
+	_Atomic uint32_t stopped; /* far_l1_check wants everybody out */
 	pthread_mutex_t check_lock;
 
-	_Alignas(64) pthread_mutex_t lock; /* guards all below, and the fields marked with it */
+	struct l1_tick ticks;
+	pthread_mutex_t lock; /* guards all below, and the fields marked with it */
 	struct l1_arena arena;
 	struct l1_queue queue;
 	uint32_t session_next; /* slots are used in turn, so that a number comes back late */
@@ -403,7 +408,7 @@ int64_t far_l1_locked_bytes(struct far_l1 *l1);
 static inline uint64_t
 ticks_take(struct far_l1 *l1, size_t count)
 {
-	return atomic_fetch_add_explicit(&l1->tick, count + 1, memory_order_relaxed) + count;
+	return atomic_fetch_add_explicit(&l1->ticks.last, count + 1, memory_order_relaxed) + count;
 }
 
 #endif

@@ -41,8 +41,9 @@ static void
 written_tell(struct far_l1 *l1, struct l1_news *news)
 {
 	uint64_t loans[L1_EVENTS];
+	size_t count = news->count;
 
-	for (size_t i = 0; i < news->count; i++) {
+	for (size_t i = 0; i < count; i++) {
 		loans[i] = news->events[i].loan;
 		news->events[i].loan = 0;
 	}
@@ -50,13 +51,13 @@ written_tell(struct far_l1 *l1, struct l1_news *news)
 		struct far_l1_listener *to = &l1->listeners[i];
 
 		if (to->written != NULL && (int)i != l1->holder)
-			to->written(to->arg, news->events, news->count);
+			to->written(to->arg, news->events, count);
 	}
 	if (l1->holder < 0)
 		return;
-	for (size_t i = 0; i < news->count; i++)
+	for (size_t i = 0; i < count; i++)
 		news->events[i].loan = loans[i];
-	l1->listeners[l1->holder].written(l1->listeners[l1->holder].arg, news->events, news->count);
+	l1->listeners[l1->holder].written(l1->listeners[l1->holder].arg, news->events, count);
 }
 
 void
@@ -83,16 +84,20 @@ far_l1_dead_tell(struct far_l1 *l1, struct l1_dead *dead)
 {
 	while (dead->head != L1_NIL) {
 		struct l1_news news = {.count = 0};
-		uint32_t idxs[L1_EVENTS];
+		uint32_t first = dead->head;
+		uint32_t idx = first;
 
-		while (dead->head != L1_NIL && news.count < L1_EVENTS) {
-			idxs[news.count] = dead->head;
-			far_l1_news_add(l1, &news, &l1->blocks[dead->head], 0);
-			dead->head = l1->blocks[dead->head].queue_next;
+		while (idx != L1_NIL && news.count < L1_EVENTS) {
+			far_l1_news_add(l1, &news, &l1->blocks[idx], 0);
+			idx = l1->blocks[idx].queue_next;
 		}
+		dead->head = idx;
 		pthread_mutex_lock(&l1->lock);
-		for (size_t i = 0; i < news.count; i++)
-			far_l1_record_drop(l1, idxs[i]);
+		while (first != dead->head) {
+			idx = l1->blocks[first].queue_next;
+			far_l1_record_drop(l1, first);
+			first = idx;
+		}
 		pthread_mutex_unlock(&l1->lock);
 		far_l1_news_tell(l1, NEWS_DELETED, &news);
 	}

@@ -44,7 +44,7 @@ static int64_t
 block_cost(const struct far_l1 *l1, const struct l1_block *block, uint32_t units)
 {
 	uint64_t used = atomic_load_explicit(&block->touched, memory_order_relaxed);
-	uint64_t now = atomic_load_explicit(&l1->tick, memory_order_relaxed);
+	uint64_t now = atomic_load_explicit(&l1->ticks.last, memory_order_relaxed);
 	uint64_t span = now - l1->queue.last;
 	uint64_t young = used > l1->queue.last ? used - l1->queue.last : 0;
 

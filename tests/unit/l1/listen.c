@@ -6,11 +6,11 @@
 /* Remembers what it was told; may call back into l1. */
 struct ear {
 	struct fixture *f;
-	far_l1_session session;
 	size_t written, prefetched, deleted, accessed;
 	struct far_l1_event last;
 	uint64_t holds[SEEN_MAX];
 	size_t hold_count;
+	far_l1_session session;
 	bool call_back;
 };
 

@@ -379,9 +379,9 @@ static void
 an_unaligned_arena_loses_its_ends_only(void **state)
 {
 	struct far_clock_fake clock;
-	uint8_t *raw = far_zalloc_aligned(UNIT, 4 * UNIT);
+	uint8_t *raw = far_zalloc_aligned(UNIT, (size_t)4 * UNIT);
 	struct far_l1_config config = {.base = raw + 64,
-				       .size_bytes = 4 * UNIT - 64,
+				       .size_bytes = (uint64_t)4 * UNIT - 64,
 				       .align_bytes = UNIT,
 				       .block_bytes_min = UNIT,
 				       .clock = &clock.clock};
