@@ -277,7 +277,7 @@ link_event(struct far_link_handler *handler, const struct far_event *event)
 	case FAR_EV_LOST:
 		if (link->state == LINK_WELCOME)
 			far_log_info("link from %s lost: %s (%d)", link->link->peer,
-				     far_err_text(event->status), event->status);
+				     far_err_name(event->status), event->status);
 		far_pool_link_end(link);
 		break;
 	case FAR_EV_CLOSED:
