@@ -193,7 +193,7 @@ far_shm_link_hello(struct shm_link *link, int fd)
 	if (rc < 0) {
 		(void)close(fd);
 		/* Too many descriptors on their way: as good as a full queue. */
-		return rc == -ETOOMANYREFS ? -EAGAIN : rc;
+		return rc == -ENOMEM ? -EAGAIN : rc;
 	}
 	link->fd = fd;
 	link->state = SHM_HELLO_SENT;

@@ -79,7 +79,7 @@ ring_pop(struct shm_link *link, uint32_t bytes)
 		link->ring_head = 0;
 }
 
-/* One frame into the socket, with what credits we owe. Returns 0, -EAGAIN, -ETOOMANYREFS, or
+/* One frame into the socket, with what credits we owe. Returns 0, -EAGAIN, -ENOMEM, or
  * -ENOTCONN: the link has failed. */
 static int
 frame_send(struct shm_link *link, enum shm_frame_kind kind, const void *body, size_t body_bytes,
@@ -100,7 +100,7 @@ frame_send(struct shm_link *link, enum shm_frame_kind kind, const void *body, si
 		(void)far_shm_link_watch(link, link->fd);
 		return rc;
 	}
-	if (rc == -ETOOMANYREFS) {
+	if (rc == -ENOMEM) {
 		far_shm_link_retry(link);
 		return rc;
 	}

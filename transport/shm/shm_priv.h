@@ -282,7 +282,7 @@ void far_shm_socket_unlisten(struct shm_listener *listener);
 /* Returns a descriptor, -EAGAIN (the listener's queue is full), -EPROTO (it is not of our kind), or
  * a listed error. */
 int far_shm_socket_connect(const struct sockaddr_un *addr, socklen_t addr_bytes);
-/* One frame, whole. @fd: passed along, borrowed; -1: none. Returns 0, -EAGAIN, -ETOOMANYREFS (try
+/* One frame, whole. @fd: passed along, borrowed; -1: none. Returns 0, -EAGAIN, -ENOMEM (try
  * again later), or another negative errno: the socket is dead. */
 int far_shm_socket_send(int fd, const struct shm_frame_header *header, const void *body,
 			size_t body_bytes, int pass_fd);

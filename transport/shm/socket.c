@@ -316,9 +316,16 @@ far_shm_socket_send(int fd, const struct shm_frame_header *header, const void *b
 	} while (sent < 0 && errno == EINTR);
 	if (sent >= 0)
 		return 0; /* a packet goes whole or not at all */
-	if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS || errno == ENOMEM)
-		return errno == EAGAIN || errno == EWOULDBLOCK ? -EAGAIN : -ETOOMANYREFS;
-	return errno == ETOOMANYREFS ? -ETOOMANYREFS : -ECONNRESET;
+	switch (errno) {
+	case EAGAIN:
+		return -EAGAIN;
+	case ENOBUFS:
+	case ENOMEM:
+	case ETOOMANYREFS: /* descriptors of this user's that are on their way */
+		return -ENOMEM;
+	default:
+		return -ECONNRESET;
+	}
 }
 
 /* Takes the descriptors out of a packet: the first is kept, a second one is a broken peer. */
