@@ -80,7 +80,8 @@ enum far_op_kind {
 	FAR_OP_WRITE, /* pieces -> remote */
 };
 
-/* Starts only after every READ before it in the same list has completed. */
+/* Starts only after every READ before it in the same list has completed; nothing behind it in the
+ * list starts before it does. */
 #define FAR_OP_FENCE (1U << 0)
 
 struct far_piece {
@@ -326,7 +327,8 @@ far_transport_forget(struct far_link *link, const struct far_rkey *rkey)
  * Returns: 0, or -EAGAIN (queue full: FAR_EV_SENDABLE follows; an idle link takes any list),
  *          -ENOTCONN.
  *          A key that does not allow the access fails the op with -EACCES, and may cost the link.
- *          A key that this side does not know is -ESTALE, on the op.
+ *          A key that this side does not know is -ESTALE, on the op. A WRITE that fails, for
+ *          whatever reason, may cost the link, and no message that was sent behind it arrives.
  */
 static inline int
 far_transport_post(struct far_link *link, const struct far_op *ops, int count)

@@ -158,8 +158,8 @@ place_find(struct far_donor *donor, struct far_l2_item *item, struct far_op *lik
 	return PLACE_GOOD;
 }
 
-/* The slots of the active entries and the live line. Each has a fence of its own: one fence promises
- * nothing about the ops behind it. */
+/* The slots of the active entries and the live line, behind one fence: what is behind a fenced op
+ * starts no earlier than it. */
 static void
 validation_add(struct far_donor *donor, struct donor_job *job, struct donor_list *list)
 {
@@ -176,7 +176,7 @@ validation_add(struct far_donor *donor, struct donor_job *job, struct donor_list
 		};
 		*op = (struct far_op){
 			.kind = FAR_OP_READ,
-			.flags = FAR_OP_FENCE,
+			.flags = i == 0 ? FAR_OP_FENCE : 0,
 			.remote_addr = donor->index_addr +
 				       (live ? donor->header.live_at : item->hint[HINT_AT]),
 			.rkey = donor->index_rkey,

@@ -267,6 +267,40 @@ a_fenced_read_starts_after_the_reads_before_it(void **state)
 	contract_close(s.c);
 }
 
+static void
+what_is_behind_a_fence_starts_no_earlier(void **state)
+{
+	struct scene s = scene_begin();
+	struct far_piece pieces[4] = {
+		{s.local->base, 8, s.local->mem},
+		{s.local->base + 4096, 16384, s.local->mem}, /* something that takes a while */
+		{s.local->base + 64, 8, s.local->mem},
+		{s.local->base + 128, 8, s.local->mem},
+	};
+	struct far_op ops[4] = {
+		contract_op(FAR_OP_READ, &pieces[0], &s.remote, 0),
+		contract_op(FAR_OP_READ, &pieces[1], &s.remote, 4096),
+		contract_op(FAR_OP_READ, &pieces[2], &s.remote, 64),
+		contract_op(FAR_OP_READ, &pieces[3], &s.remote, REGION_BYTES - 64),
+	};
+	(void)state;
+
+	ops[2].flags = FAR_OP_FENCE;
+	s.c->on_step = count_on;
+	s.c->on_step_arg = s.region;
+	for (int i = 0; i < 200; i++) {
+		uint64_t *first = (uint64_t *)(void *)s.local->base;
+		uint64_t *behind = (uint64_t *)(void *)(s.local->base + 128);
+
+		ops[3].token = contract_token(s.client);
+		contract_post(s.client, ops, 4);
+		contract_wait(s.c, s.client->done[ops[3].token]);
+		assert_int_equal(s.client->status[ops[3].token], 0);
+		assert_true(*behind >= *first);
+	}
+	contract_close(s.c);
+}
+
 /* ---- queues ---- */
 
 static void
@@ -424,6 +458,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_read_outside_its_region_is_refused),
 	cmocka_unit_test(memory_that_is_only_written_is_not_read),
 	cmocka_unit_test(a_fenced_read_starts_after_the_reads_before_it),
+	cmocka_unit_test(what_is_behind_a_fence_starts_no_earlier),
 	cmocka_unit_test(a_full_queue_is_an_answer_and_takes_all_or_nothing),
 	cmocka_unit_test(an_idle_link_takes_the_longest_list),
 	cmocka_unit_test(bytes_in_flight_are_bounded_where_asked),

@@ -392,6 +392,32 @@ a_fenced_write_starts_after_the_reads_before_it(void **state)
 	scene_end(&s);
 }
 
+/* A COMMIT behind a WRITE that never ran would publish bytes that nobody wrote. */
+static void
+a_message_behind_a_write_that_failed_does_not_arrive(void **state)
+{
+	struct scene s = scene_begin();
+	struct far_piece piece = {s.local->base, 64, s.local->mem};
+	struct far_remote unknown = s.remote;
+	struct far_op op;
+	uint32_t before = s.donor->message_count;
+	int rc;
+	(void)state;
+
+	memset(&unknown.rkey, 0xa5, sizeof(unknown.rkey));
+	op = contract_op(FAR_OP_WRITE, &piece, &unknown, 0);
+	op.token = contract_token(s.client);
+	contract_post(s.client, &op, 1);
+	rc = far_transport_send(s.client->link, "commit", 6);
+	assert_true(rc == 0 || rc == -EAGAIN || rc == -ENOTCONN);
+	contract_wait(s.c, s.client->done[op.token]);
+	assert_true(s.client->status[op.token] < 0);
+	contract_settle(s.c);
+	assert_int_equal(s.donor->message_count, before);
+	assert_true(is_untouched_but(&s, 0, 0));
+	scene_end(&s);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_write_lands_where_it_was_granted_and_nowhere_else),
 	cmocka_unit_test(a_write_gathers_its_pieces),
@@ -402,6 +428,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(after_deregistration_nothing_lands),
 	cmocka_unit_test(after_the_link_closed_nothing_lands),
 	cmocka_unit_test(a_message_behind_writes_finds_their_bytes),
+	cmocka_unit_test(a_message_behind_a_write_that_failed_does_not_arrive),
 	cmocka_unit_test(a_completed_write_needs_its_source_no_more),
 	cmocka_unit_test(a_fenced_write_starts_after_the_reads_before_it),
 };

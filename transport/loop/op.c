@@ -207,8 +207,13 @@ op_fire(struct loop_timer *timer)
 	uint8_t *remote;
 
 	if (op->state == LOOP_OP_ENDING) {
+		bool lost = op->kind == FAR_OP_WRITE && op->key == NULL;
+
 		write_straggle(op);
 		op_finish(op, op->status);
+		/* What was sent behind it may speak of bytes that were never written. */
+		if (lost && link->state == LOOP_LINK_UP)
+			far_loop_link_break(link, -ESTALE);
 		return;
 	}
 	if (!link_is_answered(link)) {
@@ -275,6 +280,19 @@ op_start(struct loop_op *op)
 	op_wait(op, (uint32_t)op->moments + op->again);
 }
 
+/* Starts an op and those behind it, up to the next fence. */
+static void
+batch_start(struct loop_batch *batch, struct far_list *first)
+{
+	for (struct far_list *it = first; it != &batch->ops; it = it->next) {
+		struct loop_op *op = FAR_CONTAINER_OF(it, struct loop_op, node);
+
+		if (it != first && op->fence)
+			break;
+		op_start(op);
+	}
+}
+
 /* Starts what its fence held back, and tells what is wholly covered. */
 static void
 batch_advance(struct loop_batch *batch)
@@ -283,7 +301,7 @@ batch_advance(struct loop_batch *batch)
 		struct loop_op *op = FAR_CONTAINER_OF(batch->fence, struct loop_op, node);
 
 		if (op->state == LOOP_OP_WAITING)
-			op_start(op);
+			batch_start(batch, batch->fence);
 		if (op->kind == FAR_OP_READ && op->state != LOOP_OP_FINISHED)
 			break;
 		batch->fence = batch->fence->next;
@@ -373,8 +391,6 @@ far_loop_post(struct far_link *base, const struct far_op *ops, int count)
 	struct loop_host *host = link->host;
 	struct loop_batch *batch;
 	uint64_t size_bytes = 0;
-	struct far_list *it;
-	struct far_list *tmp;
 
 	if (!base->up)
 		return -ENOTCONN;
@@ -400,13 +416,7 @@ far_loop_post(struct far_link *base, const struct far_op *ops, int count)
 	host->fabric->counts.ops += (uint64_t)count;
 	batch->fence = batch->ops.next;
 	batch->cover = batch->ops.next;
-	FAR_LIST_FOR_EACH_SAFE(it, tmp, &batch->ops)
-	{
-		struct loop_op *op = FAR_CONTAINER_OF(it, struct loop_op, node);
-
-		if (!op->fence)
-			op_start(op);
-	}
+	batch_start(batch, batch->ops.next);
 	batch_advance(batch);
 	return 0;
 }
