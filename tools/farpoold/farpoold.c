@@ -260,14 +260,14 @@ drive(struct farpoold *daemon)
 	sleep_until(daemon, 0);
 }
 
-/* Handles that were made before a failure are closed with the loop. */
+/* First of all: a signal that comes while the daemon starts waits for the loop, which ends it as it
+ * ends any other time, with its socket removed. */
 static int
 loop_open(struct farpoold *daemon)
 {
 	static const int signums[] = {SIGTERM, SIGINT};
 	int rc;
 
-	FAR_ASSERT(daemon->tp != NULL);
 	rc = uv_loop_init(&daemon->loop);
 	if (rc < 0)
 		return rc;
@@ -283,6 +283,15 @@ loop_open(struct farpoold *daemon)
 		if (rc < 0)
 			return rc;
 	}
+	return 0;
+}
+
+static int
+loop_watch(struct farpoold *daemon)
+{
+	int rc;
+
+	FAR_ASSERT(daemon->tp != NULL);
 	rc = uv_poll_init(&daemon->loop, &daemon->poll, daemon->tp->fd);
 	if (rc < 0)
 		return rc;
@@ -384,26 +393,32 @@ daemon_close(struct farpoold *daemon)
 }
 
 static int
+loop_explain(int rc, char error[FAR_PARAM_ERROR_BYTES])
+{
+	if (rc < 0)
+		snprintf(error, FAR_PARAM_ERROR_BYTES,
+			 "event loop: not opened: %s: raise the limit of open files",
+			 uv_strerror(rc));
+	return rc;
+}
+
+static int
 run(struct farpoold *daemon)
 {
 	char error[FAR_PARAM_ERROR_BYTES] = "";
 	int rc;
 
-	rc = transport_start(daemon, error);
+	rc = loop_explain(loop_open(daemon), error);
+	if (rc == 0)
+		rc = transport_start(daemon, error);
 	if (rc == 0)
 		rc = farpoold_memory_open(&daemon->config, &daemon->memory, error);
 	if (rc == 0)
 		rc = pool_start(daemon, error);
 	if (rc == 0)
 		rc = listen_start(daemon, error);
-	if (rc == 0) {
-		rc = loop_open(daemon);
-		if (rc < 0)
-			snprintf(error, sizeof(error),
-				 "event loop: not opened: %s: raise the limit "
-				 "of open files",
-				 uv_strerror(rc));
-	}
+	if (rc == 0)
+		rc = loop_explain(loop_watch(daemon), error);
 	if (rc < 0) {
 		far_log_error("%s", error);
 		daemon_close(daemon);
