@@ -4,6 +4,7 @@
 #include <argp.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,6 +148,22 @@ option_parse(int key, char *arg, struct argp_state *state)
 
 /* ---- the run ---- */
 
+/* In place on a terminal, a line elsewhere; nothing ends it. */
+__attribute__((format(printf, 1, 2))) static void
+progress(const char *format, ...)
+{
+	char text[BENCH_TEXT_BYTES];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	if (isatty(STDERR_FILENO))
+		fprintf(stderr, "\r\033[K%s", text);
+	else if (text[0] != '\0')
+		fprintf(stderr, "%s\n", text);
+}
+
 static int
 regions_open(struct bench_plan *plan)
 {
@@ -202,8 +219,7 @@ rounds_run(const struct bench_plan *plan, struct bench_result *results, struct b
 {
 	/* The first round is thrown away: it takes the page faults and connects what is lazy. */
 	for (int round = -1; round < (int)plan->round_count; round++) {
-		if (isatty(STDERR_FILENO))
-			fprintf(stderr, "\r\033[Kround %d of %u", round + 1, plan->round_count);
+		progress("round %d of %u", round + 1, plan->round_count);
 		for (int s = 0; s < BENCH_SIZES; s++) {
 			/* Nobody goes first every time. */
 			for (size_t m = 0; m < MOVER_COUNT; m++) {
@@ -214,8 +230,7 @@ rounds_run(const struct bench_plan *plan, struct bench_result *results, struct b
 			}
 		}
 	}
-	if (isatty(STDERR_FILENO))
-		fprintf(stderr, "\r\033[K");
+	progress("%s", "");
 }
 
 static int
@@ -229,8 +244,7 @@ bench_run(struct bench_plan *plan)
 		goto out;
 	for (size_t m = 0; m < MOVER_COUNT; m++) {
 		results[m].ops = movers[m];
-		if (isatty(STDERR_FILENO))
-			fprintf(stderr, "\r\033[Kopening %s", movers[m]->name);
+		progress("opening %s", movers[m]->name);
 		rc = movers[m]->open(plan, results[m].why, &open[m]);
 		if (rc < 0)
 			mover_failed(&results[m], rc);
