@@ -21,6 +21,7 @@ struct far_cli_common {
 	size_t set_count;
 	uint64_t timeout_ns; /* -t */
 	bool json;           /* -j */
+	bool verify;         /* out of far_cli_open(): CRC32C of every block is checked */
 };
 
 /* A child parser for struct far_cli_common, to be listed in a command's argp. */
@@ -32,7 +33,7 @@ int far_cli_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* Opens a client as the options say. @l1_fallback: l1.size if nothing else sets it, as text.
  * @wait: every donor must be up within the timeout. Prints its own error. 0 or 1. */
-int far_cli_open(const struct far_cli_common *common, const char *l1_fallback, bool wait,
+int far_cli_open(struct far_cli_common *common, const char *l1_fallback, bool wait,
 		 struct far_client **out);
 
 /* 32 hex digits are a key; any other text is hashed to one. */

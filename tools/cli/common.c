@@ -169,7 +169,7 @@ make_config(const struct far_cli_common *common, const char *l1_fallback,
 }
 
 int
-far_cli_open(const struct far_cli_common *common, const char *l1_fallback, bool wait,
+far_cli_open(struct far_cli_common *common, const char *l1_fallback, bool wait,
 	     struct far_client **out)
 {
 	char error[FAR_PARAM_ERROR_BYTES] = "";
@@ -188,6 +188,7 @@ far_cli_open(const struct far_cli_common *common, const char *l1_fallback, bool 
 		far_client_config_fini(&config);
 		return far_cli_fail("%s", error[0] != '\0' ? error : far_strerror(rc));
 	}
+	common->verify = config.verify != 0;
 	rc = far_client_open_config(&config, out);
 	if (rc < 0)
 		return far_cli_fail("the client cannot be opened: %s", far_strerror(rc));

@@ -198,7 +198,10 @@ run(struct far_client *client, const struct replay_options *replay, const struct
 		.store_ns = 10 * FAR_NS_PER_S,
 		.progress = !replay->quiet,
 	};
-	struct far_replay_context context = {.trace = trace, .summary = summary, .config = &config};
+	struct far_replay_context context = {.trace = trace,
+					     .summary = summary,
+					     .config = &config,
+					     .verify = replay->common.verify};
 	char error[FAR_TRACE_ERROR_BYTES] = "";
 	struct far_replay_result result;
 	uint64_t wrong;
