@@ -26,6 +26,13 @@ struct far_clock *far_clock_real(void);
 void far_clock_fake_init(struct far_clock_fake *fake, uint64_t start_ns);
 void far_clock_fake_advance(struct far_clock_fake *fake, uint64_t by_ns);
 
+/* A moment @by_ns later; the end of time stays where it is. */
+static inline uint64_t
+far_time_after(uint64_t at_ns, uint64_t by_ns)
+{
+	return at_ns > FAR_TIME_NEVER - by_ns ? FAR_TIME_NEVER : at_ns + by_ns;
+}
+
 static inline uint64_t
 far_clock_now(struct far_clock *clock)
 {

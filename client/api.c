@@ -222,6 +222,7 @@ int
 far_delete(struct far_client *client, const struct far_key *key, uint64_t deadline_ns)
 {
 	struct delete_call *del;
+	int again_rc = -ENOENT;
 	int l1_rc = -ENOENT;
 	int rc = far_client_enter(client);
 
@@ -229,6 +230,11 @@ far_delete(struct far_client *client, const struct far_key *key, uint64_t deadli
 		return rc;
 	if (key == NULL || far_key_is_zero(key))
 		return -EINVAL;
+	/* L1 first: a block that is still on its way to a donor is locked there, and would arrive behind
+	 * the donor's delete. */
+	(void)far_l1_delete(client->l1, key, 1, false, &l1_rc);
+	if (l1_rc == -EBUSY)
+		return -EBUSY;
 	del = far_call_new(sizeof(*del));
 	if (del == NULL)
 		return -ENOMEM;
@@ -237,10 +243,11 @@ far_delete(struct far_client *client, const struct far_key *key, uint64_t deadli
 	del->call.answered = delete_answered;
 	rc = far_call_wait(client, &del->call, deadline_ns);
 	far_call_release(&del->call);
-	(void)far_l1_delete(client->l1, key, 1, false, &l1_rc);
+	/* A prefetch may have brought it back from a donor in between. */
+	(void)far_l1_delete(client->l1, key, 1, false, &again_rc);
 	if (rc != 0 && rc != -ENOENT)
 		return rc;
-	if (l1_rc == -EBUSY)
+	if (again_rc == -EBUSY)
 		return -EBUSY;
-	return rc == 0 || l1_rc == 0 ? 0 : -ENOENT;
+	return rc == 0 || l1_rc == 0 || again_rc == 0 ? 0 : -ENOENT;
 }

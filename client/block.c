@@ -6,7 +6,10 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/copy.h"
+#include "base/log.h"
 #include "wire/index.h"
+
+#define BLOCKS_RESTING 64U /* released structs that are not reused yet */
 
 /* A loan of one block. */
 struct far_block {
@@ -25,7 +28,9 @@ block_take(struct far_client *client, struct far_block **out)
 	struct far_list *node;
 
 	pthread_mutex_lock(&client->pool_lock);
-	node = far_list_pop_front(&client->blocks_free);
+	node = client->blocks_free_count > BLOCKS_RESTING ? far_list_pop_front(&client->blocks_free)
+							  : NULL;
+	client->blocks_free_count -= node != NULL;
 	pthread_mutex_unlock(&client->pool_lock);
 	if (node != NULL) {
 		block = FAR_CONTAINER_OF(node, struct far_block, node);
@@ -48,10 +53,13 @@ block_put(struct far_block *block)
 {
 	struct far_client *client = block->client;
 
+	/* To the end of the list, whose first ones are reused: a second release finds a dead loan. */
 	block->loan = 0;
+	block->writing = false;
 	pthread_mutex_lock(&client->pool_lock);
 	far_list_remove(&block->node);
-	far_list_push_front(&client->blocks_free, &block->node);
+	far_list_push_back(&client->blocks_free, &block->node);
+	client->blocks_free_count++;
 	pthread_mutex_unlock(&client->pool_lock);
 }
 
@@ -163,7 +171,7 @@ block_fetch(struct far_block *block, const struct far_key *key, uint64_t deadlin
 
 	if (rc < 0)
 		return rc;
-	rc = far_prefetch_wait(handle, deadline_ns + 100 * FAR_NS_PER_MS, &status);
+	rc = far_prefetch_wait(handle, far_time_after(deadline_ns, 100 * FAR_NS_PER_MS), &status);
 	if (rc == 0 && status.prefix_count == 1)
 		rc = block_read(block, key);
 	else if (rc == 0)
@@ -222,10 +230,13 @@ far_release(struct far_block *block)
 
 	if (block == NULL || far_client_enter(block->client) < 0)
 		return;
-	FAR_ASSERT(!block->writing); /* a reserved block ends with far_commit() or far_abort() */
-	if (far_l1_finish_read(block->client->l1, block->client->session, &block->loan, 1, 1,
-			       &rc) != 1)
-		FAR_ASSERT(rc == 0); /* released twice */
+	if (block->writing || block->loan == 0 ||
+	    far_l1_finish_read(block->client->l1, block->client->session, &block->loan, 1, 1,
+			       &rc) != 1) {
+		far_log_error("a block was released %s: the release is ignored",
+			      block->writing ? "that is reserved: commit or abort it" : "twice");
+		return;
+	}
 	block_put(block);
 }
 

@@ -84,7 +84,7 @@ far_call_wait(struct far_client *client, struct far_call *call, uint64_t deadlin
 		return -E2BIG;
 	}
 	/* The thread answers at the deadline itself; the rest is for a thread that is starved. */
-	rc = far_word_wait(&call->done, 0, deadline_ns + CALL_SLACK_NS);
+	rc = far_word_wait(&call->done, 0, far_time_after(deadline_ns, CALL_SLACK_NS));
 	return rc < 0 ? rc : call->rc;
 }
 

@@ -11,6 +11,8 @@
 #include "base/assert.h"
 #include "base/log.h"
 
+#define L1_BLOCKS_MAX (1U << 28) /* what L1's table holds at the most */
+
 /* How many forks lie between a client's opening and now: a child may not touch it. */
 static _Atomic uint64_t fork_generation;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
@@ -45,7 +47,7 @@ open_l1(struct far_client *client)
 	struct far_l1_config l1 = {
 		.align_bytes = (uint32_t)config->l1_align_bytes,
 		.block_bytes_min = (uint32_t)config->block_bytes_min,
-		.blocks_max = blocks < (1U << 30) ? (uint32_t)blocks : 1U << 30,
+		.blocks_max = blocks < L1_BLOCKS_MAX ? (uint32_t)blocks : L1_BLOCKS_MAX,
 		.policy = config->l1_policy == 0 ? FAR_L1_LRU : FAR_L1_NONE,
 		.clock = client->clock,
 	};
@@ -192,9 +194,12 @@ open_controllers(struct far_client *client)
 static int
 open_parts(struct far_client *client)
 {
+	size_t commands = FAR_CLIENT_COMMANDS_MIN;
 	int rc;
 
-	rc = far_ring_open(FAR_CLIENT_COMMANDS_MAX, &client->commands);
+	while (commands < 2 * client->config.prefetch_requests_max + FAR_CLIENT_COMMANDS_MIN)
+		commands *= 2;
+	rc = far_ring_open(commands, &client->commands);
 	if (rc < 0)
 		return rc;
 	client->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -16,7 +16,7 @@
 #include "l2/l2.h"
 
 #define FAR_CLIENT_TRANSPORTS_MAX 4
-#define FAR_CLIENT_COMMANDS_MAX   4096
+#define FAR_CLIENT_COMMANDS_MIN   1024 /* for questions, beside two per prefetch */
 
 /* Something for the client's thread to do: pushed by any thread, run once. */
 struct far_command {
@@ -72,6 +72,8 @@ struct far_client {
 	struct far_list handles_free;
 	struct far_list handles_live;
 	uint32_t handles_live_count;
+	uint32_t handles_free_count;
+	uint32_t blocks_free_count;
 
 	/* Prefetches that L1 served alone never reach the controller. */
 	_Atomic uint64_t l1_only_requests;

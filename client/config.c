@@ -95,7 +95,7 @@ static const struct far_param params[] = {
 	{"store.bytes", FAR_PARAM_SIZE, AT(store_bytes_max), MIB, TIB, "256MiB", NULL,
 	 "Bytes that are given to donors at once."},
 	{"store.batch", FAR_PARAM_U64, AT(store_batch_max), 1, 1024, "256", NULL,
-	 "Blocks in one COMMIT."},
+	 "Blocks that are given to a donor as one task."},
 	{"store.tries", FAR_PARAM_U64, AT(store_tries_max), 1, 100, "3", NULL,
 	 "How often a block is offered to a donor that failed."},
 	{"store.retry", FAR_PARAM_DURATION, AT(store_retry_ns), MS(1), SECONDS(60), "50ms", NULL,
@@ -120,6 +120,12 @@ static int
 donor_from_options(const struct far_donor_options *from, struct far_donor_config *to,
 		   char error[FAR_PARAM_ERROR_BYTES])
 {
+	if (from->size_bytes < sizeof(*from)) {
+		snprintf(error, FAR_PARAM_ERROR_BYTES,
+			 "a donor's size_bytes is %zu: set it to sizeof(struct far_donor_options)",
+			 from->size_bytes);
+		return -EINVAL;
+	}
 	if (from->name == NULL || strlen(from->name) - 1 >= FAR_NAME_BYTES_MAX ||
 	    from->address == NULL || strlen(from->address) - 1 >= FAR_ADDRESS_BYTES_MAX - 1) {
 		snprintf(
@@ -149,8 +155,12 @@ donors_from_options(const struct far_client_options *options, struct far_client_
 	if (config->donors == NULL)
 		return -ENOMEM;
 	config->donor_count = options->donor_count;
+	/* The caller's struct may be a later, longer one. */
 	for (size_t i = 0; i < options->donor_count; i++) {
-		int rc = donor_from_options(&options->donors[i], &config->donors[i], error);
+		const struct far_donor_options *donor =
+			(const void *)((const char *)options->donors +
+				       i * options->donors->size_bytes);
+		int rc = donor_from_options(donor, &config->donors[i], error);
 
 		if (rc < 0)
 			return rc;
@@ -263,6 +273,14 @@ far_client_config_check(const struct far_client_config *config, char error[FAR_P
 		snprintf(error, FAR_PARAM_ERROR_BYTES,
 			 "l1.block_min is %llu: it lies between 64B and l1.size",
 			 (unsigned long long)config->block_bytes_min);
+		return -EINVAL;
+	}
+	if (config->prefetch_windows_ahead > config->prefetch_keys_max) {
+		snprintf(error, FAR_PARAM_ERROR_BYTES,
+			 "prefetch.windows is %llu and prefetch.keys %llu: a prefetch has no more "
+			 "windows than keys, lower the one or raise the other",
+			 (unsigned long long)config->prefetch_windows_ahead,
+			 (unsigned long long)config->prefetch_keys_max);
 		return -EINVAL;
 	}
 	if (config->retry_ns_min > config->retry_ns_max) {

@@ -8,6 +8,9 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "base/log.h"
+
+#define HANDLES_RESTING 16U /* released handles that are not reused yet */
 
 static int
 handle_reserve(struct far_prefetch_handle *handle, size_t count)
@@ -63,9 +66,13 @@ handle_take(struct far_client *client, size_t count, struct far_prefetch_handle 
 		rc = -E2BIG;
 	} else {
 		client->handles_live_count++;
-		node = far_list_pop_front(&client->handles_free);
-		if (node != NULL)
+		node = client->handles_free_count > HANDLES_RESTING
+			       ? far_list_pop_front(&client->handles_free)
+			       : NULL;
+		if (node != NULL) {
+			client->handles_free_count--;
 			handle = FAR_CONTAINER_OF(node, struct far_prefetch_handle, node);
+		}
 	}
 	pthread_mutex_unlock(&client->pool_lock);
 	if (rc < 0)
@@ -123,11 +130,26 @@ handle_put(struct far_prefetch_handle *handle)
 	fd = atomic_exchange(&handle->event_fd, -1);
 	if (fd >= 0)
 		close(fd);
+	/* To the end of the list, whose first ones are reused: a second release finds a dead handle. */
 	pthread_mutex_lock(&client->pool_lock);
 	far_list_remove(&handle->node);
-	far_list_push_front(&client->handles_free, &handle->node);
+	far_list_push_back(&client->handles_free, &handle->node);
+	client->handles_free_count++;
 	client->handles_live_count--;
 	pthread_mutex_unlock(&client->pool_lock);
+}
+
+/* The locks of a warm request's L1 prefix end with it. */
+static void
+warm_loans_end(struct far_prefetch_handle *handle)
+{
+	size_t ended;
+
+	if (handle->req.mode != FAR_PREFETCH_WARM || handle->l1_prefix == 0)
+		return;
+	ended = far_l1_finish_read(handle->client->l1, handle->client->session, handle->loans,
+				   handle->l1_prefix, 1, handle->rcs);
+	FAR_ASSERT(ended == handle->l1_prefix);
 }
 
 /* The result is final: publish it once. Runs on the thread that found the end. */
@@ -136,6 +158,8 @@ handle_end(struct far_prefetch_handle *handle, int rc)
 {
 	uint32_t prefix = handle->req.prefix_count;
 	int fd;
+
+	warm_loans_end(handle);
 
 	handle->rc = rc;
 	handle->gap_rc = prefix < handle->req.count ? handle->views[prefix].rc : 0;
@@ -146,7 +170,7 @@ handle_end(struct far_prefetch_handle *handle, int rc)
 			handle->l2_bytes += handle->views[i].size_bytes;
 	}
 	handle->ended_ns = far_clock_now(handle->client->clock);
-	atomic_store_explicit(&handle->prefix_count, prefix, memory_order_relaxed);
+	atomic_store_explicit(&handle->prefix_count, prefix, memory_order_release);
 	/* Pairs with far_prefetch_event_fd(): one of the two sees the other and writes. */
 	atomic_fetch_or_explicit(&handle->state, FAR_HANDLE_ENDED, memory_order_seq_cst);
 	far_word_wake(&handle->state);
@@ -160,7 +184,8 @@ req_advanced(struct far_prefetch_req *req, uint32_t prefix_count)
 {
 	struct far_prefetch_handle *handle = FAR_CONTAINER_OF(req, struct far_prefetch_handle, req);
 
-	atomic_store_explicit(&handle->prefix_count, prefix_count, memory_order_relaxed);
+	/* Pairs with far_prefetch_block(): the views of the prefix do not change any more. */
+	atomic_store_explicit(&handle->prefix_count, prefix_count, memory_order_release);
 }
 
 static void
@@ -215,15 +240,14 @@ lock_l1_prefix(struct far_prefetch_handle *handle, bool warm)
 			.addr = handle->grants[i].addr,
 			.adapter = -1,
 		};
+		/* A warm prefix is locked while the request lives, so that its last blocks do not
+		 * push out its first; the handle shows no loan. */
 		handle->loans[i] = handle->grants[i].loan;
 		if (warm)
 			handle->views[i].loan = 0;
 	}
 	for (size_t i = prefix; i < req->count; i++)
 		handle->views[i] = (struct far_prefetch_view){.rc = -EINPROGRESS, .adapter = -1};
-	if (warm && prefix > 0)
-		(void)far_l1_finish_read(client->l1, client->session, handle->loans, prefix, 1,
-					 NULL);
 	return (uint32_t)prefix;
 }
 
@@ -294,6 +318,7 @@ far_prefetch(struct far_client *client, const struct far_key *keys, size_t count
 		handle_put(handle);
 	} else if (!far_client_push(client, &handle->submit)) {
 		handle->req.prefix_count = (uint32_t)handle->l1_prefix;
+		warm_loans_end(handle);
 		handle_put(handle);
 		handle_put(handle);
 		return -E2BIG;
@@ -306,9 +331,11 @@ void
 far_prefetch_poll(struct far_prefetch_handle *handle, struct far_prefetch_status *status)
 {
 	struct far_prefetch_status now = {.size_bytes = sizeof(now)};
-	uint32_t state = atomic_load_explicit(&handle->state, memory_order_acquire);
 	size_t size_bytes = status->size_bytes;
+	uint32_t state = atomic_load_explicit(&handle->state, memory_order_acquire);
 
+	if (far_client_enter(handle->client) < 0)
+		return;
 	now.l1_prefix_hit_count = handle->l1_prefix;
 	now.total_requested_keys = handle->req.count;
 	now.prefix_count = atomic_load_explicit(&handle->prefix_count, memory_order_relaxed);
@@ -329,8 +356,10 @@ int
 far_prefetch_wait(struct far_prefetch_handle *handle, uint64_t deadline_ns,
 		  struct far_prefetch_status *status)
 {
-	int rc = 0;
+	int rc = far_client_enter(handle->client);
 
+	if (rc < 0)
+		return rc;
 	while (rc == 0) {
 		uint32_t state = atomic_load_explicit(&handle->state, memory_order_acquire);
 
@@ -348,7 +377,10 @@ far_prefetch_event_fd(struct far_prefetch_handle *handle)
 {
 	int none = -1;
 	int fd = atomic_load_explicit(&handle->event_fd, memory_order_acquire);
+	int rc = far_client_enter(handle->client);
 
+	if (rc < 0)
+		return rc;
 	if (fd >= 0)
 		return fd;
 	fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -367,6 +399,8 @@ far_prefetch_event_fd(struct far_prefetch_handle *handle)
 void
 far_prefetch_cancel(struct far_prefetch_handle *handle)
 {
+	if (far_client_enter(handle->client) < 0)
+		return;
 	if (atomic_exchange_explicit(&handle->cancelled, 1, memory_order_relaxed) != 0)
 		return;
 	if ((atomic_load_explicit(&handle->state, memory_order_acquire) & FAR_HANDLE_ENDED) != 0)
@@ -382,14 +416,24 @@ far_prefetch_block(struct far_prefetch_handle *handle, size_t idx, const void **
 		   uint32_t *size_bytes)
 {
 	const struct far_prefetch_view *view;
+	uint32_t state;
+	int rc = far_client_enter(handle->client);
 
+	if (rc < 0)
+		return rc;
 	if (idx >= handle->req.count)
 		return -EINVAL;
-	if ((atomic_load_explicit(&handle->state, memory_order_acquire) & FAR_HANDLE_ENDED) == 0)
-		return -EAGAIN;
+	state = atomic_load_explicit(&handle->state, memory_order_acquire);
 	view = &handle->views[idx];
-	if (idx >= handle->req.prefix_count || view->loan == 0)
+	/* Pairs with req_advanced(): what is in the prefix is readable before the end. */
+	if (idx >= atomic_load_explicit(&handle->prefix_count, memory_order_acquire)) {
+		if ((state & FAR_HANDLE_ENDED) == 0)
+			return -EAGAIN;
 		return view->rc != 0 && view->rc != -EINPROGRESS ? view->rc : -ENOENT;
+	}
+	if (view->loan == 0 ||
+	    ((state & FAR_HANDLE_ENDED) == 0 && atomic_load(&handle->cancelled) != 0))
+		return -ENOENT;
 	*data = view->addr;
 	if (size_bytes != NULL)
 		*size_bytes = view->size_bytes;
@@ -401,10 +445,13 @@ far_prefetch_release(struct far_prefetch_handle *handle)
 {
 	uint32_t state;
 
-	if (handle == NULL)
+	if (handle == NULL || far_client_enter(handle->client) < 0)
 		return;
 	state = atomic_fetch_or(&handle->state, FAR_HANDLE_RELEASED);
-	FAR_ASSERT((state & FAR_HANDLE_RELEASED) == 0); /* a handle is released once */
+	if ((state & FAR_HANDLE_RELEASED) != 0) {
+		far_log_error("a prefetch was released twice: the second release is ignored");
+		return;
+	}
 	if ((state & FAR_HANDLE_ENDED) == 0)
 		far_prefetch_cancel(handle);
 	handle_put(handle);

@@ -131,7 +131,8 @@ far_stats_get(struct far_client *client, struct far_stats *stats)
 struct donor_call {
 	struct far_call call;
 	uint32_t idx;
-	bool asked; /* the donor's own counters are on their way */
+	bool asked; /* the donor's own counters are on their way, and hold a reference */
+	bool late;  /* answered without them */
 	struct far_donor_status status;
 };
 
@@ -158,12 +159,13 @@ donor_stats(void *arg, int rc, const uint64_t *values, uint32_t count)
 	struct donor_call *ask = arg;
 
 	ask->asked = false;
-	if (rc < 0)
-		return;
-	if (count > 64)
-		count = 64;
-	memcpy(ask->status.donor_values, values, count * sizeof(*values));
-	ask->status.donor_value_count = count;
+	if (rc == 0 && !ask->late) {
+		if (count > 64)
+			count = 64;
+		memcpy(ask->status.donor_values, values, count * sizeof(*values));
+		ask->status.donor_value_count = count;
+	}
+	far_call_release(&ask->call);
 }
 
 static void
@@ -176,8 +178,11 @@ donor_start(struct far_client *client, struct far_call *call)
 		return;
 	l2 = client->set.items[ask->idx];
 	ask->asked = true;
-	if (l2->ops->stats_ask(l2, donor_stats, ask, call->deadline_ns) < 0)
+	atomic_fetch_add_explicit(&call->refs, 1, memory_order_relaxed);
+	if (l2->ops->stats_ask(l2, donor_stats, ask, call->deadline_ns) < 0) {
 		ask->asked = false;
+		far_call_release(call);
+	}
 }
 
 static bool
@@ -186,13 +191,13 @@ donor_answered(struct far_client *client, struct far_call *call, bool late)
 	struct donor_call *ask = FAR_CONTAINER_OF(call, struct donor_call, call);
 	struct far_l2_status status;
 
-	(void)late; /* the adapter ends its question at the same deadline */
 	if (ask->idx >= client->set.count) {
 		call->rc = -ENOENT;
 		return true;
 	}
-	if (ask->asked)
+	if (ask->asked && !late)
 		return false;
+	ask->late = ask->asked;
 	far_l2_status_get(client->set.items[ask->idx], &status);
 	snprintf(ask->status.name, sizeof(ask->status.name), "%s",
 		 client->set.items[ask->idx]->name);

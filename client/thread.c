@@ -21,7 +21,7 @@ far_client_wake(void *arg)
 {
 	struct far_client *client = arg;
 
-	/* Pairs with sleep_until(): either it sees what we queued, or we see that it sleeps. */
+	/* Pairs with sleep_until_due(): either it sees what we queued, or we see that it sleeps. */
 	atomic_thread_fence(memory_order_seq_cst);
 	if (atomic_load_explicit(&client->sleeping, memory_order_relaxed) != 0)
 		(void)eventfd_write(client->wake_fd, 1);
@@ -73,20 +73,25 @@ tick_all(struct far_client *client, uint64_t now_ns)
 	return next;
 }
 
+/* Ticks, then answers: what a tick ended is told at once. Returns when it wants to run next. */
+static uint64_t
+settle(struct far_client *client, uint64_t now_ns)
+{
+	uint64_t next_ns = tick_all(client, now_ns);
+	uint64_t at = far_calls_check(client, now_ns);
+
+	return at < next_ns ? at : next_ns;
+}
+
 /* One turn: commands, events, ticks, answers. Returns how much was done. */
 static int
-turn(struct far_client *client, uint64_t *next_ns)
+turn(struct far_client *client)
 {
 	int work = run_commands(client);
-	uint64_t now_ns;
-	uint64_t at;
 
 	for (size_t i = 0; i < client->transport_count; i++)
 		work += far_transport_poll(client->transports[i], POLL_BUDGET);
-	now_ns = far_clock_now(client->clock);
-	*next_ns = tick_all(client, now_ns);
-	at = far_calls_check(client, now_ns);
-	*next_ns = at < *next_ns ? at : *next_ns;
+	(void)settle(client, far_clock_now(client->clock));
 	return work;
 }
 
@@ -98,32 +103,41 @@ drain_wake_fd(struct far_client *client)
 	(void)eventfd_read(client->wake_fd, &value);
 }
 
-/* Sleeps until a descriptor, a command or @until_ns; returns at once if something is there. */
+/* Arms every transport. False: one has something to do already. */
+static bool
+arm_all(struct far_client *client, struct pollfd *fds, nfds_t *count)
+{
+	for (size_t i = 0; i < client->transport_count; i++) {
+		if (far_transport_arm(client->transports[i]) == -EAGAIN)
+			return false;
+		fds[(*count)++] = (struct pollfd){
+			.fd = client->transports[i]->fd,
+			.events = POLLIN,
+		};
+	}
+	return true;
+}
+
+/* Sleeps until a descriptor, a command or a deadline; returns at once if something is there. */
 static void
-sleep_until(struct far_client *client, uint64_t until_ns)
+sleep_until_due(struct far_client *client)
 {
 	struct pollfd fds[FAR_CLIENT_TRANSPORTS_MAX + 1];
 	struct timespec timeout = {0};
 	uint64_t now_ns;
+	uint64_t until_ns;
 	nfds_t count = 0;
 
 	fds[count++] = (struct pollfd){.fd = client->wake_fd, .events = POLLIN};
-	for (size_t i = 0; i < client->transport_count; i++) {
-		if (far_transport_arm(client->transports[i]) == -EAGAIN)
-			return;
-		fds[count++] = (struct pollfd){.fd = client->transports[i]->fd, .events = POLLIN};
-	}
 	atomic_store_explicit(&client->sleeping, 1, memory_order_relaxed);
 	/* Pairs with far_client_wake(). */
 	atomic_thread_fence(memory_order_seq_cst);
 	if (run_commands(client) == 0) {
-		/* A block that the listener queued before it could see us sleep is found by this
-		 * tick. */
-		uint64_t at = tick_all(client, far_clock_now(client->clock));
-
-		until_ns = at < until_ns ? at : until_ns;
+		/* A block that the listener queued before it could see us sleep is found by this tick,
+		 * and what the tick posts is found by the arming behind it. */
+		until_ns = settle(client, far_clock_now(client->clock));
 		now_ns = far_clock_now(client->clock);
-		if (until_ns > now_ns) {
+		if (until_ns > now_ns && arm_all(client, fds, &count)) {
 			timeout.tv_sec = (time_t)((until_ns - now_ns) / FAR_NS_PER_S);
 			timeout.tv_nsec = (long)((until_ns - now_ns) % FAR_NS_PER_S);
 			(void)ppoll(fds, count, &timeout, NULL);
@@ -178,6 +192,9 @@ idle_wait(struct far_client *client)
 		if (work == 0 && !all_idle(client))
 			far_clock_sleep_until(now_ns + 200 * FAR_NS_PER_US);
 	} while ((work > 0 || !all_idle(client)) && far_clock_now(client->clock) < until_ns);
+	/* Questions that ended with their link are told by a tick. */
+	for (uint32_t i = 0; i < client->set.count; i++)
+		(void)far_l2_tick(client->set.items[i], far_clock_now(client->clock));
 	far_calls_end(client, -ECANCELED);
 }
 
@@ -188,10 +205,9 @@ thread_main(void *arg)
 	uint64_t idle_since_ns = 0;
 
 	while (atomic_load_explicit(&client->stop, memory_order_acquire) == 0) {
-		uint64_t next_ns;
 		uint64_t now_ns;
 
-		if (turn(client, &next_ns) > 0) {
+		if (turn(client) > 0) {
 			idle_since_ns = 0;
 			continue;
 		}
@@ -200,8 +216,7 @@ thread_main(void *arg)
 			idle_since_ns = now_ns;
 		if (now_ns - idle_since_ns < client->config.busy_poll_ns)
 			continue;
-		if (next_ns > now_ns)
-			sleep_until(client, next_ns);
+		sleep_until_due(client);
 	}
 	quiesce_all(client);
 	idle_wait(client);

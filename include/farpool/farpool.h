@@ -144,7 +144,8 @@ FAR_API const char *far_version(void);
  *
  * @key:         copied. Blocks are immutable.
  * @data:        borrowed for the call.
- * @size_bytes:  1 byte to the donors' lane size.
+ * @size_bytes:  1 byte to the donors' lane size; a longer one stays in L1 and is counted as not
+ *               stored.
  *
  * Thread:  any.
  * Returns: 0: readable here, and on its way to the donors; -EEXIST: it was there, or is being
@@ -186,7 +187,7 @@ struct far_flush_result {
  * @result: NULL, or counters since open.
  *
  * Thread:  any. Blocks until @deadline_ns.
- * Returns: 0, or -ETIMEDOUT (stores go on).
+ * Returns: 0, or -ETIMEDOUT (stores go on), -E2BIG, -ENOMEM (nothing was asked).
  */
 FAR_API int far_flush(struct far_client *client, uint64_t deadline_ns,
 		      struct far_flush_result *result);
@@ -195,8 +196,9 @@ FAR_API int far_flush(struct far_client *client, uint64_t deadline_ns,
  * far_delete - removes a block from L1 and from every donor.
  *
  * Thread:  any. Blocks until @deadline_ns.
- * Returns: 0; -ENOENT: nobody had it; -EBUSY: it is locked in L1 (donors' copies are gone);
- *          -ETIMEDOUT, -EHOSTDOWN: a donor may still have it.
+ * Returns: 0; -ENOENT: nobody had it; -EBUSY: it is locked in L1, being read or on its way to a
+ *          donor (far_flush() first), and may be anywhere; -ETIMEDOUT, -EHOSTDOWN: a donor may
+ *          still have it; -E2BIG, -ENOMEM: nothing was asked.
  */
 FAR_API int far_delete(struct far_client *client, const struct far_key *key, uint64_t deadline_ns);
 
@@ -210,7 +212,9 @@ FAR_API int far_delete(struct far_client *client, const struct far_key *key, uin
  *
  * Thread:  any. Blocks until @deadline_ns.
  * Returns: 0, or -ENOENT: no tier holds the key; -EHOSTDOWN: a donor that may hold it is down;
- *          -ETIMEDOUT: nothing is held, late DMA lands in our quarantine; -ENOMEM.
+ *          -ETIMEDOUT: nothing is held, late DMA lands in our quarantine; -EBUSY: it is being
+ *          written by somebody; -ESTALE, -EBADMSG, -EIO: it changed or failed while it was read, a
+ *          miss; -ENOMEM; -E2BIG: too many prefetches are live.
  */
 FAR_API int far_get(struct far_client *client, const struct far_key *key, uint64_t deadline_ns,
 		    struct far_block **out);
@@ -263,7 +267,7 @@ struct far_prefetch_status {
 	int32_t rc;            /* when ended: 0, -ETIMEDOUT (by its deadline), -ECANCELED */
 	int32_t gap_rc;        /* when ended short: why the key at prefix_count is missing */
 	uint32_t reserved;
-	uint64_t l2_bytes;   /* loaded from donors so far, for this prefix */
+	uint64_t l2_bytes;   /* when ended: loaded from donors, for this prefix */
 	uint64_t latency_ns; /* when ended: submit to readable */
 };
 
@@ -284,8 +288,9 @@ FAR_API int far_prefetch_event_fd(struct far_prefetch_handle *handle);
  * in buffers that nobody else has. Thread: any. Does not block. */
 FAR_API void far_prefetch_cancel(struct far_prefetch_handle *handle);
 
-/* One readable block of an ended prefetch. @data stays valid until release. Thread: any.
- * Returns: 0; -EAGAIN: not ended; -ENOENT and the like: why the key is not readable. */
+/* One readable block: any of the prefix, also before the prefetch has ended. @data stays valid until
+ * release or cancel. Thread: any.
+ * Returns: 0; -EAGAIN: not decided yet; -ENOENT and the like: why the key is not readable. */
 FAR_API int far_prefetch_block(struct far_prefetch_handle *handle, size_t idx, const void **data,
 			       uint32_t *size_bytes);
 

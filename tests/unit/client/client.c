@@ -13,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/pages.h"
 #include "farpool/farpool.h"
 
@@ -49,6 +50,14 @@ key_of(uint32_t n)
 	return key;
 }
 
+static void
+ignore_line(void *arg, enum far_log_level level, const char *line)
+{
+	(void)arg;
+	(void)level;
+	(void)line;
+}
+
 static uint64_t
 soon(void)
 {
@@ -72,6 +81,7 @@ put_block_is_borrowed_and_given_back(void **state)
 	assert_int_equal(far_commit(block), -EINVAL);
 	assert_int_equal(far_delete(client, &key, soon()), -EBUSY);
 	far_release(block);
+	assert_int_equal(far_flush(client, soon(), NULL), 0);
 	assert_int_equal(far_delete(client, &key, soon()), 0);
 	assert_int_equal(far_delete(client, &key, soon()), -ENOENT);
 	assert_int_equal(far_get(client, &key, soon(), &block), -ENOENT);
@@ -159,6 +169,85 @@ prefetch_ends_at_the_first_key_that_nobody_has(void **state)
 }
 
 static void
+warm_prefetch_holds_nothing_when_it_has_ended(void **state)
+{
+	struct far_prefetch_options options = {
+		.size_bytes = sizeof(options),
+		.flags = FAR_PREFETCH_WARM_ONLY,
+	};
+	struct far_prefetch_status status = {.size_bytes = sizeof(status)};
+	struct far_stats stats = {.size_bytes = sizeof(stats)};
+	struct far_client *client = open_client(1 << 20);
+	struct far_prefetch_handle *handle;
+	struct far_key keys[3] = {key_of(0), key_of(1), key_of(2)};
+	const void *data;
+
+	(void)state;
+	assert_int_equal(far_put(client, &keys[0], "data", 4), 0);
+	assert_int_equal(far_put(client, &keys[1], "data", 4), 0);
+	assert_int_equal(far_flush(client, soon(), NULL), 0);
+	for (size_t count = 2; count <= 3; count++) {
+		options.deadline_ns = soon();
+		assert_int_equal(far_prefetch(client, keys, count, &options, &handle), 0);
+		assert_int_equal(far_prefetch_wait(handle, soon(), &status), 0);
+		assert_int_equal(status.prefix_count, 2);
+		assert_int_equal(far_prefetch_block(handle, 0, &data, NULL), -ENOENT);
+		far_stats_get(client, &stats);
+		assert_int_equal(stats.l1_locked_bytes, 0);
+		far_prefetch_release(handle);
+	}
+	close_client(client);
+}
+
+static void
+deadline_at_the_end_of_time_waits(void **state)
+{
+	struct far_client *client = open_client(1 << 20);
+	struct far_key key = key_of(1);
+	struct far_block *block;
+
+	(void)state;
+	assert_int_equal(far_put(client, &key, "data", 4), 0);
+	assert_int_equal(far_flush(client, UINT64_MAX, NULL), 0);
+	assert_int_equal(far_delete(client, &key, UINT64_MAX), 0);
+	assert_int_equal(far_get(client, &key, UINT64_MAX, &block), -ENOENT);
+	assert_int_equal(far_client_wait_donors(client, UINT64_MAX, NULL, 0), 0);
+	close_client(client);
+}
+
+static void
+second_release_harms_nobody(void **state)
+{
+	struct far_client *client = open_client(1 << 20);
+	struct far_prefetch_options options = {.size_bytes = sizeof(options)};
+	struct far_stats stats = {.size_bytes = sizeof(stats)};
+	struct far_prefetch_handle *handle;
+	struct far_key key = key_of(1);
+	struct far_block *first;
+	struct far_block *second;
+
+	(void)state;
+	far_log_sink_set(ignore_line, NULL);
+	assert_int_equal(far_put(client, &key, "data", 4), 0);
+	assert_int_equal(far_flush(client, soon(), NULL), 0);
+	assert_int_equal(far_get(client, &key, soon(), &first), 0);
+	far_release(first);
+	assert_int_equal(far_get(client, &key, soon(), &second), 0);
+	far_release(first);
+	far_stats_get(client, &stats);
+	assert_true(stats.l1_locked_bytes > 0);
+	far_release(second);
+	options.deadline_ns = soon();
+	assert_int_equal(far_prefetch(client, &key, 1, &options, &handle), 0);
+	far_prefetch_release(handle);
+	far_prefetch_release(handle);
+	far_stats_get(client, &stats);
+	assert_int_equal(stats.l1_locked_bytes, 0);
+	far_log_sink_set(NULL, NULL);
+	close_client(client);
+}
+
+static void
 handles_and_blocks_that_nobody_released_end_with_the_client(void **state)
 {
 	struct far_prefetch_options options = {.size_bytes = sizeof(options)};
@@ -209,17 +298,23 @@ static void
 child_of_a_fork_is_refused_and_harms_nobody(void **state)
 {
 	struct far_client *client = open_client(1 << 20);
+	struct far_prefetch_options options = {.size_bytes = sizeof(options)};
+	struct far_prefetch_handle *handle;
 	struct far_key key = key_of(1);
 	int status;
 	pid_t pid;
 
 	(void)state;
 	assert_int_equal(far_put(client, &key, "data", 4), 0);
+	options.deadline_ns = soon();
+	assert_int_equal(far_prefetch(client, &key, 1, &options, &handle), 0);
 	pid = fork();
 	if (pid == 0) {
 		struct far_block *block;
-		int bad = far_get(client, &key, soon(), &block) != -EPERM;
+		int bad = far_get(client, &key, soon(), &block) != -EPERM ||
+			  far_prefetch_wait(handle, soon(), NULL) != -EPERM;
 
+		far_prefetch_release(handle);
 		far_client_close(client);
 		_exit(bad);
 	}
@@ -325,6 +420,9 @@ main(void)
 		cmocka_unit_test(reserved_block_is_invisible_until_its_commit),
 		cmocka_unit_test(prefetch_that_l1_serves_has_ended_when_it_returns),
 		cmocka_unit_test(prefetch_ends_at_the_first_key_that_nobody_has),
+		cmocka_unit_test(warm_prefetch_holds_nothing_when_it_has_ended),
+		cmocka_unit_test(deadline_at_the_end_of_time_waits),
+		cmocka_unit_test(second_release_harms_nobody),
 		cmocka_unit_test(handles_and_blocks_that_nobody_released_end_with_the_client),
 		cmocka_unit_test(arguments_that_make_no_sense_are_refused),
 		cmocka_unit_test(child_of_a_fork_is_refused_and_harms_nobody),
