@@ -20,6 +20,7 @@
 #define L1_RETRY         UINT32_MAX
 #define L1_SLICE         128u /* keys worked on together, so that their cache misses overlap */
 #define L1_EVENTS        64u  /* told to a listener in one call */
+#define L1_TELLERS       64U  /* threads whose evicted blocks have records still */
 #define L1_LISTENERS_MAX 4u
 #define L1_NAME_BYTES    48u
 

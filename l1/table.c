@@ -64,7 +64,8 @@ far_l1_table_find_locked(struct far_l1 *l1, const struct far_key *key, uint64_t 
 bool
 far_l1_table_has_room(const struct far_l1 *l1)
 {
-	return l1->record_count < l1->blocks_max;
+	return l1->record_count < l1->blocks_max &&
+	       (l1->block_free != L1_NIL || l1->block_fresh < l1->block_end);
 }
 
 uint32_t

@@ -12,6 +12,7 @@
 #define LANE_BYTES_DEFAULT    (16ULL << 20)
 #define SEGMENT_BYTES_DEFAULT (256ULL << 20)
 #define SEGMENT_BYTES_MAX     (64ULL << 30)
+#define SEGMENTS_MAX          8192U /* each is a mapping, and a descriptor for a moment, at every client */
 #define LANES_FITTED          32U /* a fitted donor has so many lanes, if the smallest lane allows it */
 #define LANES_MIN             4U
 #define MEMORY_MAX            (16ULL << 40)
@@ -203,6 +204,9 @@ sizes_check(const struct far_pool_config *config, char error[FAR_PARAM_ERROR_BYT
 	}
 	if (config->capacity_bytes / lane > POOL_LANES_MAX / 4)
 		return refuse(error, "memory: too many lanes: make lane larger");
+	if (config->capacity_bytes / config->segment_bytes > SEGMENTS_MAX)
+		return refuse(error, "memory: more segments than clients can map: make segment "
+				     "larger");
 	return 0;
 }
 

@@ -58,15 +58,19 @@ map_clear(struct donor_segment_map *map)
 		memset(map->places, 0, (map->mask + 1ULL) * sizeof(*map->places));
 }
 
-/* The place of a number, or the free one where it belongs. */
+/* The place of a number, or the free one where it belongs. NULL: the map is full of others, which a
+ * table that changes under its reader can bring about. */
 static struct donor_segment *
 map_place(const struct donor_segment_map *map, uint32_t number)
 {
 	uint32_t at = (uint32_t)far_mix64(number) & map->mask;
 
-	while (map->places[at].number != 0 && map->places[at].number != number)
+	for (uint32_t tried = 0; tried <= map->mask; tried++) {
+		if (map->places[at].number == 0 || map->places[at].number == number)
+			return &map->places[at];
 		at = (at + 1) & map->mask;
-	return &map->places[at];
+	}
+	return NULL;
 }
 
 const struct donor_segment *
@@ -77,7 +81,9 @@ far_donor_segment_find(const struct far_donor *donor, uint32_t number)
 	if (donor->map.places == NULL || number == 0)
 		return NULL;
 	segment = map_place(&donor->map, number);
-	return segment->number == number && segment->size_bytes > 0 ? segment : NULL;
+	if (segment == NULL || segment->number != number || segment->size_bytes == 0)
+		return NULL;
+	return segment;
 }
 
 static bool
@@ -200,6 +206,8 @@ line_take(struct far_donor *donor, const struct far_index_segment *line)
 	    line->remote_addr > UINT64_MAX - line->size_bytes)
 		return true;
 	place = map_place(&donor->map_next, line->segment);
+	if (place == NULL)
+		return true; /* unknown: its blocks are misses */
 	place->number = line->segment;
 	place->addr = line->remote_addr;
 	place->size_bytes = line->size_bytes;

@@ -90,6 +90,8 @@ wrong_parameters_are_named(void **state)
 	config.capacity_bytes = 64ULL << 40 >> 4;
 	config.lane_bytes = FAR_LANE_BYTES_MAX;
 	config.segment_bytes = FAR_LANE_BYTES_MAX;
+	refused(&config, "memory: more segments");
+	config.segment_bytes = 8ULL << 30;
 	config.block_bytes_min = 64;
 	refused(&config, "block_min: ");
 }
