@@ -12,7 +12,7 @@
 #include "tools/cli/cli.h"
 #include "wire/index.h"
 
-#define L1_FALLBACK "160MiB" /* two of the largest blocks, and room beside them */
+#define L1_SIZE "160MiB" /* two of the largest blocks, and room beside them */
 
 struct block_options {
 	struct far_cli_common common;
@@ -132,7 +132,8 @@ store_block(struct far_client *client, const struct block_options *options,
 				    far_strerror(rc));
 	if (result.stored + result.had == 0)
 		return far_cli_fail(
-			"no donor took the block: it is full or down; see farpool status");
+			"no donor took the block: it is full or down, or its lanes are smaller "
+			"than the block; see farpool status");
 	far_key_format(key, text);
 	printf("%s %u bytes %s\n", text, size, result.stored > 0 ? "stored" : "was there already");
 	return 0;
@@ -163,7 +164,7 @@ far_cli_put(int argc, char **argv)
 				    options.key);
 	if (load_file(options.path, &data, &size) != 0)
 		return 1;
-	rc = far_cli_open(&options.common, L1_FALLBACK, true, &client);
+	rc = far_cli_open(&options.common, L1_SIZE, true, &client);
 	if (rc == 0) {
 		rc = store_block(client, &options, &key, data, size);
 		far_client_close(client);
@@ -211,7 +212,7 @@ far_cli_get(int argc, char **argv)
 	if (far_cli_key(options.key, &key) < 0)
 		return far_cli_fail("the key '%.40s' is empty or longer than 1024 bytes",
 				    options.key);
-	if (far_cli_open(&options.common, L1_FALLBACK, true, &client) != 0)
+	if (far_cli_open(&options.common, L1_SIZE, true, &client) != 0)
 		return 1;
 	rc = far_get(client, &key, far_now_ns() + options.common.timeout_ns, &block);
 	if (rc < 0) {
@@ -243,7 +244,7 @@ far_cli_delete(int argc, char **argv)
 	if (far_cli_key(options.key, &key) < 0)
 		return far_cli_fail("the key '%.40s' is empty or longer than 1024 bytes",
 				    options.key);
-	if (far_cli_open(&options.common, L1_FALLBACK, true, &client) != 0)
+	if (far_cli_open(&options.common, L1_SIZE, true, &client) != 0)
 		return 1;
 	rc = far_delete(client, &key, far_now_ns() + options.common.timeout_ns);
 	far_client_close(client);

@@ -31,9 +31,10 @@ void far_cli_common_init(struct far_cli_common *common);
 /* Prints "farpool: ..." on stderr; returns 1, the exit status of a failure. */
 int far_cli_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* Opens a client as the options say. @l1_fallback: l1.size if nothing else sets it, as text.
+/* Opens a client as the options say. @l1_size: L1 of a command that needs little, whatever the
+ * configuration of the engine says; NULL: the configuration's, or 256MiB. --set goes over both.
  * @wait: every donor must be up within the timeout. Prints its own error. 0 or 1. */
-int far_cli_open(struct far_cli_common *common, const char *l1_fallback, bool wait,
+int far_cli_open(struct far_cli_common *common, const char *l1_size, bool wait,
 		 struct far_client **out);
 
 /* 32 hex digits are a key; any other text is hashed to one. */

@@ -12,6 +12,8 @@
 #include "base/clock.h"
 #include "base/key.h"
 
+#define L1_DEFAULT "256MiB"
+
 static const struct argp_option options[] = {
 	{"config", 'c', "FILE", 0, "the client's configuration", 0},
 	{"donor", 'd', "NAME=ADDRESS[,WEIGHT]", 0,
@@ -136,7 +138,7 @@ apply_sets(const struct far_cli_common *common, struct far_client_config *config
 }
 
 static int
-make_config(const struct far_cli_common *common, const char *l1_fallback,
+make_config(const struct far_cli_common *common, const char *l1_size,
 	    struct far_client_config *config, char error[FAR_PARAM_ERROR_BYTES])
 {
 	int rc;
@@ -148,7 +150,11 @@ make_config(const struct far_cli_common *common, const char *l1_fallback,
 			return rc;
 	} else {
 		far_param_defaults(&far_client_params, config);
-		rc = far_param_set(&far_client_params, config, "l1.size", l1_fallback, error);
+	}
+	if (l1_size == NULL && common->config_path == NULL)
+		l1_size = L1_DEFAULT;
+	if (l1_size != NULL) {
+		rc = far_param_set(&far_client_params, config, "l1.size", l1_size, error);
 		if (rc < 0)
 			return rc;
 	}
@@ -169,8 +175,7 @@ make_config(const struct far_cli_common *common, const char *l1_fallback,
 }
 
 int
-far_cli_open(struct far_cli_common *common, const char *l1_fallback, bool wait,
-	     struct far_client **out)
+far_cli_open(struct far_cli_common *common, const char *l1_size, bool wait, struct far_client **out)
 {
 	char error[FAR_PARAM_ERROR_BYTES] = "";
 	struct far_client_config config;
@@ -178,7 +183,7 @@ far_cli_open(struct far_cli_common *common, const char *l1_fallback, bool wait,
 
 	if (common->config_path == NULL && common->donor_count == 0)
 		return far_cli_fail("no donors: give --config FILE, or --donor NAME=ADDRESS");
-	rc = make_config(common, l1_fallback, &config, error);
+	rc = make_config(common, l1_size, &config, error);
 	if (rc == 0 && config.donor_count == 0) {
 		rc = -EINVAL;
 		snprintf(error, sizeof(error), "%s lists no donors: add one to 'donors:'",

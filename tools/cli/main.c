@@ -43,6 +43,7 @@ reference(void)
 int
 main(int argc, char **argv)
 {
+	argp_err_exit_status = 2;
 	far_log_level_set(FAR_LOG_ERROR); /* each command says itself what went wrong */
 	if (argc < 2) {
 		usage(stderr);

@@ -11,8 +11,6 @@
 #include "tools/cli/replay.h"
 #include "wire/index.h"
 
-#define L1_FALLBACK "256MiB"
-
 enum option_key {
 	OPTION_GENERATE = 256,
 	OPTION_SEED,
@@ -285,7 +283,7 @@ far_cli_replay(int argc, char **argv)
 		far_trace_fini(&trace);
 		return 0;
 	}
-	rc = far_cli_open(&replay.common, L1_FALLBACK, true, &client);
+	rc = far_cli_open(&replay.common, NULL, true, &client);
 	if (rc == 0) {
 		far_log_level_set(FAR_LOG_WARN); /* donors that are lost on the way */
 		rc = run(client, &replay, &trace, &summary);

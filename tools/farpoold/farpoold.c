@@ -495,6 +495,7 @@ main(int argc, char **argv)
 	char error[FAR_PARAM_ERROR_BYTES] = "";
 	int rc;
 
+	argp_err_exit_status = 2;
 	if (argp_parse(&argp, argc, argv, 0, NULL, &arguments) != 0)
 		return EXIT_FAILURE;
 	if (arguments.document) {
