@@ -4,9 +4,9 @@
 
 #include <stdint.h>
 
-#define FAR_NS_PER_US 1000ULL
-#define FAR_NS_PER_MS 1000000ULL
-#define FAR_NS_PER_S  1000000000ULL
+#define FAR_NS_PER_US  1000ULL
+#define FAR_NS_PER_MS  1000000ULL
+#define FAR_NS_PER_S   1000000000ULL
 #define FAR_TIME_NEVER UINT64_MAX
 
 struct far_clock {

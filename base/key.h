@@ -11,12 +11,12 @@
 
 /* The fields of a key, as their owner knows them. All borrowed for the call; lengths in bytes. */
 struct far_key_fields {
-	const char *name_space; /* NULL: "default" */
-	const char *model;      /* NULL: "" */
-	const char *salt;       /* tenant isolation; NULL: "" */
-	uint32_t rank;          /* KV rank as the engine packs it */
-	uint32_t group;         /* object group */
-	const void *chunk_hash; /* the engine's content hash of the token chunk */
+	const char *name_space;  /* NULL: "default" */
+	const char *model;       /* NULL: "" */
+	const char *salt;        /* tenant isolation; NULL: "" */
+	uint32_t rank;           /* KV rank as the engine packs it */
+	uint32_t group;          /* object group */
+	const void *chunk_hash;  /* the engine's content hash of the token chunk */
 	size_t chunk_hash_bytes; /* 1..1024 */
 };
 

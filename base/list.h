@@ -59,10 +59,11 @@ far_list_pop_front(struct far_list *list)
 	return item;
 }
 
-#define FAR_CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define FAR_CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 /* The body may remove @it, nothing else. */
 #define FAR_LIST_FOR_EACH_SAFE(it, tmp, list)                                                      \
-	for ((it) = (list)->next, (tmp) = (it)->next; (it) != (list); (it) = (tmp), (tmp) = (it)->next)
+	for ((it) = (list)->next, (tmp) = (it)->next; (it) != (list);                              \
+	     (it) = (tmp), (tmp) = (it)->next)
 
 #endif

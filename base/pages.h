@@ -9,14 +9,14 @@
 enum far_pages_huge {
 	FAR_PAGES_HUGE_AUTO, /* 2 MiB pages if they can be had now, else ordinary ones */
 	FAR_PAGES_HUGE_OFF,
-	FAR_PAGES_HUGE_ON,   /* 2 MiB pages or -ENOMEM */
+	FAR_PAGES_HUGE_ON, /* 2 MiB pages or -ENOMEM */
 };
 
 struct far_pages {
-	void *base;         /* NULL: nothing mapped */
-	size_t size_bytes;  /* rounded up to whole pages */
-	size_t page_bytes;  /* 4096 or 2 MiB */
-	int fd;             /* close-on-exec memfd, sealed against shrinking and growing; -1: none */
+	void *base;        /* NULL: nothing mapped */
+	size_t size_bytes; /* rounded up to whole pages */
+	size_t page_bytes; /* 4096 or 2 MiB */
+	int fd;            /* close-on-exec memfd, sealed against shrinking and growing; -1: none */
 };
 
 /**

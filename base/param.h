@@ -12,34 +12,34 @@ enum far_param_type {
 	FAR_PARAM_DURATION, /* nanoseconds; ns, us, ms, s, min required unless 0 */
 	FAR_PARAM_BOOL,     /* true, false */
 	FAR_PARAM_DOUBLE,
-	FAR_PARAM_STRING,   /* char[max + 1] in the struct */
-	FAR_PARAM_ENUM,     /* one of a list; stored as uint32_t index */
+	FAR_PARAM_STRING, /* char[max + 1] in the struct */
+	FAR_PARAM_ENUM,   /* one of a list; stored as uint32_t index */
 };
 
 /* A row. @offset says where the value lies in the owner's configuration struct. Numbers are stored
  * as uint64_t, doubles as double, booleans as bool. min and max are in base units. */
 struct far_param {
-	const char *name;    /* dotted for a nested mapping: "l1.size" */
+	const char *name; /* dotted for a nested mapping: "l1.size" */
 	enum far_param_type type;
 	size_t offset;
 	uint64_t min;
-	uint64_t max;        /* strings: the longest length in bytes */
+	uint64_t max;         /* strings: the longest length in bytes */
 	const char *fallback; /* default, written as a user would; NULL: required */
-	const char *choices; /* FAR_PARAM_ENUM: "lru|s3fifo|none" */
-	const char *help;    /* one sentence */
+	const char *choices;  /* FAR_PARAM_ENUM: "lru|s3fifo|none" */
+	const char *help;     /* one sentence */
 };
 
 struct far_param_table {
-	const char *title;          /* "farpoold", for messages and the reference page */
+	const char *title; /* "farpoold", for messages and the reference page */
 	const struct far_param *params;
 	size_t count;
 	/* A list of mappings under one key, each parsed by its own table: donors: [ {...} ]. */
-	const char *list_name;      /* NULL: none */
+	const char *list_name; /* NULL: none */
 	const struct far_param_table *list_table;
 	size_t list_item_bytes;
 	size_t list_count_max;
-	size_t list_offset;         /* in the struct: an array of items, far_zalloc'd, owner frees */
-	size_t list_count_offset;   /* in the struct: size_t */
+	size_t list_offset;       /* in the struct: an array of items, far_zalloc'd, owner frees */
+	size_t list_count_offset; /* in the struct: size_t */
 };
 
 #define FAR_PARAM_ERROR_BYTES 512

@@ -23,7 +23,7 @@ make_key(const char *hash, struct far_key *key)
 static int
 fill_in_place(struct far_client *client, const char *hash, uint32_t size_bytes)
 {
-	struct far_block *block;
+	struct far_block *block = NULL;
 	struct far_key key;
 	int rc = make_key(hash, &key);
 
@@ -39,7 +39,7 @@ fill_in_place(struct far_client *client, const char *hash, uint32_t size_bytes)
 static int
 change_of_mind(struct far_client *client, const char *hash)
 {
-	struct far_block *block;
+	struct far_block *block = NULL;
 	struct far_key key;
 	int rc = make_key(hash, &key);
 

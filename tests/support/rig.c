@@ -22,8 +22,6 @@
 #define SERVE_SECONDS 60
 #define END_SECONDS   10
 
-extern char **environ;
-
 void
 rig_open(struct rig *rig)
 {

@@ -38,38 +38,48 @@ far_cli_fail(const char *fmt, ...)
 	return 1;
 }
 
-static int
-parse_donor(struct far_cli_common *common, const char *text, struct argp_state *state)
+/* NAME=ADDRESS[,WEIGHT]. Returns 0, or what is wrong with it. */
+static const char *
+donor_parse(const char *text, struct far_donor_config *donor)
 {
-	struct far_donor_config *donor;
 	const char *equals = strchr(text, '=');
-	const char *comma = strrchr(text, ',');
+	const char *comma = equals != NULL ? strrchr(equals, ',') : NULL;
 	size_t name_size;
 	size_t address_size;
 
-	if (common->donor_count == FAR_DONORS_MAX)
-		argp_failure(state, 1, 0, "more than %d donors", FAR_DONORS_MAX);
 	if (equals == NULL || equals == text || equals[1] == '\0')
-		argp_failure(state, 1, 0,
-			     "donor '%s': write NAME=ADDRESS, for example "
-			     "donor-a=shm:/run/farpool/donor-a.sock",
-			     text);
-	donor = &common->donors[common->donor_count];
-	donor->weight = 1;
+		return "write NAME=ADDRESS, for example donor-a=shm:/run/farpool/donor-a.sock";
 	name_size = (size_t)(equals - text);
 	address_size = comma != NULL ? (size_t)(comma - equals - 1) : strlen(equals + 1);
+	if (name_size >= sizeof(donor->name) || address_size >= sizeof(donor->address))
+		return "the name has at most 63 bytes and the address 255";
+	donor->weight = 1;
 	if (comma != NULL) {
 		char *end;
 
 		donor->weight = strtod(comma + 1, &end);
 		if (*end != '\0' || !isfinite(donor->weight) || donor->weight <= 0)
-			argp_failure(state, 1, 0, "donor '%s': the weight is a number above 0",
-				     text);
+			return "the weight behind the comma is a number above 0";
 	}
-	if (name_size >= sizeof(donor->name) || address_size >= sizeof(donor->address))
-		argp_failure(state, 1, 0, "donor '%s': name or address is too long", text);
 	memcpy(donor->name, text, name_size);
 	memcpy(donor->address, equals + 1, address_size);
+	return NULL;
+}
+
+static int
+parse_donor(struct far_cli_common *common, const char *text, struct argp_state *state)
+{
+	const char *wrong;
+
+	if (common->donor_count == FAR_DONORS_MAX) {
+		argp_failure(state, 2, 0, "more than %d donors", FAR_DONORS_MAX);
+		return EINVAL;
+	}
+	wrong = donor_parse(text, &common->donors[common->donor_count]);
+	if (wrong != NULL) {
+		argp_failure(state, 2, 0, "donor '%s': %s", text, wrong);
+		return EINVAL;
+	}
 	common->donor_count++;
 	return 0;
 }

@@ -265,9 +265,9 @@ far_cli_replay(int argc, char **argv)
 		.deadline_ns = 2 * FAR_NS_PER_S,
 	};
 	char l1_set[80];
-	struct far_trace_summary summary;
+	struct far_trace_summary summary = {0};
 	struct far_client *client;
-	struct far_trace trace;
+	struct far_trace trace = {0};
 	int rc;
 
 	far_cli_common_init(&replay.common);

@@ -37,6 +37,7 @@ table_insert(struct shm_table *table, uint64_t id, void *item)
 {
 	size_t at = table_home(table, id);
 
+	FAR_ASSERT(table->entries != NULL);
 	while (table->entries[at].id != 0) {
 		FAR_ASSERT(table->entries[at].id != id);
 		at = (at + 1) & table->mask;

@@ -16,14 +16,14 @@
 #define SHM_CREDITS_DEFAULT 32U
 #define SHM_CREDITS_MAX     4096U
 /* A poll copies about this much at the most; what is left waits for the next one. */
-#define SHM_POLL_COPY_BYTES  (1024U * 1024U)
-#define SHM_SLICE_BYTES      (256U * 1024U)
+#define SHM_POLL_COPY_BYTES  (1LL << 20)
+#define SHM_SLICE_BYTES      (256LL << 10)
 #define SHM_POLL_TURNS_MAX   64
 #define SHM_FRAMES_PER_TURN  32
 #define SHM_READ_OPS_MAX     4096U /* powers of two */
 #define SHM_WRITE_OPS_MAX    2048U
-#define SHM_PIECES_QUEUED    (FAR_POST_OPS_MAX * FAR_PIECES_MAX)
-#define SHM_RING_BYTES       (1024U * 1024U)
+#define SHM_PIECES_QUEUED    ((size_t)FAR_POST_OPS_MAX * FAR_PIECES_MAX)
+#define SHM_RING_BYTES       (1U << 20)
 #define SHM_REGIONS_MAX      16384U /* that one peer may announce */
 #define SHM_HANDSHAKES_MAX   128U   /* links of one listener that have not said hello yet */
 #define SHM_HELLO_TIMEOUT_NS (10 * FAR_NS_PER_S)

@@ -437,7 +437,7 @@ every_descriptor_is_closed_by_exec(void **state)
 	dir = opendir("/proc/self/fd");
 	assert_non_null(dir);
 	while ((entry = readdir(dir)) != NULL) {
-		int fd = atoi(entry->d_name);
+		int fd = (int)strtol(entry->d_name, NULL, 10);
 
 		if (entry->d_name[0] == '.' || before[fd])
 			continue;
@@ -462,7 +462,7 @@ racer_main(const char *address, int start_fd, int out_fd)
 		_exit(3);
 	(void)!read(start_fd, &byte, 1); /* the end of it is the start */
 	rc = far_transport_listen(tp, address, donor_accept, NULL, &listener);
-	byte = rc == 0 ? 'w' : rc == -EADDRINUSE ? 'u' : 'e';
+	byte = (char)(rc == 0 ? 'w' : rc == -EADDRINUSE ? 'u' : 'e');
 	(void)!write(out_fd, &byte, 1);
 	for (;;)
 		(void)pause();
