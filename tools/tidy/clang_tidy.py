@@ -11,6 +11,7 @@ import concurrent.futures
 import hashlib
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -20,6 +21,7 @@ EXTRA_ARGS = ["--extra-arg=-Wno-unknown-warning-option"]
 # Paths through a test say little and take most of the time, and its products are small constants;
 # the other checks are for tests too.
 TEST_ARGS = ["--checks=-clang-analyzer-*,-bugprone-implicit-widening-of-multiplication-result"]
+FINDING = re.compile(r"^\S+:\d+:\d+: (?:error|warning): .*$", re.M)
 
 
 def run(command, folder):
@@ -118,6 +120,10 @@ def main():
     checker.remember(clean)
     for report in sorted(reports):
         print(report)
+    # A header's finding comes with each file that includes it: once is enough, and last of all.
+    findings = {line for report in reports for line in FINDING.findall(report)}
+    for line in sorted(findings):
+        print(line.removeprefix(os.path.join(root, "")))
     print(f"clang-tidy: {len(entries)} files, {len(reports)} with findings")
     return 1 if reports else 0
 
