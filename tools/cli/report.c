@@ -104,6 +104,17 @@ print_head(const struct far_replay_result *result, const struct far_replay_conte
 	fputc('\n', out);
 }
 
+/* Whether no donor spends CPU on lookups and reads. */
+static bool
+is_one_sided(const struct far_replay_result *result)
+{
+	for (size_t i = 0; i < result->donor_count; i++) {
+		if (result->donors_after[i].one_sided == 0)
+			return false;
+	}
+	return true;
+}
+
 static void
 print_blocks(const struct far_replay_result *result, const struct far_replay_context *context,
 	     FILE *out)
@@ -122,7 +133,7 @@ print_blocks(const struct far_replay_result *result, const struct far_replay_con
 	print_count(out, "  already in L1", result->hits - from_l2,
 		    result->bytes_hit - result->bytes_from_l2, "");
 	print_count(out, "  read from donors", from_l2, result->bytes_from_l2,
-		    "one-sided, into L1");
+		    is_one_sided(result) ? "one-sided, into L1" : "served, into L1");
 	print_count(out, "put into L1", result->put_blocks, result->put_bytes,
 		    "the rest of each request");
 	print_count(out, "committed by donors", DELTA(blocks_stored), DELTA(bytes_stored), "");
@@ -182,10 +193,11 @@ print_cost(const struct far_replay_result *result, FILE *out)
 	char b[32];
 	char c[32];
 
-	fprintf(out,
-		"  messages     sent %s (touch notes: %s), received %s; none per lookup or read\n",
+	fprintf(out, "  messages     sent %s (touch notes: %s), received %s; %s\n",
 		grouped(DELTA(messages_sent), a), grouped(DELTA(touch_notes), b),
-		grouped(DELTA(messages_received), c));
+		grouped(DELTA(messages_received), c),
+		is_one_sided(result) ? "none per lookup or read"
+				     : "lookups and reads that donors serve are not in it");
 	fprintf(out,
 		"  CPU seconds  client %.2f (of them %.2f making and checking bytes), donors "
 		"%.2f\n",
