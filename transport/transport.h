@@ -103,7 +103,8 @@ struct far_op {
 /* ---- events ---- */
 enum far_event_kind {
 	FAR_EV_CONNECTED, /* the link that connect() made is up */
-	FAR_EV_MESSAGE,   /* bytes are valid until the handler returns; its credit goes back then */
+	FAR_EV_MESSAGE,   /* bytes, aligned to 8, valid until the handler returns: then its credit
+			   * goes back */
 	FAR_EV_DONE, /* an op with this token ended, and so did those before it that it covers */
 	FAR_EV_SENDABLE, /* a send or post that was answered -EAGAIN can be tried again */
 	FAR_EV_LOST,     /* the link is dead, @status says why; once; then disconnect it */

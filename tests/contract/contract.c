@@ -42,6 +42,7 @@ end_event(struct far_link_handler *handler, const struct far_event *event)
 		assert_false(end->disconnected);
 		assert_true(event->msg_bytes > 0);
 		assert_true(event->msg_bytes <= FAR_MESSAGE_BYTES_MAX);
+		assert_int_equal((uintptr_t)event->msg % 8, 0);
 		memcpy(end->message, event->msg, event->msg_bytes);
 		end->message_bytes = event->msg_bytes;
 		end->message_count++;
