@@ -7,10 +7,14 @@
 #include "base/log.h"
 #include "transport/loop/loop.h"
 #include "transport/shm/shm.h"
+#include "transport/ucx/ucx.h"
 
 /* One line per backend. */
 static const struct far_transport_ops *const backends[] = {
 	&far_shm_ops,
+#ifdef FAR_HAVE_UCX
+	&far_ucx_ops,
+#endif
 	&far_loop_ops,
 };
 #define BACKEND_COUNT (sizeof(backends) / sizeof(backends[0]))

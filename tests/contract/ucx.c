@@ -1,0 +1,67 @@
+/* ucx.c - the contract suite over transport/ucx: both sides in one thread, TCP on this host. */
+#include "tests/contract/contract.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* A port that nobody has now. Returns 0: there is none. */
+static unsigned
+free_port(void)
+{
+	struct sockaddr_in addr = {.sin_family = AF_INET,
+				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t addr_bytes = sizeof(addr);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	unsigned port = 0;
+
+	if (fd < 0)
+		return 0;
+	if (bind(fd, (struct sockaddr *)&addr, addr_bytes) == 0 &&
+	    getsockname(fd, (struct sockaddr *)&addr, &addr_bytes) == 0)
+		port = ntohs(addr.sin_port);
+	close(fd);
+	return port;
+}
+
+static int
+ucx_open_world(struct contract *c)
+{
+	unsigned port = free_port();
+
+	if (port == 0) {
+		printf("no TCP port on 127.0.0.1\n");
+		return -ENODEV;
+	}
+	c->clock = far_clock_real();
+	snprintf(c->address, sizeof(c->address), "127.0.0.1:%u", port);
+	return 0;
+}
+
+static void
+ucx_close_world(struct contract *c)
+{
+	(void)c;
+}
+
+static void
+ucx_idle(struct contract *c)
+{
+	(void)c;
+	far_clock_sleep_until(far_clock_now(far_clock_real()) + 50 * FAR_NS_PER_US);
+}
+
+static const struct contract_backend ucx_backend = {
+	.name = "ucx",
+	.open = ucx_open_world,
+	.close = ucx_close_world,
+	.idle = ucx_idle,
+	.donor_kill = NULL,
+};
+
+int
+main(void)
+{
+	return contract_run(&ucx_backend, "tcp");
+}

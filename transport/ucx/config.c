@@ -1,0 +1,336 @@
+/* config.c - UCX as we need it: settings that are applied and read back, its log, its codes. */
+#include "transport/ucx/ucx_priv.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <ucs/config/global_opts.h>
+#include <ucs/debug/debug.h>
+#include <ucs/debug/log_def.h>
+
+#include "base/alloc.h"
+#include "base/env.h"
+#include "base/log.h"
+
+#define LINE_BYTES  512
+#define PRINT_BYTES 65536 /* more than UCX has to say of itself */
+
+struct setting {
+	const char *name;    /* without UCX_ */
+	const char *in_file; /* the name that ucp_config_modify() knows, if it is another */
+	const char *value;
+	bool essential; /* without it there is no transport */
+};
+
+/*
+ * Only TCP: shared memory does not see a peer die, and RDMA has a transport of its own. No
+ * rendezvous: it lets the peer name memory. Nothing is cut into fragments that UCX would put
+ * together in memory of its own. One device: the one that has the address.
+ */
+static const struct setting settings[] = {
+	{.name = "TLS", .value = "tcp", .essential = true},
+	{.name = "SOCKADDR_TLS_PRIORITY", .value = "tcp", .essential = true},
+	{.name = "RNDV_THRESH", .value = "inf", .essential = true},
+	{.name = "ZCOPY_THRESH", .value = "4096"},
+	{.name = "CM_USE_ALL_DEVICES", .value = "n"},
+	{.name = "KEEPALIVE_INTERVAL", .value = "2s"},
+	{.name = "TCP_CM_REUSEADDR", .in_file = "CM_REUSEADDR", .value = "y"},
+	{.name = "TCP_KEEPIDLE", .in_file = "KEEPIDLE", .value = "2s"},
+	{.name = "TCP_KEEPINTVL", .in_file = "KEEPINTVL", .value = "1s"},
+	{.name = "TCP_KEEPCNT", .in_file = "KEEPCNT", .value = "4"},
+};
+/* From 1.15 to 1.18 the new protocols change what works with peer errors: the old ones are known. */
+static const struct setting proto_setting = {.name = "PROTO_ENABLE", .value = "n"};
+
+/* ---- log ---- */
+
+static _Thread_local int depth; /* of calls of ours into UCX */
+static pthread_once_t log_once = PTHREAD_ONCE_INIT;
+
+void
+far_ucx_enter(void)
+{
+	depth++;
+}
+
+void
+far_ucx_leave(void)
+{
+	FAR_ASSERT(depth > 0);
+	depth--;
+}
+
+/*
+ * What UCX says about our links is said better by us, so it stands in our log for those who look
+ * for it. What it says to others in this process is none of our business.
+ */
+static ucs_log_func_rc_t
+on_log(const char *file, unsigned line, const char *function, ucs_log_level_t level,
+       const ucs_log_component_config_t *component, const char *message, va_list ap)
+{
+	char text[LINE_BYTES];
+	(void)file;
+	(void)line;
+	(void)function;
+	(void)component;
+
+	if (depth == 0)
+		return UCS_LOG_FUNC_RC_CONTINUE;
+	(void)vsnprintf(text, sizeof(text), message, ap);
+	if (level == UCS_LOG_LEVEL_FATAL)
+		far_log_error("ucx: %s", text);
+	else if (strstr(text, "invalid configurations") != NULL)
+		far_log_warn("ucx: %s", text);
+	else
+		far_log_debug("ucx: %s", text);
+	return UCS_LOG_FUNC_RC_STOP;
+}
+
+/* A library does not print backtraces of its host, nor handle its signals. */
+static void
+signals_release(void)
+{
+	static const int signums[] = {SIGILL, SIGSEGV, SIGBUS, SIGFPE};
+
+	if (far_env_get("UCX_HANDLE_ERRORS") != NULL) {
+		far_log_info("UCX_HANDLE_ERRORS is exported: UCX handles signals as it says");
+		return;
+	}
+	if (ucs_global_opts_set_value("HANDLE_ERRORS", "none") != UCS_OK)
+		far_log_warn("ucx: HANDLE_ERRORS=none was not taken");
+	for (size_t i = 0; i < sizeof(signums) / sizeof(signums[0]); i++)
+		ucs_debug_disable_signal(signums[i]);
+}
+
+static void
+process_prepare(void)
+{
+	signals_release();
+	if (far_env_get("UCX_LOG_LEVEL") == NULL && far_env_get("UCX_LOG_FILE") == NULL)
+		ucs_log_push_handler(on_log);
+}
+
+/* ---- settings ---- */
+
+static const char *
+name_in_file(const struct setting *setting)
+{
+	unsigned major, minor, release;
+
+	ucp_get_version(&major, &minor, &release);
+	/* Up to 1.13 UCX looks its transports' settings up without the transport's name. */
+	if (setting->in_file != NULL && major == 1 && minor <= 13)
+		return setting->in_file;
+	return setting->name;
+}
+
+/* Whether what UCX prints of its configuration has that value; names of transports' settings are
+ * printed as they were given. */
+static bool
+is_set(const char *printed, const struct setting *setting)
+{
+	const char *name = name_in_file(setting);
+	size_t name_bytes = strlen(name);
+	const char *at = printed;
+
+	for (; (at = strstr(at, name)) != NULL; at += name_bytes) {
+		const char *value = at + name_bytes + 1;
+		size_t value_bytes = strlen(setting->value);
+		bool begins = at == printed || at[-1] == '\n' || at[-1] == '_';
+
+		if (!begins || at[name_bytes] != '=')
+			continue;
+		/* "2s" is printed as microseconds: that it was taken is all one can see. */
+		if (strncmp(value, setting->value, value_bytes) == 0 || strstr(name, "KEEP") ||
+		    strstr(name, "THRESH"))
+			return true;
+	}
+	return false;
+}
+
+static bool
+is_exported(const struct setting *setting)
+{
+	char name[64];
+	const char *value;
+
+	(void)snprintf(name, sizeof(name), "UCX_%s", setting->name);
+	value = far_env_get(name);
+	if (value == NULL)
+		return false;
+	far_log_warn("%s is exported as '%s': used instead of '%s'", name, value, setting->value);
+	return true;
+}
+
+static void
+setting_apply(ucp_config_t *config, const struct setting *setting, bool *applied)
+{
+	ucs_status_t status;
+
+	*applied = !is_exported(setting);
+	if (!*applied)
+		return;
+	status = ucp_config_modify(config, name_in_file(setting), setting->value);
+	if (status != UCS_OK)
+		far_log_warn("ucx: %s=%s was not taken: %s", setting->name, setting->value,
+			     ucs_status_string(status));
+}
+
+static int
+settings_check(const ucp_config_t *config, const bool *applied)
+{
+	size_t count = sizeof(settings) / sizeof(settings[0]);
+	char *printed = far_zalloc(PRINT_BYTES);
+	FILE *stream = printed == NULL ? NULL : fmemopen(printed, PRINT_BYTES - 1, "w");
+	int rc = 0;
+
+	if (stream == NULL) {
+		far_free(printed);
+		return -ENOMEM;
+	}
+	ucp_config_print(config, stream, NULL, UCS_CONFIG_PRINT_CONFIG);
+	(void)fclose(stream);
+	for (size_t i = 0; i < count; i++) {
+		if (!applied[i] || is_set(printed, &settings[i]))
+			continue;
+		far_log_warn("ucx: %s=%s is not in force%s", settings[i].name, settings[i].value,
+			     settings[i].essential ? ": the transport is not opened" : "");
+		if (settings[i].essential)
+			rc = -ENODEV;
+	}
+	far_free(printed);
+	return rc;
+}
+
+static int
+config_make(ucp_config_t **out)
+{
+	bool applied[sizeof(settings) / sizeof(settings[0])];
+	unsigned major, minor, release;
+	bool proto;
+	int rc;
+
+	ucp_get_version(&major, &minor, &release);
+	if (major != UCP_API_MAJOR || (major == 1 && minor < 13)) {
+		far_log_error("ucx %u.%u.%u is too old or of another kind: 1.13 or newer is needed",
+			      major, minor, release);
+		return -ENODEV;
+	}
+	if (ucp_config_read(NULL, NULL, out) != UCS_OK)
+		return -ENODEV;
+	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
+		setting_apply(*out, &settings[i], &applied[i]);
+	if (major == 1 && minor >= 15 && minor <= 18)
+		setting_apply(*out, &proto_setting, &proto);
+	rc = settings_check(*out, applied);
+	if (rc < 0)
+		ucp_config_release(*out);
+	return rc;
+}
+
+/* ---- opening ---- */
+
+/* Active messages alone. RMA is never enabled: over TCP UCX emulates it without looking at keys or
+ * bounds, which gives every byte of this process to whoever connects. */
+static int
+worker_make(struct ucx_transport *tp, ucp_config_t *config)
+{
+	ucp_params_t params = {
+		.field_mask = UCP_PARAM_FIELD_FEATURES,
+		.features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP,
+	};
+	ucp_worker_params_t worker = {
+		.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE,
+		/* One thread at a time: the one that opens may hand over to the one that polls. */
+		.thread_mode = UCS_THREAD_MODE_SERIALIZED,
+	};
+	ucp_am_handler_param_t handler = {
+		.field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID | UCP_AM_HANDLER_PARAM_FIELD_CB |
+			      UCP_AM_HANDLER_PARAM_FIELD_ARG,
+		.id = 1,
+		.cb = far_ucx_on_frame,
+		.arg = tp,
+	};
+	ucs_status_t status;
+
+	status = ucp_init(&params, config, &tp->context);
+	if (status == UCS_OK)
+		status = ucp_worker_create(tp->context, &worker, &tp->worker);
+	if (status == UCS_OK)
+		status = ucp_worker_set_am_recv_handler(tp->worker, &handler);
+	if (status == UCS_OK)
+		status = ucp_worker_get_efd(tp->worker, &tp->worker_fd);
+	if (status == UCS_OK)
+		return 0;
+	far_log_error("ucx: not opened: %s", ucs_status_string(status));
+	return status == UCS_ERR_NO_MEMORY ? -ENOMEM : -ENODEV;
+}
+
+int
+far_ucx_open_worker(struct ucx_transport *tp)
+{
+	ucp_config_t *config;
+	sigset_t all, before;
+	int rc;
+
+	(void)pthread_once(&log_once, process_prepare);
+	rc = config_make(&config);
+	if (rc < 0)
+		return rc;
+	/* UCX starts a thread for its connection manager: signals are for those of the host. */
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	far_ucx_enter();
+	rc = worker_make(tp, config);
+	far_ucx_leave();
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	ucp_config_release(config);
+	return rc;
+}
+
+void
+far_ucx_close_worker(struct ucx_transport *tp)
+{
+	far_ucx_enter();
+	if (tp->worker != NULL)
+		ucp_worker_destroy(tp->worker);
+	if (tp->context != NULL)
+		ucp_cleanup(tp->context);
+	far_ucx_leave();
+}
+
+/* ---- codes ---- */
+
+int
+far_ucx_link_rc(ucs_status_t status, bool connecting)
+{
+	if (status == UCS_ERR_NO_MEMORY)
+		return -ECONNRESET;
+	return connecting ? -ECONNREFUSED : -ECONNRESET;
+}
+
+int
+far_ucx_call_rc(ucs_status_t status)
+{
+	switch (status) {
+	case UCS_OK:
+		return 0;
+	case UCS_ERR_NO_MEMORY:
+	case UCS_ERR_NO_RESOURCE:
+		return -ENOMEM;
+	case UCS_ERR_INVALID_PARAM:
+	case UCS_ERR_INVALID_ADDR:
+		return -EINVAL;
+	case UCS_ERR_BUSY:
+		return -EADDRINUSE;
+	case UCS_ERR_REJECTED:
+	case UCS_ERR_UNREACHABLE:
+	case UCS_ERR_NOT_CONNECTED:
+		return -ECONNREFUSED;
+	case UCS_ERR_EXCEEDS_LIMIT:
+		return -EMFILE;
+	default:
+		return -EIO;
+	}
+}

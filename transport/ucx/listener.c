@@ -1,0 +1,246 @@
+/* listener.c - addresses, and connections that are asked for. */
+#include "transport/ucx/ucx_priv.h"
+
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+
+/* ---- addresses ---- */
+
+/* Cuts "HOST:PORT" and "[HOST]:PORT". Returns 0, -EINVAL. */
+int
+far_ucx_address_cut(const char *address, char host[FAR_ADDRESS_BYTES_MAX], char port[6])
+{
+	const char *colon = strrchr(address, ':');
+	size_t host_bytes;
+
+	if (colon == NULL || colon == address)
+		return -EINVAL;
+	host_bytes = (size_t)(colon - address);
+	if (address[0] == '[') {
+		if (host_bytes < 3 || address[host_bytes - 1] != ']')
+			return -EINVAL;
+		address++;
+		host_bytes -= 2;
+	} else if (memchr(address, ':', host_bytes) != NULL) {
+		return -EINVAL; /* IPv6 without brackets: where does the port begin? */
+	}
+	if (host_bytes >= FAR_ADDRESS_BYTES_MAX)
+		return -EINVAL;
+	memcpy(host, address, host_bytes);
+	host[host_bytes] = '\0';
+	if (strlen(colon + 1) == 0 || strlen(colon + 1) > 5 ||
+	    strspn(colon + 1, "0123456789") != strlen(colon + 1))
+		return -EINVAL;
+	memcpy(port, colon + 1, strlen(colon + 1) + 1);
+	return 0;
+}
+
+int
+far_ucx_address_parse(const char *address, struct sockaddr_storage *out, socklen_t *bytes_out)
+{
+	struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV,
+				 .ai_socktype = SOCK_STREAM};
+	char host[FAR_ADDRESS_BYTES_MAX], port[6];
+	struct addrinfo *found = NULL;
+	int rc = far_ucx_address_cut(address, host, port);
+
+	if (rc < 0)
+		return rc;
+	rc = getaddrinfo(host, port, &hints, &found);
+	if (rc == EAI_NONAME)
+		return -EAGAIN;
+	if (rc != 0 || found == NULL)
+		return -EINVAL;
+	memcpy(out, found->ai_addr, found->ai_addrlen);
+	*bytes_out = found->ai_addrlen;
+	freeaddrinfo(found);
+	return 0;
+}
+
+void
+far_ucx_address_format(const struct sockaddr_storage *addr, char out[FAR_ADDRESS_BYTES_MAX])
+{
+	char host[INET6_ADDRSTRLEN] = "?";
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
+
+	if (addr->ss_family == AF_INET) {
+		memcpy(&in, addr, sizeof(in));
+		(void)inet_ntop(AF_INET, &in.sin_addr, host, sizeof(host));
+		(void)snprintf(out, FAR_ADDRESS_BYTES_MAX, "%s:%u", host, ntohs(in.sin_port));
+	} else if (addr->ss_family == AF_INET6) {
+		memcpy(&in6, addr, sizeof(in6));
+		(void)inet_ntop(AF_INET6, &in6.sin6_addr, host, sizeof(host));
+		(void)snprintf(out, FAR_ADDRESS_BYTES_MAX, "[%s]:%u", host, ntohs(in6.sin6_port));
+	} else {
+		(void)snprintf(out, FAR_ADDRESS_BYTES_MAX, "an unknown address");
+	}
+}
+
+/* ---- listening ---- */
+
+/* Inside progress: remembers who asks; whoever is one too many is told no. */
+static void
+on_request(ucp_conn_request_h request, void *arg)
+{
+	struct ucx_listener *listener = arg;
+
+	if (listener->request_count + listener->handshakes < UCX_CONNS_WAITING)
+		listener->requests[listener->request_count++] = request;
+	else
+		(void)ucp_listener_reject(listener->listener, request);
+}
+
+/* What UCX has one code for: who listens there, or why nobody can. The socket is given up again, and
+ * UCX binds its own. */
+static int
+address_probe(const struct sockaddr_storage *addr, socklen_t addr_bytes)
+{
+	int fd = socket(addr->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int one = 1;
+	int rc = 0;
+
+	if (fd < 0)
+		return errno == EAFNOSUPPORT ? -EINVAL : -EMFILE;
+	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (bind(fd, (const struct sockaddr *)addr, addr_bytes) < 0 || listen(fd, 1) < 0) {
+		if (errno == EADDRINUSE)
+			rc = -EADDRINUSE;
+		else if (errno == EACCES)
+			rc = -EACCES;
+		else
+			rc = -EINVAL; /* no such address on this host */
+	}
+	(void)close(fd);
+	return rc;
+}
+
+/* A name is looked up here and now: whoever listens is only starting. */
+static int
+address_find(const char *address, struct sockaddr_storage *out, socklen_t *bytes_out)
+{
+	struct addrinfo hints = {.ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM};
+	char host[FAR_ADDRESS_BYTES_MAX], port[6];
+	struct addrinfo *found = NULL;
+	int rc = far_ucx_address_parse(address, out, bytes_out);
+
+	if (rc != -EAGAIN)
+		return rc;
+	(void)far_ucx_address_cut(address, host, port);
+	if (getaddrinfo(host, port, &hints, &found) != 0 || found == NULL)
+		return -EINVAL;
+	memcpy(out, found->ai_addr, found->ai_addrlen);
+	*bytes_out = found->ai_addrlen;
+	freeaddrinfo(found);
+	return 0;
+}
+
+int
+far_ucx_listen(struct far_transport *ftp, const char *address, far_accept_fn *accept, void *arg,
+	       struct far_listener **out)
+{
+	struct ucx_transport *tp = UCX_TP(ftp);
+	struct sockaddr_storage addr = {0};
+	ucp_listener_params_t params = {
+		.field_mask =
+			UCP_LISTENER_PARAM_FIELD_SOCK_ADDR | UCP_LISTENER_PARAM_FIELD_CONN_HANDLER,
+		.conn_handler = {.cb = on_request},
+	};
+	struct ucx_listener *listener;
+	ucs_status_t status;
+	socklen_t addr_bytes;
+	int rc;
+
+	if (far_ucx_is_child(tp))
+		return -EPERM;
+	rc = address_find(address, &addr, &addr_bytes);
+	if (rc == 0)
+		rc = address_probe(&addr, addr_bytes);
+	if (rc < 0)
+		return rc;
+	listener = far_zalloc(sizeof(*listener));
+	if (listener == NULL)
+		return -ENOMEM;
+	listener->tp = tp;
+	listener->accept = accept;
+	listener->arg = arg;
+	params.sockaddr.addr = (const struct sockaddr *)&addr;
+	params.sockaddr.addrlen = addr_bytes;
+	params.conn_handler.arg = listener;
+	far_ucx_enter();
+	status = ucp_listener_create(tp->worker, &params, &listener->listener);
+	far_ucx_leave();
+	if (status != UCS_OK) {
+		far_free(listener);
+		return far_ucx_call_rc(status);
+	}
+	far_list_push_back(&tp->listeners, &listener->node);
+	*out = (struct far_listener *)listener;
+	return 0;
+}
+
+void
+far_ucx_unlisten(struct far_listener *flistener)
+{
+	struct ucx_listener *listener = (struct ucx_listener *)flistener;
+	struct ucx_transport *tp = listener->tp;
+
+	if (far_ucx_is_child(tp))
+		return;
+	for (struct far_list *it = tp->conns.next; it != &tp->conns; it = it->next) {
+		struct ucx_conn *conn = FAR_CONTAINER_OF(it, struct ucx_conn, all_node);
+
+		if (conn->listener == listener)
+			far_ucx_conn_detach(conn);
+	}
+	FAR_ASSERT(listener->handshakes == 0);
+	far_ucx_enter();
+	for (uint32_t i = 0; i < listener->request_count; i++)
+		(void)ucp_listener_reject(listener->listener, listener->requests[i]);
+	ucp_listener_destroy(listener->listener);
+	far_ucx_leave();
+	far_list_remove(&listener->node);
+	far_free(listener);
+}
+
+static void
+request_name(ucp_conn_request_h request, char out[FAR_ADDRESS_BYTES_MAX])
+{
+	ucp_conn_request_attr_t attr = {.field_mask = UCP_CONN_REQUEST_ATTR_FIELD_CLIENT_ADDR};
+
+	if (ucp_conn_request_query(request, &attr) == UCS_OK)
+		far_ucx_address_format(&attr.client_address, out);
+	else
+		(void)snprintf(out, FAR_ADDRESS_BYTES_MAX, "an unknown address");
+}
+
+int
+far_ucx_listener_work(struct ucx_listener *listener)
+{
+	struct ucx_transport *tp = listener->tp;
+	int made = 0;
+
+	while (listener->request_count > 0) {
+		ucp_conn_request_h request = listener->requests[--listener->request_count];
+		char name[FAR_ADDRESS_BYTES_MAX];
+		struct ucx_conn *conn;
+
+		made++;
+		request_name(request, name);
+		/* A request that UCX refuses to make an endpoint of is gone with the call. */
+		if (far_ucx_conn_open(tp, request, NULL, 0, &conn) < 0)
+			continue;
+		memcpy(conn->peer, name, sizeof(name));
+		conn->listener = listener;
+		listener->handshakes++;
+		conn->deadline_ns = far_clock_now(tp->clock) + UCX_HELLO_TIMEOUT_NS;
+	}
+	return made;
+}
