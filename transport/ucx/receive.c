@@ -20,16 +20,23 @@ place(uint8_t *to, const uint8_t *from, size_t size_bytes)
 
 /* ---- messages ---- */
 
+/* What stands before each message, so that it is aligned. */
+struct inbox_record {
+	uint32_t size_bytes;
+	uint32_t zero;
+};
+_Static_assert(sizeof(struct inbox_record) == UCX_ALIGN_BYTES, "keeps messages aligned");
+
 static int
 inbox_push(struct ucx_link *link, const uint8_t *bytes, uint32_t size_bytes)
 {
-	uint64_t head = size_bytes; /* eight bytes: what is behind them is aligned to eight */
-	uint32_t need = (uint32_t)far_ucx_padded(sizeof(head) + size_bytes);
+	struct inbox_record record = {.size_bytes = size_bytes};
+	uint32_t need = (uint32_t)(sizeof(record) + far_ucx_padded(size_bytes));
 
 	/* Credits bound what there can be. */
 	FAR_ASSERT(need <= link->inbox_bytes_max - link->inbox_tail);
-	memcpy(link->inbox + link->inbox_tail, &head, sizeof(head));
-	memcpy(link->inbox + link->inbox_tail + sizeof(head), bytes, size_bytes);
+	memcpy(link->inbox + link->inbox_tail, &record, sizeof(record));
+	memcpy(link->inbox + link->inbox_tail + sizeof(record), bytes, size_bytes);
 	link->inbox_tail += need;
 	link->inbox_count++;
 	UCX_TP(link->link.tp)->inbox_count++;
