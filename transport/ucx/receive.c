@@ -20,17 +20,10 @@ place(uint8_t *to, const uint8_t *from, size_t size_bytes)
 
 /* ---- messages ---- */
 
-/* What stands before each message, so that it is aligned. */
-struct inbox_record {
-	uint32_t size_bytes;
-	uint32_t zero;
-};
-_Static_assert(sizeof(struct inbox_record) == UCX_ALIGN_BYTES, "keeps messages aligned");
-
 static int
 inbox_push(struct ucx_link *link, const uint8_t *bytes, uint32_t size_bytes)
 {
-	struct inbox_record record = {.size_bytes = size_bytes};
+	uint64_t record = size_bytes; /* before each message, so that it is aligned */
 	uint32_t need = (uint32_t)(sizeof(record) + far_ucx_padded(size_bytes));
 
 	/* Credits bound what there can be. */
