@@ -66,7 +66,7 @@ donor_with_another_name_is_refused(void **state)
 	(void)state;
 	rig_open(&rig);
 	rig_donor_add(&rig, "donor-b", "64MiB", NULL);
-	snprintf(spec, sizeof(spec), "donor-a=shm:%s", rig.donors[0].socket);
+	snprintf(spec, sizeof(spec), "donor-a=%s", rig.donors[0].address);
 	RUN(FAR_TEST_FARPOOL, "get", "--donor", spec, "--timeout", "3s", "key");
 	assert_said("donor-b", "correct");
 	rig_close(&rig);

@@ -20,7 +20,7 @@ every_example_runs_and_prints_what_it_promises(void **state)
 	rig_open(&rig);
 	rig_donor_add(&rig, "donor-a", "64MiB", NULL);
 	rig_client_config(&rig, "16MiB", NULL);
-	snprintf(address, sizeof(address), "shm:%s", rig.donors[0].socket);
+	snprintf(address, sizeof(address), "%s", rig.donors[0].address);
 	{
 		const char *const argv[] = {FAR_TEST_EXAMPLES "/example-store", rig.client_config,
 					    NULL};

@@ -44,6 +44,16 @@ rig_close(struct rig *rig)
 	assert_int_equal(system(command), 0);
 }
 
+void
+rig_over_ucx(struct rig *rig, const char *listen_host, const char *address_host, unsigned port,
+	     const char *netns)
+{
+	snprintf(rig->listen_host, sizeof(rig->listen_host), "%s", listen_host);
+	snprintf(rig->address_host, sizeof(rig->address_host), "%s", address_host);
+	snprintf(rig->netns, sizeof(rig->netns), "%s", netns != NULL ? netns : "");
+	rig->port = port;
+}
+
 /* Output to files; the end of @ready_fd is passed on as descriptor 3 if it is not -1. */
 static pid_t
 spawn(const char *const argv[], const char *out, const char *err, int ready_fd)
@@ -81,14 +91,20 @@ show_file(const char *path)
 void
 rig_donor_start(struct rig_donor *donor)
 {
-	const char *const argv[] = {FAR_TEST_FARPOOLD, "--config", donor->config,
-				    "--ready-fd",      "3",        NULL};
+	char net[sizeof(donor->netns) + 16], mnt[sizeof(donor->netns) + 16];
+	const char *const argv[] = {"/usr/bin/nsenter", net,        mnt,
+				    FAR_TEST_FARPOOLD,  "--config", donor->config,
+				    "--ready-fd",       "3",        NULL};
 	struct pollfd ready = {.events = POLLIN};
 	char byte;
 	int fds[2];
 
 	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
-	donor->pid = spawn(argv, "/dev/null", donor->log, fds[1]);
+	snprintf(net, sizeof(net), "--net=%s/net", donor->netns);
+	snprintf(mnt, sizeof(mnt), "--mount=%s/mnt", donor->netns);
+	/* It becomes the donor: the process is the same. */
+	donor->pid =
+		spawn(donor->netns[0] != '\0' ? argv : argv + 3, "/dev/null", donor->log, fds[1]);
 	close(fds[1]);
 	ready.fd = fds[0];
 	if (poll(&ready, 1, SERVE_SECONDS * 1000) != 1 || read(fds[0], &byte, 1) != 1) {
@@ -108,12 +124,21 @@ rig_donor_add(struct rig *rig, const char *name, const char *memory, const char 
 	assert_true(rig->donor_count <= RIG_DONORS_MAX);
 	memcpy(dir, rig->dir, sizeof(dir));
 	snprintf(donor->name, sizeof(donor->name), "%s", name);
-	snprintf(donor->socket, sizeof(donor->socket), "%s/%s.sock", dir, name);
+	if (rig->listen_host[0] != '\0') {
+		snprintf(donor->listen, sizeof(donor->listen), "ucx:%s:%u", rig->listen_host,
+			 rig->port);
+		snprintf(donor->address, sizeof(donor->address), "ucx:%s:%u", rig->address_host,
+			 rig->port++);
+		memcpy(donor->netns, rig->netns, sizeof(donor->netns));
+	} else {
+		snprintf(donor->listen, sizeof(donor->listen), "shm:%s/%s.sock", dir, name);
+		memcpy(donor->address, donor->listen, sizeof(donor->address));
+	}
 	snprintf(donor->config, sizeof(donor->config), "%s/%s.yaml", dir, name);
 	snprintf(donor->log, sizeof(donor->log), "%s/%s.log", dir, name);
 	file = fopen(donor->config, "w");
 	assert_non_null(file);
-	fprintf(file, "name: %s\nlisten: shm:%s\nmemory: %s\n%s", name, donor->socket, memory,
+	fprintf(file, "name: %s\nlisten: %s\nmemory: %s\n%s", name, donor->listen, memory,
 		extra != NULL ? extra : "");
 	assert_int_equal(fclose(file), 0);
 	rig_donor_start(donor);
@@ -161,8 +186,8 @@ rig_client_config(struct rig *rig, const char *l1_size, const char *extra)
 	fprintf(file, "name: test\nl1:\n  size: %s\n%sdonors:\n", l1_size,
 		extra != NULL ? extra : "");
 	for (size_t i = 0; i < rig->donor_count; i++)
-		fprintf(file, "  - name: %s\n    address: shm:%s\n", rig->donors[i].name,
-			rig->donors[i].socket);
+		fprintf(file, "  - name: %s\n    address: %s\n", rig->donors[i].name,
+			rig->donors[i].address);
 	assert_int_equal(fclose(file), 0);
 }
 

@@ -14,7 +14,9 @@
 
 struct rig_donor {
 	char name[32];
-	char socket[160];
+	char listen[208];  /* "shm:/tmp/...", "ucx:0.0.0.0:7471" */
+	char address[208]; /* as clients name it */
+	char netns[64];    /* the network namespace that it runs in; "": ours */
 	char config[160];
 	char log[160];
 	pid_t pid; /* 0: not running */
@@ -26,6 +28,11 @@ struct rig {
 	char client_config[160];
 	struct rig_donor donors[RIG_DONORS_MAX];
 	size_t donor_count;
+	/* Over ucx; "": over shm. The port counts up from one donor to the next. */
+	char listen_host[48];
+	char address_host[48];
+	char netns[64];
+	unsigned port;
 };
 
 /* What a finished program said. */
@@ -39,6 +46,11 @@ struct rig_run {
 void rig_open(struct rig *rig);
 /* Kills what still runs and removes the directory. */
 void rig_close(struct rig *rig);
+
+/* Donors that are added from here on listen at ucx:@listen_host:@port..., and clients find them at
+ * @address_host. @netns: a path, "/proc/4711/ns"; NULL: ours. */
+void rig_over_ucx(struct rig *rig, const char *listen_host, const char *address_host, unsigned port,
+		  const char *netns);
 
 /* Adds a donor and starts it; returns when it serves. @memory: "64MiB"; @extra: more YAML lines. */
 struct rig_donor *rig_donor_add(struct rig *rig, const char *name, const char *memory,

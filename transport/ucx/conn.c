@@ -103,6 +103,7 @@ ep_open(struct ucx_conn *conn, ucp_conn_request_h request, const struct sockaddr
 	status = ucp_ep_create(conn->tp->worker, &params, &conn->ep);
 	far_ucx_leave();
 	if (status != UCS_OK) {
+		far_log_debug("ucx: no endpoint: %s", ucs_status_string(status));
 		conn->ep = NULL;
 		return far_ucx_call_rc(status);
 	}

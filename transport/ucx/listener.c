@@ -231,12 +231,16 @@ far_ucx_listener_work(struct ucx_listener *listener)
 		ucp_conn_request_h request = listener->requests[--listener->request_count];
 		char name[FAR_ADDRESS_BYTES_MAX];
 		struct ucx_conn *conn;
+		int rc;
 
 		made++;
 		request_name(request, name);
-		/* A request that UCX refuses to make an endpoint of is gone with the call. */
-		if (far_ucx_conn_open(tp, request, NULL, 0, &conn) < 0)
+		rc = far_ucx_conn_open(tp, request, NULL, 0, &conn);
+		if (rc < 0) {
+			/* The request is gone with the call; the caller tries again. */
+			far_log_debug("link from %s not made: %s (%d)", name, far_err_text(rc), rc);
 			continue;
+		}
 		memcpy(conn->peer, name, sizeof(name));
 		conn->listener = listener;
 		listener->handshakes++;
