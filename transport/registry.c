@@ -9,7 +9,7 @@
 #include "transport/shm/shm.h"
 #include "transport/ucx/ucx.h"
 
-/* One line per backend. */
+/* One line per backend, in the order in which they are preferred where several reach a peer. */
 static const struct far_transport_ops *const backends[] = {
 	&far_shm_ops,
 #ifdef FAR_HAVE_UCX
@@ -52,6 +52,16 @@ far_transport_find(const char *name)
 	return NULL;
 }
 
+uint32_t
+far_transport_rank(const char *name)
+{
+	uint32_t rank = 0;
+
+	while (rank < BACKEND_COUNT && strcmp(backends[rank]->name, name) != 0)
+		rank++;
+	return rank;
+}
+
 static void
 unknown_log(const char *name)
 {
@@ -82,21 +92,4 @@ far_transport_close(struct far_transport *tp)
 {
 	if (tp != NULL)
 		tp->ops->close(tp);
-}
-
-int
-far_address_split(const char *address, char name_out[16], const char **rest_out)
-{
-	const char *colon = strchr(address, ':');
-	size_t name_bytes;
-
-	if (colon == NULL || colon == address || colon[1] == '\0')
-		return -EINVAL;
-	name_bytes = (size_t)(colon - address);
-	if (name_bytes >= 16)
-		return -EINVAL;
-	memcpy(name_out, address, name_bytes);
-	name_out[name_bytes] = '\0';
-	*rest_out = colon + 1;
-	return 0;
 }

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/rng.h"
+#include "transport/address.h"
 
 /*
  * A transport and all that belongs to it is used by one thread, its owner. Nothing here blocks:
@@ -22,7 +23,6 @@ struct far_listener;
 
 #define FAR_MESSAGE_BYTES_MAX 65536
 #define FAR_HELLO_BYTES_MAX   32 /* fits RDMA CM's private data beside our own header */
-#define FAR_ADDRESS_BYTES_MAX 256
 #define FAR_POST_OPS_MAX      1024
 #define FAR_PIECES_MAX        16
 
@@ -205,9 +205,6 @@ struct far_transport {
 int far_transport_open(const char *name, const struct far_transport_config *config,
 		       struct far_transport **out);
 
-/* The backend named before the first ':' of an address, and the rest of it; -EINVAL without one. */
-int far_address_split(const char *address, char name_out[16], const char **rest_out);
-
 /* Every link is closed, every listener ended, every registration gone before: asserted. Takes NULL.
  */
 void far_transport_close(struct far_transport *tp);
@@ -381,5 +378,7 @@ far_transport_arm(struct far_transport *tp)
 
 /* registry.c: the table of @name, or NULL. */
 const struct far_transport_ops *far_transport_find(const char *name);
+/* How early a transport comes when one is chosen by itself: 0 first. Unknown ones come last. */
+uint32_t far_transport_rank(const char *name);
 
 #endif

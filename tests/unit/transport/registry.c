@@ -1,4 +1,4 @@
-/* registry.c - transports are found by name, and addresses begin with one. */
+/* registry.c - transports are found by name. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -48,37 +48,6 @@ closing_nothing_is_harmless(void **state)
 	far_transport_close(NULL);
 }
 
-static void
-an_address_is_split_at_its_first_colon(void **state)
-{
-	const char *rest = NULL;
-	char name[16];
-	(void)state;
-
-	assert_int_equal(far_address_split("shm:/run/farpool/donor.sock", name, &rest), 0);
-	assert_string_equal(name, "shm");
-	assert_string_equal(rest, "/run/farpool/donor.sock");
-	assert_int_equal(far_address_split("verbs:[fe80::1]:7471", name, &rest), 0);
-	assert_string_equal(name, "verbs");
-	assert_string_equal(rest, "[fe80::1]:7471");
-	assert_int_equal(far_address_split("fifteen-letters:x", name, &rest), 0);
-	assert_string_equal(name, "fifteen-letters");
-}
-
-static void
-an_address_without_both_halves_is_refused(void **state)
-{
-	static const char *const bad[] = {"", ":", "shm", "shm:", ":/path", "sixteen-letters!:x"};
-	const char *rest = "untouched";
-	char name[16] = "untouched";
-	(void)state;
-
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		assert_int_equal(far_address_split(bad[i], name, &rest), -EINVAL);
-	assert_string_equal(name, "untouched");
-	assert_string_equal(rest, "untouched");
-}
-
 int
 main(void)
 {
@@ -86,8 +55,6 @@ main(void)
 		cmocka_unit_test(each_backend_is_found_by_its_own_name),
 		cmocka_unit_test(an_unknown_backend_is_answered_with_the_known_ones),
 		cmocka_unit_test(closing_nothing_is_harmless),
-		cmocka_unit_test(an_address_is_split_at_its_first_colon),
-		cmocka_unit_test(an_address_without_both_halves_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
