@@ -131,12 +131,19 @@ published_invariants(const struct far_pool *pool)
 		const struct pool_segment *segment = &pool->segments[i];
 		bool listed =
 			segment->state == SEGMENT_SERVING || segment->state == SEGMENT_EMPTYING;
-		struct far_index_segment line;
 
-		far_line_load(&line, pool->index + pool->layout.table_at + i * sizeof(line));
-		FAR_ASSERT(line.segment == (listed ? segment->number : 0));
-		FAR_ASSERT(!listed || far_index_segment_check(&line, live.epoch) == 0);
-		FAR_ASSERT((segment->mem != NULL) == (segment->state != SEGMENT_ABSENT));
+		for (uint32_t rail = 0; rail < pool->rail_count; rail++) {
+			uint64_t at = (uint64_t)i * pool->rail_count + rail;
+			struct far_index_segment line;
+
+			far_line_load(&line,
+				      pool->index + pool->layout.table_at + at * sizeof(line));
+			FAR_ASSERT(line.segment == (listed ? segment->number : 0));
+			FAR_ASSERT(line.rail == (listed ? rail : 0));
+			FAR_ASSERT(!listed || far_index_segment_check(&line, live.epoch) == 0);
+			FAR_ASSERT((segment->mems[rail] != NULL) ==
+				   (segment->state != SEGMENT_ABSENT));
+		}
 	}
 }
 

@@ -20,13 +20,13 @@ note_lane(const struct far_pool *pool, uint32_t slot_idx)
 }
 
 uint64_t
-far_pool_index_bytes(const struct far_pool_config *config)
+far_pool_index_bytes(const struct far_pool_config *config, uint32_t rail_count)
 {
 	struct far_index_layout layout;
 	uint64_t lines = config->capacity_bytes / config->segment_bytes + POOL_SEGMENTS_SPARE;
 
 	if (far_index_layout_make(config->capacity_bytes, config->block_bytes_min,
-				  lines * POOL_RAILS, &layout) < 0)
+				  lines * rail_count, &layout) < 0)
 		return 0;
 	return layout.index_bytes;
 }
@@ -67,7 +67,7 @@ header_store(struct far_pool *pool)
 	header.lane_bytes = config->lane_bytes;
 	header.slot_bytes = FAR_SLOT_BYTES;
 	header.set_slots = FAR_SET_SLOTS;
-	header.rail_count = POOL_RAILS;
+	header.rail_count = pool->rail_count;
 	memcpy(header.donor, config->name, sizeof(header.donor));
 	memcpy(header.name_space, config->name_space, sizeof(header.name_space));
 	far_index_header_seal(&header);
@@ -82,7 +82,7 @@ far_pool_index_open(struct far_pool *pool, const struct far_mem_source *source)
 	int rc;
 
 	rc = far_index_layout_make(config->capacity_bytes, config->block_bytes_min,
-				   (uint64_t)pool->segment_slots * POOL_RAILS, &pool->layout);
+				   (uint64_t)pool->segment_slots * pool->rail_count, &pool->layout);
 	if (rc < 0)
 		return rc;
 	if (source->size_bytes < pool->layout.index_bytes)
@@ -92,7 +92,7 @@ far_pool_index_open(struct far_pool *pool, const struct far_mem_source *source)
 	if (pool->notes == NULL)
 		return -ENOMEM;
 	exact.relaxed = false; /* readers rely on the order of a line's words */
-	rc = far_transport_mem_reg(pool->tp, &exact, FAR_RIGHT_REMOTE_READ, NULL, &pool->index_mem);
+	rc = far_pool_mems_reg(pool, &exact, pool->index_mems);
 	if (rc < 0)
 		return rc;
 
@@ -110,8 +110,7 @@ far_pool_index_open(struct far_pool *pool, const struct far_mem_source *source)
 void
 far_pool_index_close(struct far_pool *pool)
 {
-	if (pool->index_mem != NULL)
-		far_transport_mem_dereg(pool->index_mem);
+	far_pool_mems_dereg(pool->index_mems);
 	far_free(pool->notes);
 }
 
@@ -119,19 +118,25 @@ void
 far_pool_index_line_set(struct far_pool *pool, uint32_t segment_idx)
 {
 	const struct pool_segment *segment = &pool->segments[segment_idx];
+	uint64_t first = (uint64_t)segment_idx * pool->rail_count;
 	struct far_index_segment line;
 
-	memset(&line, 0, sizeof(line));
-	if (segment->state == SEGMENT_SERVING) {
-		line.segment = segment->number;
-		line.rail = 0;
-		line.remote_addr = segment->mem->remote.addr;
-		line.size_bytes = segment->source.size_bytes;
-		memcpy(line.rkey, segment->mem->remote.rkey.bytes, sizeof(line.rkey));
-		far_index_segment_seal(&line, pool->live.epoch);
-	}
 	far_mem_publish();
-	far_line_store(pool->index + pool->layout.table_at + segment_idx * sizeof(line), &line);
+	for (uint32_t rail = 0; rail < pool->rail_count; rail++) {
+		memset(&line, 0, sizeof(line));
+		if (segment->state == SEGMENT_SERVING) {
+			const struct far_remote *remote = &segment->mems[rail]->remote;
+
+			line.segment = segment->number;
+			line.rail = (uint16_t)rail;
+			line.remote_addr = remote->addr;
+			line.size_bytes = segment->source.size_bytes;
+			memcpy(line.rkey, remote->rkey.bytes, sizeof(line.rkey));
+			far_index_segment_seal(&line, pool->live.epoch);
+		}
+		far_line_store(pool->index + pool->layout.table_at + (first + rail) * sizeof(line),
+			       &line);
+	}
 	pool->live.table_version++;
 	live_store(pool);
 }

@@ -338,7 +338,8 @@ lane_register(struct far_pool *pool, struct pool_lane *lane, struct pool_link *l
 		pool->host->lane_register(pool->host, pool, lane_idx, &source, link->link);
 		return;
 	}
-	rc = far_transport_mem_reg(pool->tp, &source, FAR_RIGHT_REMOTE_WRITE, link->link, &mem);
+	rc = far_transport_mem_reg(link->link->tp, &source, FAR_RIGHT_REMOTE_WRITE, link->link,
+				   &mem);
 	far_pool_lane_registered(pool, lane_idx, rc, mem);
 }
 

@@ -37,6 +37,18 @@ link_free(struct pool_link *link)
 	far_free(link);
 }
 
+/* Which of the pool's transports the link came over. */
+static uint32_t
+rail_of(const struct far_pool *pool, const struct far_link *link)
+{
+	uint32_t rail = 0;
+
+	while (rail < pool->rail_count && pool->tps[rail] != link->tp)
+		rail++;
+	FAR_ASSERT(rail < pool->rail_count);
+	return rail;
+}
+
 static struct pool_link *
 link_make(struct far_pool *pool, struct far_link *transport_link)
 {
@@ -53,6 +65,7 @@ link_make(struct far_pool *pool, struct far_link *transport_link)
 	link->handler.event = link_event;
 	link->pool = pool;
 	link->link = transport_link;
+	link->rail = rail_of(pool, transport_link);
 	far_list_init(&link->lanes);
 	return link;
 }
@@ -177,7 +190,8 @@ far_pool_link_expose(struct pool_link *link, uint32_t segment_idx)
 	if (link->state != LINK_WELCOME)
 		return;
 	link->exposed[segment_idx] = true;
-	rc = far_transport_mem_expose(link->pool->segments[segment_idx].mem, link->link);
+	rc = far_transport_mem_expose(link->pool->segments[segment_idx].mems[link->rail],
+				      link->link);
 	if (rc < 0) {
 		far_log_warn("link from %s closed: a segment could not be exposed: %s (%d)",
 			     link->link->peer, far_err_text(rc), rc);

@@ -24,8 +24,53 @@ pool_free(struct far_pool *pool)
 	far_free(pool);
 }
 
+void
+far_pool_mems_dereg(struct far_mem *mems[FAR_RAILS_MAX])
+{
+	for (uint32_t rail = 0; rail < FAR_RAILS_MAX; rail++) {
+		if (mems[rail] != NULL)
+			far_transport_mem_dereg(mems[rail]);
+		mems[rail] = NULL;
+	}
+}
+
 int
-far_pool_open(const struct far_pool_config *config, struct far_transport *tp,
+far_pool_mems_reg(struct far_pool *pool, const struct far_mem_source *source,
+		  struct far_mem *out[FAR_RAILS_MAX])
+{
+	for (uint32_t rail = 0; rail < pool->rail_count; rail++) {
+		int rc = far_transport_mem_reg(pool->tps[rail], source, FAR_RIGHT_REMOTE_READ, NULL,
+					       &out[rail]);
+
+		if (rc < 0) {
+			far_pool_mems_dereg(out);
+			return rc;
+		}
+	}
+	return 0;
+}
+
+static int
+rails_take(struct far_pool *pool, const struct far_pool_rails *rails)
+{
+	FAR_ASSERT(rails->count > 0);
+	FAR_ASSERT(rails->count <= FAR_RAILS_MAX);
+	for (uint32_t rail = 0; rail < rails->count; rail++) {
+		struct far_transport *tp = rails->tps[rail];
+
+		if ((tp->caps.flags & FAR_CAP_FENCED_WRITES) == 0) {
+			far_log_error("transport %s: late writes cannot be fenced: use another one",
+				      tp->ops->name);
+			return -EINVAL;
+		}
+		pool->tps[rail] = tp;
+	}
+	pool->rail_count = rails->count;
+	return 0;
+}
+
+int
+far_pool_open(const struct far_pool_config *config, const struct far_pool_rails *rails,
 	      const struct far_mem_source *index, struct far_clock *clock, struct far_rng *rng,
 	      struct far_pool_host *host, struct far_pool **out)
 {
@@ -38,22 +83,18 @@ far_pool_open(const struct far_pool_config *config, struct far_transport *tp,
 		far_log_error("%s", error);
 		return rc;
 	}
-	if ((tp->caps.flags & FAR_CAP_FENCED_WRITES) == 0) {
-		far_log_error("transport %s: late writes cannot be fenced: use another one",
-			      tp->ops->name);
-		return -EINVAL;
-	}
 	pool = far_zalloc(sizeof(*pool));
 	if (pool == NULL)
 		return -ENOMEM;
 	pool->config = *config;
-	pool->tp = tp;
 	pool->clock = clock;
 	pool->rng = rng;
 	pool->host = host;
 	pool->opened_ns = far_clock_now(clock);
 	far_pool_links_open(pool);
-	rc = far_pool_segments_open(pool);
+	rc = rails_take(pool, rails);
+	if (rc == 0)
+		rc = far_pool_segments_open(pool);
 	if (rc == 0)
 		rc = far_pool_lanes_open(pool);
 	if (rc == 0)

@@ -9,7 +9,7 @@
 #include "transport/transport.h"
 #include "wire/frame.h"
 
-/* One namespace of one donor over one transport. Used by one thread, the transport's owner. */
+/* One namespace of one donor, over one or more transports. Used by one thread, their owner. */
 struct far_pool;
 
 struct far_pool_config {
@@ -54,19 +54,26 @@ void far_pool_config_fit(struct far_pool_config *config);
 /* 0, or -EINVAL with one line in @error that names the parameter, the cause and the next step. */
 int far_pool_config_check(const struct far_pool_config *config, char error[FAR_PARAM_ERROR_BYTES]);
 
+/* The transports that a pool serves, a rail each: the index and every segment are registered with
+ * all of them, and a link reads over its own. */
+struct far_pool_rails {
+	struct far_transport *const *tps; /* borrowed, they outlive the pool */
+	uint32_t count;                   /* 1..FAR_RAILS_MAX */
+};
+
 /**
  * far_pool_open - a pool with an empty index and no segment yet.
  *
- * @index: memory for the index, far_pool_index_bytes(config) or more, zeroed, borrowed; @source.fd
- * as the transport needs it. It is registered for reading here.
+ * @index: memory for the index, far_pool_index_bytes(config, rails) or more, zeroed, borrowed;
+ * @source.fd as the transports need it. It is registered for reading here.
  * @host:  borrowed; NULL: the pool registers lanes itself.
  *
  * Returns: 0, or -EINVAL, -ENOMEM.
  */
-int far_pool_open(const struct far_pool_config *config, struct far_transport *tp,
+int far_pool_open(const struct far_pool_config *config, const struct far_pool_rails *rails,
 		  const struct far_mem_source *index, struct far_clock *clock, struct far_rng *rng,
 		  struct far_pool_host *host, struct far_pool **out);
-uint64_t far_pool_index_bytes(const struct far_pool_config *config);
+uint64_t far_pool_index_bytes(const struct far_pool_config *config, uint32_t rail_count);
 
 /* Lends one more segment: @source is borrowed until far_pool_close() or its
  * far_pool_segment_drain() has ended. Serves from then on. Returns 0, -EINVAL, -ENOMEM, -E2BIG

@@ -10,8 +10,7 @@
 #include "wire/frame.h"
 #include "wire/index.h"
 
-#define POOL_NONE  UINT32_MAX
-#define POOL_RAILS 1U
+#define POOL_NONE UINT32_MAX
 #define POOL_SEGMENTS_SPARE                                                                        \
 	8U /* table lines beyond what the capacity needs: segments come and go */
 #define POOL_SERIAL_BITS    20U /* low bits of a lane serial: the lane's index */
@@ -78,9 +77,9 @@ enum pool_segment_state {
 
 struct pool_segment {
 	enum pool_segment_state state;
-	uint32_t number;              /* never repeats within an epoch */
-	struct far_mem_source source; /* borrowed memory */
-	struct far_mem *mem;          /* owned */
+	uint32_t number;                     /* never repeats within an epoch */
+	struct far_mem_source source;        /* borrowed memory */
+	struct far_mem *mems[FAR_RAILS_MAX]; /* owned: one per rail */
 	uint32_t lane_count;
 	uint32_t lanes_retired;
 	uint64_t recalled_ns;
@@ -99,6 +98,7 @@ struct pool_link {
 	struct far_link_handler handler;
 	struct far_pool *pool;
 	struct far_link *link; /* borrowed until its FAR_EV_CLOSED */
+	uint32_t rail;         /* its transport's number */
 	struct far_list node;  /* among the pool's links */
 	struct far_list lanes; /* REGISTERING to FENCING */
 	enum pool_link_state state;
@@ -117,24 +117,25 @@ struct pool_link {
 
 struct far_pool {
 	struct far_pool_config config;
-	struct far_transport *tp;
+	struct far_transport *tps[FAR_RAILS_MAX]; /* a rail each */
+	uint32_t rail_count;
 	struct far_clock *clock;
 	struct far_rng *rng;
 	struct far_pool_host *host; /* NULL: lanes are registered right here */
 
 	/* index.c */
 	struct far_index_layout layout;
-	struct far_mem *index_mem; /* owned */
-	uint8_t *index;            /* borrowed */
-	struct far_slot *slots;    /* in the index: written with far_line_store() alone */
-	struct pool_note *notes;   /* owned, one per slot */
+	struct far_mem *index_mems[FAR_RAILS_MAX]; /* owned */
+	uint8_t *index;                            /* borrowed */
+	struct far_slot *slots;  /* in the index: written with far_line_store() alone */
+	struct pool_note *notes; /* owned, one per slot */
 	struct far_index_live live;
 	uint64_t hash_seed;
 	uint64_t generation; /* of the last slot stored */
 
 	/* segment.c */
 	struct pool_segment *segments; /* owned */
-	uint32_t segment_slots;        /* of the array; one table line each */
+	uint32_t segment_slots;        /* of the array; a table line for each and rail */
 	uint32_t segment_last;         /* number given last */
 	uint32_t segment_count;
 	uint32_t drains;         /* segments on their way out */
@@ -180,7 +181,7 @@ far_pool_segment_lanes(const struct far_pool *pool, uint32_t segment_idx)
 int far_pool_index_open(struct far_pool *pool, const struct far_mem_source *source);
 void far_pool_index_close(struct far_pool *pool);
 void far_pool_index_state_set(struct far_pool *pool, uint64_t state);
-/* Publishes a segment's line, or clears it where the number is 0. */
+/* Publishes a segment's lines, or clears them where it does not serve. */
 void far_pool_index_line_set(struct far_pool *pool, uint32_t segment_idx);
 /* The slot of a key, or POOL_NONE. */
 uint32_t far_pool_index_find(const struct far_pool *pool, const struct far_key *key);
@@ -211,6 +212,12 @@ far_pool_note_frequency(const struct pool_note *note)
 {
 	return note->lane_frequency & POOL_FREQUENCY_MAX;
 }
+
+/* ---- pool.c ---- */
+/* Registers memory with every rail: all of them, or none. */
+int far_pool_mems_reg(struct far_pool *pool, const struct far_mem_source *source,
+		      struct far_mem *out[FAR_RAILS_MAX]);
+void far_pool_mems_dereg(struct far_mem *mems[FAR_RAILS_MAX]);
 
 /* ---- segment.c ---- */
 int far_pool_segments_open(struct far_pool *pool);

@@ -28,10 +28,8 @@ far_pool_segments_open(struct far_pool *pool)
 void
 far_pool_segments_close(struct far_pool *pool)
 {
-	for (uint32_t i = 0; pool->segments != NULL && i < pool->segment_slots; i++) {
-		if (pool->segments[i].mem != NULL)
-			far_transport_mem_dereg(pool->segments[i].mem);
-	}
+	for (uint32_t i = 0; pool->segments != NULL && i < pool->segment_slots; i++)
+		far_pool_mems_dereg(pool->segments[i].mems);
 	far_free(pool->segments);
 }
 
@@ -80,7 +78,7 @@ far_pool_segment_add(struct far_pool *pool, const struct far_mem_source *source,
 	if (segment == NULL || pool->segment_last == UINT32_MAX || pool->closing ||
 	    pool->capacity_bytes + source->size_bytes > config->capacity_bytes)
 		return -E2BIG;
-	rc = far_transport_mem_reg(pool->tp, source, FAR_RIGHT_REMOTE_READ, NULL, &segment->mem);
+	rc = far_pool_mems_reg(pool, source, segment->mems);
 	if (rc < 0)
 		return rc;
 
@@ -186,7 +184,7 @@ segment_close(struct far_pool *pool, struct pool_segment *segment)
 	struct pool_segment old = *segment;
 
 	atomic_thread_fence(memory_order_seq_cst);
-	far_transport_mem_dereg(segment->mem);
+	far_pool_mems_dereg(segment->mems);
 	for (uint32_t i = 0; i < segment->lane_count; i++) {
 		FAR_ASSERT(lanes[i].state == LANE_RETIRED);
 		far_pool_lane_state_set(pool, &lanes[i], LANE_ABSENT);

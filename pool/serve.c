@@ -62,7 +62,8 @@ static void
 serve_hello(struct pool_link *link, const struct far_frame *frame)
 {
 	struct far_pool *pool = link->pool;
-	struct far_frame_welcome welcome = {.version = FAR_WIRE_VERSION};
+	const struct far_remote *index = &pool->index_mems[link->rail]->remote;
+	struct far_frame_welcome welcome = {.version = FAR_WIRE_VERSION, .rail = link->rail};
 	struct far_frame_refused refused = {.rc = 0};
 	int rc;
 
@@ -77,7 +78,7 @@ serve_hello(struct pool_link *link, const struct far_frame *frame)
 	}
 	link->state = LINK_WELCOME;
 	link->deadline_ns = FAR_TIME_NEVER;
-	rc = far_transport_mem_expose(pool->index_mem, link->link);
+	rc = far_transport_mem_expose(pool->index_mems[link->rail], link->link);
 	if (rc < 0) {
 		far_log_warn("link from %s closed: the index could not be exposed: %s (%d)",
 			     link->link->peer, far_err_text(rc), rc);
@@ -92,8 +93,8 @@ serve_hello(struct pool_link *link, const struct far_frame *frame)
 			far_pool_link_expose(link, i);
 	}
 	welcome.epoch = pool->live.epoch;
-	welcome.index_addr = pool->index_mem->remote.addr;
-	memcpy(welcome.index_rkey, pool->index_mem->remote.rkey.bytes, sizeof(welcome.index_rkey));
+	welcome.index_addr = index->addr;
+	memcpy(welcome.index_rkey, index->rkey.bytes, sizeof(welcome.index_rkey));
 	welcome.index_bytes = pool->layout.index_bytes;
 	memcpy(welcome.donor, pool->config.name, sizeof(welcome.donor));
 	far_log_debug("link from %s welcome", link->link->peer);

@@ -38,7 +38,7 @@ struct far_frame_hello {
 
 struct far_frame_welcome {
 	uint32_t version;
-	uint32_t reserved;
+	uint32_t rail; /* lines of the segment table with this number are for this link */
 	uint64_t features;
 	uint64_t epoch;
 	uint64_t index_addr; /* far_remote of the index */

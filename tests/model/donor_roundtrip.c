@@ -174,7 +174,8 @@ donor_start(struct world *world)
 	struct far_transport_config tp_config = {
 		.clock = world->clock, .fabric = world->fabric, .host = "donor"};
 	struct far_mem_source source = {
-		.base = world->index, .size_bytes = far_pool_index_bytes(&config), .fd = -1};
+		.base = world->index, .size_bytes = far_pool_index_bytes(&config, 1), .fd = -1};
+	struct far_pool_rails rails = {.tps = &world->donor_tp, .count = 1};
 	struct far_listener *listener;
 	uint32_t number;
 
@@ -182,8 +183,8 @@ donor_start(struct world *world)
 	far_loop_keys_repeat(world->fabric);
 	memset(world->index, 0, source.size_bytes);
 	assert_int_equal(far_transport_open("loop", &tp_config, &world->donor_tp), 0);
-	assert_int_equal(far_pool_open(&config, world->donor_tp, &source, world->clock, &world->rng,
-				       NULL, &world->pool),
+	assert_int_equal(far_pool_open(&config, &rails, &source, world->clock, &world->rng, NULL,
+				       &world->pool),
 			 0);
 	source =
 		(struct far_mem_source){.base = world->segment, .size_bytes = POOL_BYTES, .fd = -1};

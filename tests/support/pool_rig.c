@@ -569,6 +569,7 @@ rig_open(const struct far_pool_config *config, uint64_t seed, bool is_async)
 		.seed = seed, .latency_ns_min = FAR_NS_PER_US, .latency_ns_max = 5 * FAR_NS_PER_US};
 	struct far_transport_config transport = {.host = "donor"};
 	struct far_mem_source index = {.fd = -1};
+	struct far_pool_rails rails = {.count = 1};
 	uint64_t alloc_bytes = far_alloc_live_bytes();
 	struct rig *rig = far_zalloc(sizeof(*rig));
 	uint64_t lent = 0;
@@ -586,12 +587,13 @@ rig_open(const struct far_pool_config *config, uint64_t seed, bool is_async)
 	transport.fabric = rig->fabric;
 	assert_int_equal(far_transport_open("loop", &transport, &rig->tp), 0);
 	far_rng_init(&rig->rng, seed);
-	rig->index_bytes = far_pool_index_bytes(config);
+	rig->index_bytes = far_pool_index_bytes(config, 1);
 	rig->index = far_zalloc_aligned(4096, rig->index_bytes);
 	assert_non_null(rig->index);
+	rails.tps = &rig->tp;
 	index.base = rig->index;
 	index.size_bytes = rig->index_bytes;
-	assert_int_equal(far_pool_open(config, rig->tp, &index, rig->clock, &rig->rng,
+	assert_int_equal(far_pool_open(config, &rails, &index, rig->clock, &rig->rng,
 				       is_async ? &rig->host : NULL, &rig->pool),
 			 0);
 	while (lent < config->capacity_bytes) {

@@ -18,8 +18,9 @@ static const struct far_param own_rows[] = {
 	 .type = FAR_PARAM_STRING,
 	 .offset = AT(listen),
 	 .min = 1,
-	 .max = FARPOOLD_LISTEN_BYTES_MAX,
-	 .help = "Where clients connect: shm:/PATH is a socket on this host."},
+	 .max = FAR_ADDRESS_LIST_BYTES_MAX - 1,
+	 .help = "Where clients connect, one address per transport, separated by commas: "
+		 "shm:/PATH is a socket on this host, ucx:HOST:PORT is for others."},
 	{.name = "huge_pages",
 	 .type = FAR_PARAM_ENUM,
 	 .offset = AT(huge_pages),
@@ -117,16 +118,23 @@ settings_apply(const struct far_param_table *table, const char *const *settings,
 static int
 listen_check(const struct farpoold_config *config, char error[FAR_PARAM_ERROR_BYTES])
 {
-	const char *rest = NULL;
-	char scheme[16];
+	struct far_address_list list;
+	char cause[192];
 
-	if (far_address_split(config->listen, scheme, &rest) == 0 &&
-	    far_transport_find(scheme) != NULL && rest[0] != '\0')
-		return 0;
-	snprintf(error, FAR_PARAM_ERROR_BYTES,
-		 "listen: '%s' is no address of a known transport: write shm:/PATH",
-		 config->listen);
-	return -EINVAL;
+	if (far_address_list_parse(config->listen, &list, cause) < 0) {
+		snprintf(error, FAR_PARAM_ERROR_BYTES, "listen: %s", cause);
+		return -EINVAL;
+	}
+	for (uint32_t i = 0; i < list.count; i++) {
+		if (far_transport_find(list.items[i].scheme) != NULL)
+			continue;
+		snprintf(error, FAR_PARAM_ERROR_BYTES,
+			 "listen: '%s': this build has no transport '%s': write shm:/PATH or "
+			 "ucx:HOST:PORT",
+			 list.items[i].text, list.items[i].scheme);
+		return -EINVAL;
+	}
+	return 0;
 }
 
 /* Sizes that were chosen for the user are said once. */

@@ -15,7 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/rng.h"
-#include "transport/transport.h"
+#include "tools/farpoold/rails.h"
 
 #define SETTINGS_MAX   64
 #define POLL_BUDGET    256
@@ -36,13 +36,13 @@ struct arguments {
 struct farpoold {
 	struct farpoold_config config;
 	struct farpoold_memory memory;
-	struct far_transport *tp;
-	struct far_listener *listener;
+	struct farpoold_rails rails;
 	struct far_pool *pool;
 	struct far_rng rng;
 
 	uv_loop_t loop;
-	uv_poll_t poll;
+	uv_poll_t polls[FAR_ADDRESSES_MAX]; /* one per transport */
+	uint32_t poll_count;
 	uv_timer_t timer;
 	uv_signal_t signals[2];
 	uv_work_t mapping;
@@ -64,24 +64,29 @@ shutdown_begin(struct farpoold *daemon)
 		return;
 	daemon->closing = true;
 	daemon->closing_ns = far_clock_now(far_clock_real());
-	far_transport_unlisten(daemon->tp, daemon->listener);
-	daemon->listener = NULL;
+	farpoold_rails_unlisten(&daemon->rails);
 	far_pool_shutdown(daemon->pool);
 	drive(daemon);
+}
+
+static void
+handle_close(uv_handle_t *handle)
+{
+	if (!uv_is_closing(handle))
+		uv_close(handle, NULL);
 }
 
 /* Closes what keeps the loop alive, once nothing of the pool is outstanding. */
 static void
 shutdown_finish(struct farpoold *daemon)
 {
-	uv_handle_t *handles[] = {(uv_handle_t *)&daemon->poll, (uv_handle_t *)&daemon->timer,
-				  (uv_handle_t *)&daemon->signals[0],
+	uv_handle_t *handles[] = {(uv_handle_t *)&daemon->timer, (uv_handle_t *)&daemon->signals[0],
 				  (uv_handle_t *)&daemon->signals[1]};
 
-	for (size_t i = 0; i < sizeof(handles) / sizeof(handles[0]); i++) {
-		if (!uv_is_closing(handles[i]))
-			uv_close(handles[i], NULL);
-	}
+	for (size_t i = 0; i < sizeof(handles) / sizeof(handles[0]); i++)
+		handle_close(handles[i]);
+	for (uint32_t i = 0; i < daemon->poll_count; i++)
+		handle_close((uv_handle_t *)&daemon->polls[i]);
 }
 
 /* ---- memory ---- */
@@ -236,9 +241,8 @@ drive(struct farpoold *daemon)
 {
 	uint64_t next_ns = 0;
 
-	FAR_ASSERT(daemon->tp != NULL);
 	for (int turn = 0; turn < TURNS_MAX; turn++) {
-		int done = far_transport_poll(daemon->tp, POLL_BUDGET);
+		int done = farpoold_rails_poll(&daemon->rails, POLL_BUDGET);
 		uint64_t now_ns = far_clock_now(far_clock_real());
 
 		next_ns = far_pool_tick(daemon->pool, now_ns);
@@ -252,7 +256,7 @@ drive(struct farpoold *daemon)
 				      (int)(CLOSING_NS_MAX / FAR_NS_PER_S));
 			_exit(EXIT_FAILURE);
 		}
-		if (done == 0 && next_ns > now_ns && far_transport_arm(daemon->tp) == 0) {
+		if (done == 0 && next_ns > now_ns && farpoold_rails_arm(&daemon->rails)) {
 			sleep_until(daemon, next_ns);
 			return;
 		}
@@ -289,65 +293,22 @@ loop_open(struct farpoold *daemon)
 static int
 loop_watch(struct farpoold *daemon)
 {
-	int rc;
+	for (uint32_t i = 0; i < daemon->rails.tp_count; i++) {
+		uv_poll_t *poll = &daemon->polls[i];
+		int rc = uv_poll_init(&daemon->loop, poll, daemon->rails.tps[i]->fd);
 
-	FAR_ASSERT(daemon->tp != NULL);
-	rc = uv_poll_init(&daemon->loop, &daemon->poll, daemon->tp->fd);
-	if (rc < 0)
-		return rc;
-	daemon->poll.data = daemon;
-	return uv_poll_start(&daemon->poll, UV_READABLE, on_readable);
+		if (rc < 0)
+			return rc;
+		daemon->poll_count++;
+		poll->data = daemon;
+		rc = uv_poll_start(poll, UV_READABLE, on_readable);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
 }
 
 /* ---- start and end ---- */
-
-static int
-transport_start(struct farpoold *daemon, char error[FAR_PARAM_ERROR_BYTES])
-{
-	struct far_transport_config config = {.clock = far_clock_real()};
-	const char *rest = NULL;
-	char scheme[16];
-	int rc;
-
-	rc = far_address_split(daemon->config.listen, scheme, &rest);
-	if (rc == 0)
-		rc = far_transport_open(scheme, &config, &daemon->tp);
-	FAR_ASSERT(rc < 0 || daemon->tp != NULL);
-	if (rc == 0 && daemon->tp->fd < 0)
-		rc = -EOPNOTSUPP; /* nothing to sleep on */
-	if (rc < 0)
-		snprintf(error, FAR_PARAM_ERROR_BYTES, "listen: '%s': %s (%s)",
-			 daemon->config.listen, far_err_text(rc), far_err_name(rc));
-	return rc;
-}
-
-static int
-listen_start(struct farpoold *daemon, char error[FAR_PARAM_ERROR_BYTES])
-{
-	const char *next;
-	const char *rest = NULL;
-	char scheme[16];
-	int rc;
-
-	rc = far_address_split(daemon->config.listen, scheme, &rest);
-	if (rc == 0)
-		rc = far_transport_listen(daemon->tp, rest, far_pool_accept, daemon->pool,
-					  &daemon->listener);
-	if (rc == -EADDRINUSE)
-		next = "another process listens there: stop it, or choose another path";
-	else if (rc == -EACCES)
-		next = "no permission: give this user write access to the folder, or choose "
-		       "another path";
-	else if (rc == -EINVAL)
-		next = "nothing can listen there: use an absolute path of less than 100 bytes in a "
-		       "folder that exists";
-	else
-		next = far_err_text(rc);
-	if (rc < 0)
-		snprintf(error, FAR_PARAM_ERROR_BYTES, "listen: '%s': %s (%s)",
-			 daemon->config.listen, next, far_err_name(rc));
-	return rc;
-}
 
 static int
 pool_start(struct farpoold *daemon, char error[FAR_PARAM_ERROR_BYTES])
@@ -355,14 +316,15 @@ pool_start(struct farpoold *daemon, char error[FAR_PARAM_ERROR_BYTES])
 	const struct far_pages *index = &daemon->memory.index;
 	struct far_mem_source source = {
 		.base = index->base, .size_bytes = index->size_bytes, .fd = index->fd};
+	struct far_pool_rails rails = {.tps = daemon->rails.tps, .count = daemon->rails.tp_count};
 	struct far_pages first = {.fd = -1};
 	uint64_t seed;
 	int rc;
 
 	far_random_bytes(&seed, sizeof(seed));
 	far_rng_init(&daemon->rng, seed);
-	rc = far_pool_open(&daemon->config.pool, daemon->tp, &source, far_clock_real(),
-			   &daemon->rng, NULL, &daemon->pool);
+	rc = far_pool_open(&daemon->config.pool, &rails, &source, far_clock_real(), &daemon->rng,
+			   NULL, &daemon->pool);
 	if (rc < 0) {
 		snprintf(error, FAR_PARAM_ERROR_BYTES, "pool: not opened: %s (%s)",
 			 far_err_text(rc), far_err_name(rc));
@@ -383,13 +345,12 @@ pool_start(struct farpoold *daemon, char error[FAR_PARAM_ERROR_BYTES])
 static void
 daemon_close(struct farpoold *daemon)
 {
-	if (daemon->listener != NULL)
-		far_transport_unlisten(daemon->tp, daemon->listener);
+	farpoold_rails_unlisten(&daemon->rails);
 	if (daemon->pool != NULL && !far_pool_closing_done(daemon->pool))
 		far_pool_shutdown(daemon->pool); /* nobody was connected yet */
 	far_pool_close(daemon->pool);
 	farpoold_memory_close(&daemon->memory);
-	far_transport_close(daemon->tp);
+	farpoold_rails_close(&daemon->rails);
 }
 
 static int
@@ -410,13 +371,14 @@ run(struct farpoold *daemon)
 
 	rc = loop_explain(loop_open(daemon), error);
 	if (rc == 0)
-		rc = transport_start(daemon, error);
+		rc = farpoold_rails_open(daemon->config.listen, &daemon->rails, error);
 	if (rc == 0)
-		rc = farpoold_memory_open(&daemon->config, &daemon->memory, error);
+		rc = farpoold_memory_open(&daemon->config, daemon->rails.tp_count, &daemon->memory,
+					  error);
 	if (rc == 0)
 		rc = pool_start(daemon, error);
 	if (rc == 0)
-		rc = listen_start(daemon, error);
+		rc = farpoold_rails_listen(&daemon->rails, far_pool_accept, daemon->pool, error);
 	if (rc == 0)
 		rc = loop_explain(loop_watch(daemon), error);
 	if (rc < 0) {

@@ -9,15 +9,14 @@
 #include "base/pages.h"
 #include "base/param.h"
 #include "pool/pool.h"
-
-#define FARPOOLD_LISTEN_BYTES_MAX 200U
+#include "transport/address.h"
 
 struct farpoold_config {
 	struct far_pool_config pool;
-	char listen[FARPOOLD_LISTEN_BYTES_MAX + 1]; /* with the scheme: "shm:/run/farpool/a.sock" */
-	uint32_t huge_pages;                        /* enum far_pages_huge */
-	uint32_t numa_node;                         /* 0: any; else the node plus one */
-	uint32_t log_level;                         /* enum far_log_level */
+	char listen[FAR_ADDRESS_LIST_BYTES_MAX]; /* "shm:/run/farpool/a.sock,ucx:0.0.0.0:7471" */
+	uint32_t huge_pages;                     /* enum far_pages_huge */
+	uint32_t numa_node;                      /* 0: any; else the node plus one */
+	uint32_t log_level;                      /* enum far_log_level */
 };
 
 /* Every parameter of the daemon: the pool's and its own. */
@@ -40,6 +39,7 @@ void farpoold_size_format(uint64_t bytes, char out[FARPOOLD_SIZE_TEXT_BYTES]);
 /* The memory that is lent: index first, then segments, one after the other. */
 struct farpoold_memory {
 	const struct farpoold_config *config; /* borrowed */
+	uint32_t rail_count;                  /* sizes the index */
 	struct far_pages index;
 	struct far_pages *segments; /* owned */
 	uint32_t segment_count;     /* of the array */
@@ -49,8 +49,8 @@ struct farpoold_memory {
 
 /* Checks that all of it can be had, and maps the index. On failure one line in @error says how much
  * was asked for, how much there is, and what to do. */
-int farpoold_memory_open(const struct farpoold_config *config, struct farpoold_memory *memory,
-			 char error[FAR_PARAM_ERROR_BYTES]);
+int farpoold_memory_open(const struct farpoold_config *config, uint32_t rail_count,
+			 struct farpoold_memory *memory, char error[FAR_PARAM_ERROR_BYTES]);
 /* Maps the next segment; touches nothing but the segment's own entry, so that a worker thread may
  * call it. Returns as far_pages_map_shared(). */
 int farpoold_memory_map(struct farpoold_memory *memory, struct far_pages *pages_out);

@@ -48,7 +48,7 @@ farpoold_memory_explain(const struct farpoold_memory *memory, int rc,
 	bool huge = config->huge_pages == FAR_PAGES_HUGE_ON;
 
 	farpoold_size_format(config->pool.capacity_bytes, asked);
-	farpoold_size_format(far_pool_index_bytes(&config->pool), index);
+	farpoold_size_format(far_pool_index_bytes(&config->pool, memory->rail_count), index);
 	if (rc != -ENOMEM) {
 		snprintf(error, FAR_PARAM_ERROR_BYTES, "memory: %s could not be mapped: %s (%s)",
 			 asked, far_err_text(rc), far_err_name(rc));
@@ -74,16 +74,17 @@ farpoold_memory_next_bytes(const struct farpoold_memory *memory)
 }
 
 int
-farpoold_memory_open(const struct farpoold_config *config, struct farpoold_memory *memory,
-		     char error[FAR_PARAM_ERROR_BYTES])
+farpoold_memory_open(const struct farpoold_config *config, uint32_t rail_count,
+		     struct farpoold_memory *memory, char error[FAR_PARAM_ERROR_BYTES])
 {
 	const struct far_pool_config *pool = &config->pool;
-	uint64_t index_bytes = far_pool_index_bytes(pool);
+	uint64_t index_bytes = far_pool_index_bytes(pool, rail_count);
 	uint64_t ordinary = pool->capacity_bytes + index_bytes;
 	uint64_t huge = config->huge_pages == FAR_PAGES_HUGE_OFF ? 0 : huge_bytes_free();
 	int rc = -ENOMEM;
 
-	*memory = (struct farpoold_memory){.config = config, .index = {.fd = -1}};
+	*memory = (struct farpoold_memory){
+		.config = config, .rail_count = rail_count, .index = {.fd = -1}};
 	/* Asked for all of it now: half a donor that fails later helps nobody. */
 	ordinary -= huge < ordinary ? huge : ordinary;
 	if (config->huge_pages == FAR_PAGES_HUGE_ON ? ordinary > 0

@@ -171,7 +171,7 @@ second_donor_at_one_address_says_so(void **state)
 	assert_false(is_ready(&second));
 	assert_int_not_equal(end(&second, text), 0);
 	assert_says(text, "listen: 'shm:");
-	assert_says(text, "another process listens there: stop it, or choose another path");
+	assert_says(text, "another process listens there: stop it, or choose another address");
 	kill(first.pid, SIGTERM);
 	assert_int_equal(end(&first, text), 0);
 }

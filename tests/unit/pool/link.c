@@ -354,6 +354,7 @@ open_that_runs_out_of_memory_leaves_nothing(void **state)
 	struct rig *rig = open_default();
 	struct far_pool *pool = NULL;
 	struct far_mem_source index = {.size_bytes = rig->index_bytes, .fd = -1};
+	struct far_pool_rails rails = {.tps = &rig->tp, .count = 1};
 	int rc = -ENOMEM;
 
 	(void)state;
@@ -362,7 +363,7 @@ open_that_runs_out_of_memory_leaves_nothing(void **state)
 		uint64_t before = far_alloc_live_bytes();
 
 		far_alloc_fail_nth(n);
-		rc = far_pool_open(&rig->config, rig->tp, &index, rig->clock, &rig->rng, NULL,
+		rc = far_pool_open(&rig->config, &rails, &index, rig->clock, &rig->rng, NULL,
 				   &pool);
 		far_alloc_fail_nth(0);
 		if (rc < 0) {
