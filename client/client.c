@@ -98,9 +98,42 @@ open_transport(struct far_client *client, const char *scheme)
 	rc = far_transport_open(scheme, &config, &client->transports[i]);
 	if (rc < 0)
 		return rc;
+	rc = far_transport_mem_reg(client->transports[i], &source, FAR_RIGHT_LOCAL, NULL,
+				   &client->arenas[i]);
+	if (rc < 0) {
+		far_transport_close(client->transports[i]);
+		return rc;
+	}
 	client->transport_count++;
-	return far_transport_mem_reg(client->transports[i], &source, FAR_RIGHT_LOCAL, NULL,
-				     &client->arenas[i]);
+	return 0;
+}
+
+/* Where there is a choice, a transport that this host does not have is one that is not chosen. */
+static int
+open_transports(struct far_client *client, const struct far_donor_config *donor)
+{
+	const char *wanted = far_client_transports[client->config.transport];
+	bool any = client->config.transport == 0;
+	struct far_address_list list;
+	char cause[192];
+	int rc = far_address_list_parse(donor->address, &list, cause);
+
+	FAR_ASSERT(rc == 0); /* it was checked */
+	for (uint32_t i = 0; i < list.count; i++) {
+		const char *scheme = list.items[i].scheme;
+
+		if (!any && strcmp(scheme, wanted) != 0)
+			continue;
+		if (far_transport_find(scheme) == NULL)
+			continue;
+		rc = open_transport(client, scheme);
+		if (rc < 0 && !any)
+			return rc;
+		if (rc < 0)
+			far_log_warn("transport %s cannot be used here: %s (%d)", scheme,
+				     far_err_text(rc), rc);
+	}
+	return 0;
 }
 
 static int
@@ -121,12 +154,8 @@ open_adapters(struct far_client *client)
 	char error[256] = "";
 
 	for (size_t i = 0; i < config->donor_count; i++) {
-		const char *rest;
-		char scheme[16];
-		int rc = far_address_split(config->donors[i].address, scheme, &rest);
+		int rc = open_transports(client, &config->donors[i]);
 
-		if (rc == 0)
-			rc = open_transport(client, scheme);
 		if (rc < 0)
 			return rc;
 	}
@@ -136,6 +165,7 @@ open_adapters(struct far_client *client)
 			.type = "donor",
 			.name = config->donors[i].name,
 			.address = config->donors[i].address,
+			.transport = far_client_transports[config->transport],
 			.name_space = config->name_space,
 			.weight = config->donors[i].weight,
 		};

@@ -24,8 +24,9 @@
 static const struct far_param donor_params[] = {
 	{"name", FAR_PARAM_STRING, IN(name), 1, FAR_NAME_BYTES_MAX, NULL, NULL,
 	 "The donor's configured name; a donor that answers with another one is refused."},
-	{"address", FAR_PARAM_STRING, IN(address), 1, FAR_ADDRESS_BYTES_MAX - 1, NULL, NULL,
-	 "Where it listens, with the transport: shm:/run/farpool/donor-a.sock."},
+	{"address", FAR_PARAM_STRING, IN(address), 1, FAR_ADDRESS_LIST_BYTES_MAX - 1, NULL, NULL,
+	 "Where it listens, one address per transport, separated by commas: "
+	 "shm:/run/farpool/donor-a.sock,ucx:10.0.0.3:7471."},
 	{"weight", FAR_PARAM_DOUBLE, IN(weight), 0, 1000000000, "1", NULL,
 	 "Its configured capacity in any unit that all donors share: the share of blocks it gets."},
 };
@@ -41,6 +42,9 @@ static const struct far_param params[] = {
 	 "This client's name in the logs of donors."},
 	{"namespace", FAR_PARAM_STRING, AT(name_space), 1, FAR_NAME_BYTES_MAX, "default", NULL,
 	 "The pool inside each donor that this client uses."},
+	{"transport", FAR_PARAM_ENUM, AT(transport), 0, 0, "auto", "auto|shm|verbs|ucx",
+	 "Over what donors are reached: auto takes the first of a donor's addresses that answers, "
+	 "in the order shm (same host), verbs, ucx; any other uses that one alone, never another."},
 	{"l1.size", FAR_PARAM_SIZE, AT(l1_bytes), MIB, 64 * TIB, NULL, NULL,
 	 "The arena that blocks are read into."},
 	{"l1.align", FAR_PARAM_SIZE, AT(l1_align_bytes), 64, 2 * MIB, "4KiB", NULL,
@@ -104,6 +108,8 @@ static const struct far_param params[] = {
 	 NULL, "The time that one try may take before it is posted."},
 };
 
+const char *const far_client_transports[] = {"auto", "shm", "verbs", "ucx", NULL};
+
 const struct far_param_table far_client_params = {
 	.title = "farpool client",
 	.params = params,
@@ -127,10 +133,10 @@ donor_from_options(const struct far_donor_options *from, struct far_donor_config
 		return -EINVAL;
 	}
 	if (from->name == NULL || strlen(from->name) - 1 >= FAR_NAME_BYTES_MAX ||
-	    from->address == NULL || strlen(from->address) - 1 >= FAR_ADDRESS_BYTES_MAX - 1) {
+	    from->address == NULL || strlen(from->address) - 1 >= FAR_ADDRESS_LIST_BYTES_MAX - 1) {
 		snprintf(
 			error, FAR_PARAM_ERROR_BYTES,
-			"a donor has no name or no address, or a longer one than 63 and 255 bytes: "
+			"a donor has no name or no address, or a longer one than 63 and 511 bytes: "
 			"give both");
 		return -EINVAL;
 	}
@@ -185,6 +191,23 @@ text_from_option(const char *from, char to[64], const char *what, char error[FAR
 	return 0;
 }
 
+static int
+transport_from_option(const char *from, struct far_client_config *config,
+		      char error[FAR_PARAM_ERROR_BYTES])
+{
+	if (from == NULL)
+		return 0;
+	for (uint32_t i = 0; far_client_transports[i] != NULL; i++) {
+		if (strcmp(far_client_transports[i], from) == 0) {
+			config->transport = i;
+			return 0;
+		}
+	}
+	snprintf(error, FAR_PARAM_ERROR_BYTES,
+		 "transport '%.20s' is unknown: write auto, shm, verbs or ucx", from);
+	return -EINVAL;
+}
+
 int
 far_client_config_from_options(const struct far_client_options *options,
 			       struct far_client_config *config, char error[FAR_PARAM_ERROR_BYTES])
@@ -205,6 +228,9 @@ far_client_config_from_options(const struct far_client_options *options,
 	rc = text_from_option(options->name_space, config->name_space, "the namespace", error);
 	if (rc < 0)
 		return rc;
+	rc = transport_from_option(options->transport, config, error);
+	if (rc < 0)
+		return rc;
 	config->l1_bytes = options->l1_bytes;
 	if (options->block_bytes_min != 0)
 		config->block_bytes_min = options->block_bytes_min;
@@ -221,22 +247,49 @@ far_client_config_from_options(const struct far_client_options *options,
 	return donors_from_options(options, config, error);
 }
 
+/* One of its addresses at least can be used. */
+static int
+donor_address_check(const struct far_client_config *config, const struct far_donor_config *donor,
+		    char error[FAR_PARAM_ERROR_BYTES])
+{
+	const char *wanted = far_client_transports[config->transport];
+	bool any = config->transport == 0;
+	struct far_address_list list;
+	char cause[192];
+
+	if (far_address_list_parse(donor->address, &list, cause) < 0) {
+		snprintf(error, FAR_PARAM_ERROR_BYTES, "donor '%s': address: %s", donor->name,
+			 cause);
+		return -EINVAL;
+	}
+	for (uint32_t i = 0; i < list.count; i++) {
+		if ((any || strcmp(list.items[i].scheme, wanted) == 0) &&
+		    far_transport_find(list.items[i].scheme) != NULL)
+			return 0;
+	}
+	if (any)
+		snprintf(error, FAR_PARAM_ERROR_BYTES,
+			 "donor '%s': address '%.200s' names no transport of this build: write for "
+			 "example shm:/run/farpool/donor.sock or ucx:HOST:PORT",
+			 donor->name, donor->address);
+	else
+		snprintf(error, FAR_PARAM_ERROR_BYTES,
+			 "donor '%s': transport is %s, and address '%.200s' has none of it%s: add "
+			 "one, or write transport: auto",
+			 donor->name, wanted, donor->address,
+			 far_transport_find(wanted) == NULL ? " that this build can use" : "");
+	return -EINVAL;
+}
+
 static int
 donors_check(const struct far_client_config *config, char error[FAR_PARAM_ERROR_BYTES])
 {
 	for (size_t i = 0; i < config->donor_count; i++) {
 		const struct far_donor_config *donor = &config->donors[i];
-		const char *rest;
-		char scheme[16];
+		int rc = donor_address_check(config, donor, error);
 
-		if (far_address_split(donor->address, scheme, &rest) < 0 ||
-		    far_transport_find(scheme) == NULL) {
-			snprintf(error, FAR_PARAM_ERROR_BYTES,
-				 "donor '%s': address '%s' names no transport of this build: write "
-				 "for example shm:/run/farpool/donor.sock",
-				 donor->name, donor->address);
-			return -EINVAL;
-		}
+		if (rc < 0)
+			return rc;
 		for (size_t j = 0; j < i; j++) {
 			if (strcmp(config->donors[j].name, donor->name) != 0)
 				continue;

@@ -8,18 +8,20 @@
 
 #include "base/param.h"
 #include "farpool/farpool.h"
+#include "transport/address.h"
 
 #define FAR_DONORS_MAX 64
 
 struct far_donor_config {
 	char name[64];
-	char address[256];
+	char address[FAR_ADDRESS_LIST_BYTES_MAX];
 	double weight;
 };
 
 struct far_client_config {
 	char name[64];
 	char name_space[64];
+	uint32_t transport; /* index in far_client_transports */
 	uint64_t l1_bytes;
 	uint64_t l1_align_bytes;
 	uint64_t block_bytes_min;
@@ -54,12 +56,15 @@ struct far_client_config {
 };
 
 extern const struct far_param_table far_client_params;
+/* "auto", then the names of transports; ends with NULL. */
+extern const char *const far_client_transports[];
 
 /* Defaults, then the options. @error: one line. Returns 0, -EINVAL, -ENOMEM. */
 int far_client_config_from_options(const struct far_client_options *options,
 				   struct far_client_config *config,
 				   char error[FAR_PARAM_ERROR_BYTES]);
-/* What one field alone cannot tell: donor names unique, addresses with a scheme, sizes that fit. */
+/* What one field alone cannot tell: donor names unique, addresses of transports that are there and
+ * wanted, sizes that fit. */
 int far_client_config_check(const struct far_client_config *config,
 			    char error[FAR_PARAM_ERROR_BYTES]);
 /* Opens a client from a checked configuration, which it takes, whatever the result. */

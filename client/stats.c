@@ -203,6 +203,8 @@ donor_answered(struct far_client *client, struct far_call *call, bool late)
 		 client->set.items[ask->idx]->name);
 	snprintf(ask->status.state, sizeof(ask->status.state), "%s", state_name(status.state));
 	snprintf(ask->status.text, sizeof(ask->status.text), "%s", status.text);
+	snprintf(ask->status.transport, sizeof(ask->status.transport), "%s", status.transport);
+	snprintf(ask->status.why, sizeof(ask->status.why), "%s", status.why);
 	ask->status.epoch = status.epoch;
 	ask->status.one_sided = status.one_sided;
 	ask->status.rc = status.state == FAR_L2_UP ? 0 : status.rc;

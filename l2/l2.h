@@ -88,11 +88,14 @@ enum far_l2_state {
 
 /* An address, and a reason. */
 #define FAR_L2_TEXT_BYTES 448
+#define FAR_L2_WHY_BYTES  256
 
 struct far_l2_status {
 	enum far_l2_state state;
-	int rc;                       /* why it is not up */
-	char text[FAR_L2_TEXT_BYTES]; /* one line for people: path, peer, reason */
+	int rc;                               /* why it is not up */
+	char text[FAR_L2_TEXT_BYTES];         /* one line for people: path, peer, reason */
+	char transport[FAR_SCHEME_BYTES_MAX]; /* that carries it now, or is tried; "": none */
+	char why[FAR_L2_WHY_BYTES];           /* why that one, while it is up */
 	bool one_sided;
 	uint64_t epoch;
 	uint32_t tasks_live;
@@ -154,7 +157,8 @@ struct far_l2_env {
 struct far_l2_config {
 	const char *type;        /* "donor", "memory", "fault" */
 	const char *name;        /* donor: the name that must answer */
-	const char *address;     /* donor: "shm:/path" */
+	const char *address;     /* donor: "shm:/path,ucx:host:port" */
+	const char *transport;   /* donor: the only scheme that is used; NULL, "auto": any */
 	const char *name_space;  /* NULL: "default" */
 	double weight;           /* 0: 1 */
 	uint64_t capacity_bytes; /* memory */

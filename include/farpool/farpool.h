@@ -30,10 +30,11 @@ struct far_block; /* a loan of one block in L1 */
 /* ---- opening ---- */
 
 struct far_donor_options {
-	size_t size_bytes;   /* sizeof(struct far_donor_options) */
-	const char *name;    /* of the donor that must answer; unique in the list */
-	const char *address; /* "shm:/run/farpool/donor-a.sock" */
-	double weight;       /* configured capacity, any unit that all share; 0: 1 */
+	size_t size_bytes; /* sizeof(struct far_donor_options) */
+	const char *name;  /* of the donor that must answer; unique in the list */
+	/* One per transport, separated by commas: "shm:/run/farpool/donor-a.sock,ucx:10.0.0.3:7471" */
+	const char *address;
+	double weight; /* configured capacity, any unit that all share; 0: 1 */
 };
 
 /* Zero in any field but size_bytes takes its default; see docs/configuration.md. */
@@ -51,6 +52,7 @@ struct far_client_options {
 	uint64_t store_deadline_ns;  /* relative, of one try to store; 0: 5 s */
 	uint32_t verify_always;      /* 1: CRC32C of every block that was read */
 	uint32_t busy_poll_us;       /* how long the thread spins before it sleeps; 0: not at all */
+	const char *transport;       /* "shm", "verbs", "ucx": that alone; NULL: "auto" */
 };
 
 /**
@@ -332,6 +334,8 @@ struct far_donor_status {
 	/* The donor's own counters (farpool status): values in the order of wire/status.def. */
 	uint64_t donor_value_count;
 	uint64_t donor_values[64];
+	char transport[16]; /* that carries its bytes now, or is being tried */
+	char why[256];      /* why that one, while it is up */
 };
 
 /**

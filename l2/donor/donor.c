@@ -243,6 +243,10 @@ donor_status(const struct far_l2 *l2, struct far_l2_status *out)
 	out->epoch = donor->epoch;
 	out->tasks_live = donor->tasks_live;
 	memcpy(out->text, donor->text, sizeof(out->text));
+	memcpy(out->transport, donor->path->address.scheme, sizeof(out->transport));
+	out->why[0] = '\0';
+	if (donor_is_up(donor))
+		far_donor_path_why(donor, out->why, sizeof(out->why));
 }
 
 static void
@@ -262,8 +266,7 @@ static void
 donor_free(struct far_donor *donor)
 {
 	/* The NIC must lose the pages before the kernel reuses them. */
-	if (donor->scratch_mem != NULL)
-		far_transport_mem_dereg(donor->scratch_mem);
+	far_donor_paths_close(donor);
 	far_pages_unmap(&donor->pages);
 	far_free(donor->map.places);
 	far_free(donor->map_next.places);
@@ -288,7 +291,6 @@ donor_alloc(struct far_donor *donor)
 {
 	const size_t table_bytes = DONOR_TABLE_CHUNK * sizeof(struct far_index_segment);
 	const size_t jobs_bytes = (size_t)DONOR_JOBS * DONOR_JOB_SCRATCH;
-	struct far_mem_source source;
 	int rc;
 
 	donor->jobs = far_zalloc_array(DONOR_JOBS, sizeof(*donor->jobs));
@@ -307,14 +309,6 @@ donor_alloc(struct far_donor *donor)
 				  FAR_PAGES_HUGE_OFF, -1, &donor->pages);
 	if (rc < 0)
 		return rc;
-	source = (struct far_mem_source){
-		.base = donor->pages.base,
-		.size_bytes = donor->pages.size_bytes,
-		.fd = donor->pages.fd,
-	};
-	rc = far_transport_mem_reg(donor->tp, &source, FAR_RIGHT_LOCAL, NULL, &donor->scratch_mem);
-	if (rc < 0)
-		return rc;
 	for (uint32_t i = 0; i < DONOR_JOBS; i++) {
 		donor->jobs[i].idx = i;
 		donor->jobs[i].scratch =
@@ -329,38 +323,6 @@ donor_alloc(struct far_donor *donor)
 	donor->scratch_header = donor->scratch_table + table_bytes;
 	donor->scratch_live = donor->scratch_header + FAR_INDEX_PAGE_BYTES;
 	return 0;
-}
-
-/* The transport of the address's scheme, with its registration of the arena. */
-static int
-transport_pick(struct far_donor *donor, const struct far_l2_config *config, char error[256])
-{
-	char scheme[16];
-
-	if (config->address == NULL || strlen(config->address) >= sizeof(donor->address)) {
-		(void)snprintf(error, 256, "donor '%s': give an address of 1 to %zu bytes",
-			       config->name, sizeof(donor->address) - 1);
-		return -EINVAL;
-	}
-	(void)snprintf(donor->address, sizeof(donor->address), "%s", config->address);
-	if (far_address_split(donor->address, scheme, &donor->address_rest) < 0) {
-		(void)snprintf(error, 256,
-			       "donor '%s': address '%.80s' names no transport: write it as "
-			       "'shm:/path'",
-			       config->name, config->address);
-		return -EINVAL;
-	}
-	for (size_t i = 0; i < donor->env.transport_count; i++) {
-		if (strcmp(donor->env.transports[i]->ops->name, scheme) != 0)
-			continue;
-		donor->tp = donor->env.transports[i];
-		donor->arena = donor->env.arenas != NULL ? donor->env.arenas[i] : NULL;
-		return 0;
-	}
-	(void)snprintf(error, 256,
-		       "donor '%s': transport '%s' of address '%.80s' is not open on this host",
-		       config->name, scheme, config->address);
-	return -EINVAL;
 }
 
 static int
@@ -406,15 +368,15 @@ far_l2_donor_open(const struct far_l2_config *config, const struct far_l2_env *e
 	rc = names_take(donor, config, error);
 	if (rc < 0)
 		goto fail;
-	rc = transport_pick(donor, config, error);
-	if (rc < 0)
-		goto fail;
 	rc = donor_alloc(donor);
 	if (rc < 0) {
 		(void)snprintf(error, 256, "donor '%s': no memory for its buffers: %s",
 			       config->name, far_err_text(rc));
 		goto fail;
 	}
+	rc = far_donor_paths_open(donor, config, error);
+	if (rc < 0)
+		goto fail;
 	far_donor_link_init(donor);
 	*out = &donor->l2;
 	return 0;

@@ -4,8 +4,9 @@
 
 #include "l2/l2.h"
 
-/* For the registry. config: name (that must answer), address ("shm:/run/farpool/a.sock"),
- * name_space. The transport of the address's scheme and its arena registration come from @env. */
+/* For the registry. config: name (that must answer), address ("shm:/run/farpool/a.sock", or a list),
+ * name_space. The transports of the addresses' schemes and their arena registrations come from @env;
+ * an address whose transport is not among them is not used. */
 int far_l2_donor_open(const struct far_l2_config *config, const struct far_l2_env *env,
 		      struct far_l2 **out, char error[256]);
 

@@ -176,17 +176,29 @@ struct donor_stats_ask {
 	uint64_t deadline_ns;
 };
 
+/* One of the donor's addresses. */
+struct donor_path {
+	struct far_address address;
+	struct far_transport *tp;    /* borrowed; NULL: its transport is not open here */
+	struct far_mem *arena;       /* borrowed; as registered with @tp */
+	struct far_mem *scratch_mem; /* owned */
+	bool refused;                /* at last, for a reason that an operator has to mend */
+	char note[128];              /* why it cannot be used, or why it failed */
+};
+
 struct far_donor {
 	struct far_l2 l2;
 	struct far_l2_env env;
 	char name[FAR_NAME_BYTES_MAX + 1];
 	char name_space[FAR_NAME_BYTES_MAX + 1];
-	char address[FAR_ADDRESS_BYTES_MAX];
-	const char *address_rest;    /* in address, without the scheme */
+	struct donor_path paths[FAR_ADDRESSES_MAX]; /* the preferred one first */
+	uint32_t path_count;
+	bool path_forced;            /* the configuration leaves no choice */
+	struct donor_path *path;     /* in use, or tried next; what follows is of it */
 	struct far_transport *tp;    /* borrowed */
 	struct far_mem *arena;       /* borrowed; NULL: no L1, nothing can be loaded or stored */
+	struct far_mem *scratch_mem; /* borrowed */
 	struct far_pages pages;      /* owned scratch: jobs, header, table chunk, live line */
-	struct far_mem *scratch_mem; /* owned */
 	uint8_t *scratch_header;
 	uint8_t *scratch_table;
 	uint8_t *scratch_live;
@@ -211,6 +223,7 @@ struct far_donor {
 	/* index.c */
 	uint64_t epoch;
 	uint64_t index_addr;
+	uint32_t rail; /* of the table's lines that are for this link */
 	struct far_rkey index_rkey;
 	uint64_t index_bytes;
 	struct far_index_header header;    /* checked copy */
@@ -309,12 +322,29 @@ void far_donor_pump(struct far_donor *donor);
 /* Calls done() of the tasks that had ended when it was called. */
 void far_donor_flush(struct far_donor *donor);
 
+/* ---- path.c: the ways to the donor, tried in their order ---- */
+/* The scratch pages are there. -EINVAL, -ENOMEM with one line in @error. */
+int far_donor_paths_open(struct far_donor *donor, const struct far_l2_config *config,
+			 char error[256]);
+void far_donor_paths_close(struct far_donor *donor);
+void far_donor_path_failed(struct far_donor *donor, bool refused, const char *reason);
+/* Goes on to the next; false: there is none behind this one. */
+bool far_donor_path_next(struct far_donor *donor);
+void far_donor_path_first(struct far_donor *donor);
+/* Whether trying again soon is of no use over any of them. */
+bool far_donor_paths_refused(const struct far_donor *donor);
+/* Each address and what came of it; and why the present one is in use. */
+void far_donor_paths_text(const struct far_donor *donor, char *out, size_t out_bytes);
+void far_donor_path_why(const struct far_donor *donor, char *out, size_t out_bytes);
+
 /* ---- link.c ---- */
 void far_donor_link_init(struct far_donor *donor);
 uint64_t far_donor_link_tick(struct far_donor *donor, uint64_t now_ns);
 /* The link is of no more use: every task stops, the next attempt comes later. */
 void far_donor_link_fail(struct far_donor *donor, int rc, const char *reason);
 void far_donor_link_up(struct far_donor *donor);
+/* A peer's text, for our log and our users: one line, printable. */
+void far_donor_text_clean(char *text);
 /* Leaves for good: with a BYE that the donor answers by closing, or at once. */
 void far_donor_link_leave(struct far_donor *donor, bool now);
 /* -EAGAIN: no credit; try again when pumped. */

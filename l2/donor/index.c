@@ -200,7 +200,8 @@ line_take(struct far_donor *donor, const struct far_index_segment *line)
 		return true;
 	if (far_index_segment_check(line, donor->epoch) < 0)
 		return false;
-	if (line->segment == 0 || line->rail != 0 || segment_is_gone(donor, line->segment))
+	if (line->segment == 0 || line->rail != donor->rail ||
+	    segment_is_gone(donor, line->segment))
 		return true;
 	if (line->size_bytes == 0 || line->size_bytes > REMOTE_BYTES_MAX ||
 	    line->remote_addr > UINT64_MAX - line->size_bytes)

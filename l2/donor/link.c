@@ -46,14 +46,37 @@ back_off_ns(struct far_donor *donor, bool refused)
 	return wait_ns / 2 + far_rng_below(donor->env.rng, wait_ns / 2 + 1);
 }
 
-/* A peer's text, for our log and our users: one line, printable. */
-static void
-text_clean(char *text)
+void
+far_donor_text_clean(char *text)
 {
 	for (; *text != '\0'; text++) {
 		if ((unsigned char)*text < ' ' || (unsigned char)*text > '~')
 			*text = '?';
 	}
+}
+
+/* No way is left to be tried now: what came of each is told, and the first is tried again later. */
+static void
+round_end(struct far_donor *donor, int rc, bool was_up, const char *reason)
+{
+	bool refused = !was_up && far_donor_paths_refused(donor);
+
+	donor->next_try_ns = now_ns_of(donor) + back_off_ns(donor, refused);
+	donor->attempts++;
+	donor->state = refused ? FAR_L2_REFUSED : FAR_L2_DOWN;
+	donor->state_rc = rc;
+	if (was_up || donor->path_count == 1)
+		(void)snprintf(donor->text, sizeof(donor->text), "%.120s: %.255s",
+			       donor->path->address.text, reason);
+	else
+		far_donor_paths_text(donor, donor->text, sizeof(donor->text));
+	far_donor_text_clean(donor->text);
+	/* Not once per attempt: a donor that is away for a day is one line. */
+	if (!donor->quiescing && (was_up || rc != donor->log_rc)) {
+		donor->log_rc = rc;
+		far_log_warn("donor %s: %s (%d)", donor->name, donor->text, rc);
+	}
+	far_donor_path_first(donor);
 }
 
 static void
@@ -68,17 +91,11 @@ link_end(struct far_donor *donor, int rc, enum far_l2_state state, const char *r
 		donor->status.times_down++;
 	if (was_up && now_ns - donor->up_ns > donor->env.retry_ns_max)
 		donor->attempts = 0;
-	donor->next_try_ns = now_ns + back_off_ns(donor, state == FAR_L2_REFUSED);
-	donor->attempts++;
-	donor->state = state;
-	donor->state_rc = rc;
-	(void)snprintf(donor->text, sizeof(donor->text), "%.120s: %.255s", donor->address, reason);
-	text_clean(donor->text);
-	/* Not once per attempt: a donor that is away for a day is one line. */
-	if (!donor->quiescing && (was_up || rc != donor->log_rc)) {
-		donor->log_rc = rc;
-		far_log_warn("donor %s: %s (%d)", donor->name, donor->text, rc);
-	}
+	far_donor_path_failed(donor, state == FAR_L2_REFUSED, reason);
+	if (!was_up && !donor->quiescing && far_donor_path_next(donor))
+		donor->next_try_ns = now_ns; /* nothing is said before all of them were tried */
+	else
+		round_end(donor, rc, was_up, reason);
 	donor->link_state = LINK_CLOSING;
 	if (donor->link == NULL)
 		donor->link_state = LINK_IDLE;
@@ -113,16 +130,20 @@ far_donor_link_leave(struct far_donor *donor, bool now)
 void
 far_donor_link_up(struct far_donor *donor)
 {
+	char why[FAR_L2_WHY_BYTES];
+
 	donor->link_state = LINK_UP;
 	donor->state = FAR_L2_UP;
 	donor->state_rc = 0;
 	donor->log_rc = 0;
 	donor->up_ns = now_ns_of(donor);
+	donor->path->refused = false;
 	(void)snprintf(donor->text, sizeof(donor->text), "%.200s, %s, epoch %016llx, %.100s",
-		       donor->address,
+		       donor->path->address.text,
 		       (donor->tp->caps.flags & FAR_CAP_ONE_SIDED) != 0 ? "one-sided" : "served",
 		       (unsigned long long)donor->epoch, donor->link->peer);
-	far_log_info("donor %s is up: %s", donor->name, donor->text);
+	far_donor_path_why(donor, why, sizeof(why));
+	far_log_info("donor %s is up: %s; %s", donor->name, donor->text, why);
 }
 
 static void
@@ -162,6 +183,7 @@ welcome_take(struct far_donor *donor, const struct far_frame_welcome *welcome)
 		return;
 	}
 	donor->epoch = welcome->epoch;
+	donor->rail = welcome->rail;
 	donor->index_addr = welcome->index_addr;
 	donor->index_bytes = welcome->index_bytes;
 	memcpy(donor->index_rkey.bytes, welcome->index_rkey, sizeof(donor->index_rkey.bytes));
@@ -338,7 +360,7 @@ link_attempt(struct far_donor *donor, uint64_t now_ns)
 	donor->attempt_deadline_ns = now_ns + donor->env.connect_timeout_ns;
 	donor->hello_unsent = false;
 	donor->link_state = LINK_CONNECTING;
-	rc = far_transport_connect(donor->tp, donor->address_rest, "", 0,
+	rc = far_transport_connect(donor->tp, far_address_rest(&donor->path->address), "", 0,
 				   donor->attempt_deadline_ns, &donor->handler, &donor->link);
 	if (rc < 0) {
 		donor->link = NULL;
@@ -362,7 +384,8 @@ far_donor_link_init(struct far_donor *donor)
 		donor->env.retry_ns_max = donor->env.retry_ns_min > RETRY_NS_MAX_DEFAULT
 						  ? donor->env.retry_ns_min
 						  : RETRY_NS_MAX_DEFAULT;
-	(void)snprintf(donor->text, sizeof(donor->text), "%.255s: not tried yet", donor->address);
+	(void)snprintf(donor->text, sizeof(donor->text), "%.255s: not tried yet",
+		       donor->path->address.text);
 }
 
 uint64_t

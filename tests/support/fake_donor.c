@@ -346,7 +346,17 @@ fake_rig_open(struct fake_rig *rig)
 void
 fake_rig_client(struct fake_rig *rig, bool verify)
 {
-	struct far_l2_config config = {.type = "donor", .name = "fake", .address = "loop:fake"};
+	char error[256];
+
+	assert_int_equal(fake_rig_client_at(rig, verify, "loop:fake", NULL, error), 0);
+}
+
+int
+fake_rig_client_at(struct fake_rig *rig, bool verify, const char *address, const char *transport,
+		   char error[256])
+{
+	struct far_l2_config config = {
+		.type = "donor", .name = "fake", .address = address, .transport = transport};
 	struct far_l2_env env = {
 		.clock = rig->clock,
 		.rng = &rig->rng,
@@ -359,10 +369,11 @@ fake_rig_client(struct fake_rig *rig, bool verify)
 		.retry_ns_max = 8 * FAR_NS_PER_MS,
 		.verify_always = verify,
 	};
-	char error[256];
+	int rc = far_l2_open(&config, &env, &rig->l2, error);
 
-	assert_int_equal(far_l2_open(&config, &env, &rig->l2, error), 0);
-	far_l2_status_get(rig->l2, &rig->status);
+	if (rc == 0)
+		far_l2_status_get(rig->l2, &rig->status);
+	return rc;
 }
 
 void

@@ -77,6 +77,10 @@ struct fake_task {
 void fake_rig_open(struct fake_rig *rig);
 /* Opens the adapter; @verify: CRC of every load. */
 void fake_rig_client(struct fake_rig *rig, bool verify);
+/* The same for a donor of these addresses, of which @transport (NULL: any) may be used. Returns what
+ * far_l2_open() returned. */
+int fake_rig_client_at(struct fake_rig *rig, bool verify, const char *address,
+		       const char *transport, char error[256]);
 /* Opens the adapter and waits until it is up. */
 void fake_rig_up(struct fake_rig *rig);
 void fake_rig_close(struct fake_rig *rig);

@@ -16,7 +16,7 @@
 
 static const struct argp_option options[] = {
 	{"config", 'c', "FILE", 0, "the client's configuration", 0},
-	{"donor", 'd', "NAME=ADDRESS[,WEIGHT]", 0,
+	{"donor", 'd', "NAME=ADDRESS[,ADDRESS...][,WEIGHT]", 0,
 	 "a donor, instead of a configuration: donor-a=shm:/run/farpool/donor-a.sock; repeat", 0},
 	{"set", 's', "KEY=VALUE", 0, "one key of the configuration: l1.size=4GiB; repeat", 0},
 	{"timeout", 't', "TIME", 0, "how long to wait for donors and answers (default 5s)", 0},
@@ -38,7 +38,7 @@ far_cli_fail(const char *fmt, ...)
 	return 1;
 }
 
-/* NAME=ADDRESS[,WEIGHT]. Returns 0, or what is wrong with it. */
+/* NAME=ADDRESS[,ADDRESS...][,WEIGHT]. Returns 0, or what is wrong with it. */
 static const char *
 donor_parse(const char *text, struct far_donor_config *donor)
 {
@@ -49,10 +49,12 @@ donor_parse(const char *text, struct far_donor_config *donor)
 
 	if (equals == NULL || equals == text || equals[1] == '\0')
 		return "write NAME=ADDRESS, for example donor-a=shm:/run/farpool/donor-a.sock";
+	if (comma != NULL && strchr(comma, ':') != NULL)
+		comma = NULL; /* behind it stands one more address */
 	name_size = (size_t)(equals - text);
 	address_size = comma != NULL ? (size_t)(comma - equals - 1) : strlen(equals + 1);
 	if (name_size >= sizeof(donor->name) || address_size >= sizeof(donor->address))
-		return "the name has at most 63 bytes and the address 255";
+		return "the name has at most 63 bytes and the addresses 511";
 	donor->weight = 1;
 	if (comma != NULL) {
 		char *end;

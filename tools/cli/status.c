@@ -54,6 +54,7 @@ print_donor(const struct far_donor_status *donor)
 		return;
 	printf("  %-18s %016llx  %s\n", "epoch", (unsigned long long)donor->epoch,
 	       "changes when the donor restarts");
+	printf("  %-18s %16s  %s\n", "transport", donor->transport, donor->why);
 	printf("  %-18s %16s  %s\n", "one_sided", donor->one_sided != 0 ? "yes" : "no",
 	       "lookups and reads cost the donor's CPU nothing");
 	if (donor->donor_value_count == 0)
@@ -74,6 +75,8 @@ donor_json(const struct far_donor_status *donor)
 	json_object_set_new(out, "name", json_string(donor->name));
 	json_object_set_new(out, "state", json_string(donor->state));
 	json_object_set_new(out, "text", json_string(donor->text));
+	json_object_set_new(out, "transport", json_string(donor->transport));
+	json_object_set_new(out, "why", json_string(donor->why));
 	json_object_set_new(out, "epoch", json_string(epoch));
 	json_object_set_new(out, "one_sided", json_boolean(donor->one_sided != 0));
 	json_object_set_new(out, "answered", json_boolean(donor->donor_value_count != 0));

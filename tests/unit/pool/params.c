@@ -111,7 +111,7 @@ daemon_says_which_parameter_is_missing_or_wrong(void **state)
 	static const char *const cases[][2] = {
 		{"name=a b", "name: "},
 		{"listen=tcp:x", "listen: 'tcp:x': this build has no transport 'tcp'"},
-		{"listen=shm:", "listen: 'shm:' is no address"},
+		{"listen=shm:", "listen: 'shm:' names no transport"},
 		{"memory=64", "'64' has no unit"},
 		{"memory=0", "key 'memory'"},
 		{"memroy=1GiB", "did you mean 'memory'?"},
