@@ -9,7 +9,7 @@
 #include "transport/shm/shm.h"
 #include "transport/ucx/ucx.h"
 
-/* One line per backend, in the order in which they are preferred where several reach a peer. */
+/* One line per backend. */
 static const struct far_transport_ops *const backends[] = {
 	&far_shm_ops,
 #ifdef FAR_HAVE_UCX
@@ -55,9 +55,12 @@ far_transport_find(const char *name)
 uint32_t
 far_transport_rank(const char *name)
 {
+	/* Also of those that this build lacks: that they were passed over is worth saying. */
+	static const char *const preference[] = {"shm", "verbs", "ucx", "loop"};
 	uint32_t rank = 0;
 
-	while (rank < BACKEND_COUNT && strcmp(backends[rank]->name, name) != 0)
+	while (rank < sizeof(preference) / sizeof(preference[0]) &&
+	       strcmp(preference[rank], name) != 0)
 		rank++;
 	return rank;
 }

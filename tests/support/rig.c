@@ -138,7 +138,9 @@ rig_donor_add(struct rig *rig, const char *name, const char *memory, const char 
 	snprintf(donor->log, sizeof(donor->log), "%s/%s.log", dir, name);
 	file = fopen(donor->config, "w");
 	assert_non_null(file);
-	fprintf(file, "name: %s\nlisten: %s\nmemory: %s\n%s", name, donor->listen, memory,
+	fprintf(file, "name: %s\nlisten: %s%s%s\nmemory: %s\n%s", name, donor->listen,
+		rig->also_listen != NULL ? "," : "",
+		rig->also_listen != NULL ? rig->also_listen : "", memory,
 		extra != NULL ? extra : "");
 	assert_int_equal(fclose(file), 0);
 	rig_donor_start(donor);

@@ -33,6 +33,7 @@ struct rig {
 	char address_host[48];
 	char netns[64];
 	unsigned port;
+	const char *also_listen; /* NULL, or one more address of the donors that are added */
 };
 
 /* What a finished program said. */
