@@ -65,20 +65,23 @@ path_take(struct far_donor *donor, uint32_t idx)
 int
 far_donor_paths_open(struct far_donor *donor, const struct far_l2_config *config, char error[256])
 {
+	const char *wanted = config->transport; /* NULL: any */
 	struct far_address_list list;
 	char cause[192];
 
+	if (wanted != NULL && strcmp(wanted, "auto") == 0)
+		wanted = NULL;
 	if (far_address_list_parse(config->address != NULL ? config->address : "", &list, cause) <
 	    0) {
 		(void)snprintf(error, 256, "donor '%.40s': address: %s", config->name, cause);
 		return -EINVAL;
 	}
 	far_address_list_rank(&list);
-	donor->path_forced = config->transport != NULL && strcmp(config->transport, "auto") != 0;
+	donor->path_forced = wanted != NULL;
 	for (uint32_t i = 0; i < list.count; i++) {
 		int rc;
 
-		if (donor->path_forced && strcmp(config->transport, list.items[i].scheme) != 0)
+		if (wanted != NULL && strcmp(wanted, list.items[i].scheme) != 0)
 			continue;
 		rc = path_open(donor, &donor->paths[donor->path_count], &list.items[i]);
 		donor->path_count++;
@@ -93,8 +96,8 @@ far_donor_paths_open(struct far_donor *donor, const struct far_l2_config *config
 			       "donor '%.40s': none of its addresses '%.100s' is of a transport "
 			       "that is open here%s%.15s",
 			       config->name, config->address,
-			       donor->path_forced ? " and wanted: transport is " : "",
-			       donor->path_forced ? config->transport : "");
+			       wanted != NULL ? " and wanted: transport is " : "",
+			       wanted != NULL ? wanted : "");
 		return -EINVAL;
 	}
 	path_take(donor, path_usable(donor, 0));
