@@ -195,7 +195,7 @@ struct far_transport {
 /**
  * far_transport_open - opens a backend by name.
  *
- * @name:   "shm", "loop", later "verbs", "ucx"; with anything else the log lists the known ones.
+ * @name:   "shm", "ucx", "loop", later "verbs"; with anything else the log lists the known ones.
  * @config: borrowed for the call; what it points at outlives the transport.
  * @out:    set only on success; owned: far_transport_close().
  *

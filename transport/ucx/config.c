@@ -5,9 +5,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <ucs/config/global_opts.h>
-#include <ucs/debug/debug.h>
-#include <ucs/debug/log_def.h>
 
 #include "base/alloc.h"
 #include "base/env.h"
@@ -87,28 +84,11 @@ on_log(const char *file, unsigned line, const char *function, ucs_log_level_t le
 	return UCS_LOG_FUNC_RC_STOP;
 }
 
-/* A library does not print backtraces of its host, nor handle its signals. */
 static void
-signals_release(void)
+log_take(void)
 {
-	static const int signums[] = {SIGILL, SIGSEGV, SIGBUS, SIGFPE};
-
-	if (far_env_get("UCX_HANDLE_ERRORS") != NULL) {
-		far_log_info("UCX_HANDLE_ERRORS is exported: UCX handles signals as it says");
-		return;
-	}
-	if (ucs_global_opts_set_value("HANDLE_ERRORS", "none") != UCS_OK)
-		far_log_warn("ucx: HANDLE_ERRORS=none was not taken");
-	for (size_t i = 0; i < sizeof(signums) / sizeof(signums[0]); i++)
-		ucs_debug_disable_signal(signums[i]);
-}
-
-static void
-process_prepare(void)
-{
-	signals_release();
 	if (far_env_get("UCX_LOG_LEVEL") == NULL && far_env_get("UCX_LOG_FILE") == NULL)
-		ucs_log_push_handler(on_log);
+		far_ucx_lib->ucs_log_push_handler(on_log);
 }
 
 /* ---- settings ---- */
@@ -118,7 +98,7 @@ name_in_file(const struct setting *setting)
 {
 	unsigned major, minor, release;
 
-	ucp_get_version(&major, &minor, &release);
+	far_ucx_lib->ucp_get_version(&major, &minor, &release);
 	/* Up to 1.13 UCX looks its transports' settings up without the transport's name. */
 	if (setting->in_file != NULL && major == 1 && minor <= 13)
 		return setting->in_file;
@@ -171,10 +151,10 @@ setting_apply(ucp_config_t *config, const struct setting *setting, bool *applied
 	*applied = !is_exported(setting);
 	if (!*applied)
 		return;
-	status = ucp_config_modify(config, name_in_file(setting), setting->value);
+	status = far_ucx_lib->ucp_config_modify(config, name_in_file(setting), setting->value);
 	if (status != UCS_OK)
 		far_log_warn("ucx: %s=%s was not taken: %s", setting->name, setting->value,
-			     ucs_status_string(status));
+			     far_ucx_lib->ucs_status_string(status));
 }
 
 static int
@@ -189,7 +169,7 @@ settings_check(const ucp_config_t *config, const bool *applied)
 		far_free(printed);
 		return -ENOMEM;
 	}
-	ucp_config_print(config, stream, NULL, UCS_CONFIG_PRINT_CONFIG);
+	far_ucx_lib->ucp_config_print(config, stream, NULL, UCS_CONFIG_PRINT_CONFIG);
 	(void)fclose(stream);
 	for (size_t i = 0; i < count; i++) {
 		if (!applied[i] || is_set(printed, &settings[i]))
@@ -208,24 +188,33 @@ config_make(ucp_config_t **out)
 {
 	bool applied[sizeof(settings) / sizeof(settings[0])];
 	unsigned major, minor, release;
+	ucs_status_t status;
 	bool proto;
 	int rc;
 
-	ucp_get_version(&major, &minor, &release);
-	if (major != UCP_API_MAJOR || (major == 1 && minor < 13)) {
-		far_log_error("ucx %u.%u.%u is too old or of another kind: 1.13 or newer is needed",
-			      major, minor, release);
+	far_ucx_lib->ucp_get_version(&major, &minor, &release);
+	if (major != UCX_LIB_MAJOR || minor < UCX_LIB_MINOR) {
+		far_log_error(
+			"ucx %u.%u.%u is too old or of another kind: install %u.%u or newer, or "
+			"use shm:",
+			major, minor, release, UCX_LIB_MAJOR, UCX_LIB_MINOR);
 		return -ENODEV;
 	}
-	if (ucp_config_read(NULL, NULL, out) != UCS_OK)
-		return -ENODEV;
+	status = far_ucx_lib->ucp_config_read(NULL, NULL, out);
+	if (status != UCS_OK) {
+		far_log_error(
+			"ucx: its configuration was not read: %s: see the UCX_ variables that "
+			"are exported",
+			far_ucx_lib->ucs_status_string(status));
+		return status == UCS_ERR_NO_MEMORY ? -ENOMEM : -ENODEV;
+	}
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
 		setting_apply(*out, &settings[i], &applied[i]);
 	if (major == 1 && minor >= 15 && minor <= 18)
 		setting_apply(*out, &proto_setting, &proto);
 	rc = settings_check(*out, applied);
 	if (rc < 0)
-		ucp_config_release(*out);
+		far_ucx_lib->ucp_config_release(*out);
 	return rc;
 }
 
@@ -254,16 +243,17 @@ worker_make(struct ucx_transport *tp, ucp_config_t *config)
 	};
 	ucs_status_t status;
 
-	status = ucp_init(&params, config, &tp->context);
+	status = far_ucx_lib->ucp_init_version(UCX_LIB_MAJOR, UCX_LIB_MINOR, &params, config,
+					       &tp->context);
 	if (status == UCS_OK)
-		status = ucp_worker_create(tp->context, &worker, &tp->worker);
+		status = far_ucx_lib->ucp_worker_create(tp->context, &worker, &tp->worker);
 	if (status == UCS_OK)
-		status = ucp_worker_set_am_recv_handler(tp->worker, &handler);
+		status = far_ucx_lib->ucp_worker_set_am_recv_handler(tp->worker, &handler);
 	if (status == UCS_OK)
-		status = ucp_worker_get_efd(tp->worker, &tp->worker_fd);
+		status = far_ucx_lib->ucp_worker_get_efd(tp->worker, &tp->worker_fd);
 	if (status == UCS_OK)
 		return 0;
-	far_log_error("ucx: not opened: %s", ucs_status_string(status));
+	far_log_error("ucx: not opened: %s", far_ucx_lib->ucs_status_string(status));
 	return status == UCS_ERR_NO_MEMORY ? -ENOMEM : -ENODEV;
 }
 
@@ -274,7 +264,10 @@ far_ucx_open_worker(struct ucx_transport *tp)
 	sigset_t all, before;
 	int rc;
 
-	(void)pthread_once(&log_once, process_prepare);
+	rc = far_ucx_lib_load();
+	if (rc < 0)
+		return rc;
+	(void)pthread_once(&log_once, log_take);
 	rc = config_make(&config);
 	if (rc < 0)
 		return rc;
@@ -285,7 +278,7 @@ far_ucx_open_worker(struct ucx_transport *tp)
 	rc = worker_make(tp, config);
 	far_ucx_leave();
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	ucp_config_release(config);
+	far_ucx_lib->ucp_config_release(config);
 	return rc;
 }
 
@@ -294,9 +287,9 @@ far_ucx_close_worker(struct ucx_transport *tp)
 {
 	far_ucx_enter();
 	if (tp->worker != NULL)
-		ucp_worker_destroy(tp->worker);
+		far_ucx_lib->ucp_worker_destroy(tp->worker);
 	if (tp->context != NULL)
-		ucp_cleanup(tp->context);
+		far_ucx_lib->ucp_cleanup(tp->context);
 	far_ucx_leave();
 }
 

@@ -55,7 +55,8 @@ on_error(void *arg, ucp_ep_h ep, ucs_status_t status)
 	struct ucx_conn *conn = arg;
 	(void)ep;
 
-	far_log_debug("ucx: connection to %s: %s", conn->peer, ucs_status_string(status));
+	far_log_debug("ucx: connection to %s: %s", conn->peer,
+		      far_ucx_lib->ucs_status_string(status));
 	conn->linger = false;
 	far_ucx_conn_fail(conn, far_ucx_link_rc(status, conn->connector && !conn->greeted));
 }
@@ -100,10 +101,10 @@ ep_open(struct ucx_conn *conn, ucp_conn_request_h request, const struct sockaddr
 		params.sockaddr.addrlen = addr_bytes;
 	}
 	far_ucx_enter();
-	status = ucp_ep_create(conn->tp->worker, &params, &conn->ep);
+	status = far_ucx_lib->ucp_ep_create(conn->tp->worker, &params, &conn->ep);
 	far_ucx_leave();
 	if (status != UCS_OK) {
-		far_log_debug("ucx: no endpoint: %s", ucs_status_string(status));
+		far_log_debug("ucx: no endpoint: %s", far_ucx_lib->ucs_status_string(status));
 		conn->ep = NULL;
 		return far_ucx_call_rc(status);
 	}
@@ -199,7 +200,7 @@ on_sent(void *request, ucs_status_t status, void *arg)
 {
 	struct ucx_tx *tx = arg;
 
-	ucp_request_free(request);
+	far_ucx_lib->ucp_request_free(request);
 	far_ucx_tx_drop(tx);
 	if (status != UCS_OK && tx->conn->state == UCX_CONN_OPEN && tx->conn->rc == 0)
 		far_ucx_conn_fail(tx->conn, far_ucx_link_rc(status, tx->conn->connector &&
@@ -228,7 +229,8 @@ far_ucx_tx_send(struct ucx_tx *tx, uint32_t credits, uint32_t acked)
 	header.acked = acked;
 	memcpy(tx->bytes, &header, sizeof(header));
 	far_ucx_enter();
-	request = ucp_am_send_nbx(conn->ep, AM_ID, NULL, 0, tx->bytes, tx->size_bytes, &param);
+	request = far_ucx_lib->ucp_am_send_nbx(conn->ep, AM_ID, NULL, 0, tx->bytes, tx->size_bytes,
+					       &param);
 	far_ucx_leave();
 	if (UCS_PTR_IS_PTR(request))
 		return;
@@ -303,7 +305,7 @@ on_closed(void *request, ucs_status_t status, void *arg)
 	struct ucx_conn *conn = arg;
 	(void)status;
 
-	ucp_request_free(request);
+	far_ucx_lib->ucp_request_free(request);
 	conn->state = UCX_CONN_CLOSED;
 	far_ucx_conn_wake(conn);
 }
@@ -323,7 +325,7 @@ ep_close(struct ucx_conn *conn)
 
 	conn->state = UCX_CONN_CLOSING;
 	far_ucx_enter();
-	request = ucp_ep_close_nbx(conn->ep, &param);
+	request = far_ucx_lib->ucp_ep_close_nbx(conn->ep, &param);
 	far_ucx_leave();
 	far_list_remove(&conn->bucket_node);
 	conn->ep = NULL;

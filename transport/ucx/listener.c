@@ -95,7 +95,7 @@ on_request(ucp_conn_request_h request, void *arg)
 	if (listener->request_count + listener->handshakes < UCX_CONNS_WAITING)
 		listener->requests[listener->request_count++] = request;
 	else
-		(void)ucp_listener_reject(listener->listener, request);
+		(void)far_ucx_lib->ucp_listener_reject(listener->listener, request);
 }
 
 /* What UCX has one code for: who listens there, or why nobody can. The socket is given up again, and
@@ -175,7 +175,7 @@ far_ucx_listen(struct far_transport *ftp, const char *address, far_accept_fn *ac
 	params.sockaddr.addrlen = addr_bytes;
 	params.conn_handler.arg = listener;
 	far_ucx_enter();
-	status = ucp_listener_create(tp->worker, &params, &listener->listener);
+	status = far_ucx_lib->ucp_listener_create(tp->worker, &params, &listener->listener);
 	far_ucx_leave();
 	if (status != UCS_OK) {
 		far_free(listener);
@@ -203,8 +203,8 @@ far_ucx_unlisten(struct far_listener *flistener)
 	FAR_ASSERT(listener->handshakes == 0);
 	far_ucx_enter();
 	for (uint32_t i = 0; i < listener->request_count; i++)
-		(void)ucp_listener_reject(listener->listener, listener->requests[i]);
-	ucp_listener_destroy(listener->listener);
+		(void)far_ucx_lib->ucp_listener_reject(listener->listener, listener->requests[i]);
+	far_ucx_lib->ucp_listener_destroy(listener->listener);
 	far_ucx_leave();
 	far_list_remove(&listener->node);
 	far_free(listener);
@@ -215,7 +215,7 @@ request_name(ucp_conn_request_h request, char out[FAR_ADDRESS_BYTES_MAX])
 {
 	ucp_conn_request_attr_t attr = {.field_mask = UCP_CONN_REQUEST_ATTR_FIELD_CLIENT_ADDR};
 
-	if (ucp_conn_request_query(request, &attr) == UCS_OK)
+	if (far_ucx_lib->ucp_conn_request_query(request, &attr) == UCS_OK)
 		far_ucx_address_format(&attr.client_address, out);
 	else
 		(void)snprintf(out, FAR_ADDRESS_BYTES_MAX, "an unknown address");

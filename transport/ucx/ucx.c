@@ -140,7 +140,7 @@ conns_drain(struct ucx_transport *tp)
 		unsigned progressed;
 
 		far_ucx_enter();
-		progressed = ucp_worker_progress(tp->worker);
+		progressed = far_ucx_lib->ucp_worker_progress(tp->worker);
 		far_ucx_leave();
 		FAR_LIST_FOR_EACH_SAFE(it, next, &tp->conns)
 		(void)far_ucx_conn_work(FAR_CONTAINER_OF(it, struct ucx_conn, all_node));
@@ -191,7 +191,7 @@ progress(struct ucx_transport *tp)
 {
 	far_ucx_enter();
 	for (int i = 0; i < PROGRESS_CALLS_MAX && tp->inbox_count == 0; i++) {
-		unsigned count = ucp_worker_progress(tp->worker);
+		unsigned count = far_ucx_lib->ucp_worker_progress(tp->worker);
 
 		if (count == 0)
 			break;
@@ -301,8 +301,8 @@ ucx_arm(struct far_transport *ftp)
 	 * more to do after it, the second try holds. */
 	far_ucx_enter();
 	for (int i = 0; i < ARM_TRIES_MAX; i++) {
-		status = ucp_worker_arm(tp->worker);
-		if (status != UCS_ERR_BUSY || ucp_worker_progress(tp->worker) > 0)
+		status = far_ucx_lib->ucp_worker_arm(tp->worker);
+		if (status != UCS_ERR_BUSY || far_ucx_lib->ucp_worker_progress(tp->worker) > 0)
 			break;
 	}
 	far_ucx_leave();

@@ -6,11 +6,11 @@
 
 #include <sys/socket.h>
 #include <sys/types.h>
-#include <ucp/api/ucp.h>
 
 #include "base/bitmap.h"
 #include "base/list.h"
 #include "transport/ucx/frame.h"
+#include "transport/ucx/lib.h"
 
 #define UCX_CREDITS_DEFAULT 32U
 #define UCX_CREDITS_MAX     4096U
