@@ -1,34 +1,12 @@
 /* ucx.c - the contract suite over transport/ucx: both sides in one thread, TCP on this host. */
 #include "tests/contract/contract.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-/* A port that nobody has now. Returns 0: there is none. */
-static unsigned
-free_port(void)
-{
-	struct sockaddr_in addr = {.sin_family = AF_INET,
-				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t addr_bytes = sizeof(addr);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	unsigned port = 0;
-
-	if (fd < 0)
-		return 0;
-	if (bind(fd, (struct sockaddr *)&addr, addr_bytes) == 0 &&
-	    getsockname(fd, (struct sockaddr *)&addr, &addr_bytes) == 0)
-		port = ntohs(addr.sin_port);
-	close(fd);
-	return port;
-}
+#include "tests/support/tcp_port.h"
 
 static int
 ucx_open_world(struct contract *c)
 {
-	unsigned port = free_port();
+	unsigned port = far_test_tcp_port();
 
 	if (port == 0) {
 		printf("no TCP port on 127.0.0.1\n");
