@@ -18,6 +18,7 @@ struct setting {
 	const char *in_file; /* the name that ucp_config_modify() knows, if it is another */
 	const char *value;
 	bool essential; /* without it there is no transport */
+	bool fixed;     /* not for an operator to choose: UCX stops the process of another choice */
 };
 
 /*
@@ -30,15 +31,16 @@ static const struct setting settings[] = {
 	{.name = "SOCKADDR_TLS_PRIORITY", .value = "tcp", .essential = true},
 	{.name = "RNDV_THRESH", .value = "inf", .essential = true},
 	{.name = "ZCOPY_THRESH", .value = "4096"},
-	{.name = "CM_USE_ALL_DEVICES", .value = "n"},
+	{.name = "CM_USE_ALL_DEVICES", .value = "n", .essential = true, .fixed = true},
 	{.name = "KEEPALIVE_INTERVAL", .value = "2s"},
 	{.name = "TCP_CM_REUSEADDR", .in_file = "CM_REUSEADDR", .value = "y"},
 	{.name = "TCP_KEEPIDLE", .in_file = "KEEPIDLE", .value = "2s"},
 	{.name = "TCP_KEEPINTVL", .in_file = "KEEPINTVL", .value = "1s"},
 	{.name = "TCP_KEEPCNT", .in_file = "KEEPCNT", .value = "4"},
 };
-/* From 1.15 to 1.18 the new protocols change what works with peer errors: the old ones are known. */
-static const struct setting proto_setting = {.name = "PROTO_ENABLE", .value = "n"};
+/* Up to 1.14 the new protocols fail an assertion when a connection is made, up to 1.18 they change
+ * what works with peer errors: the old ones are known. */
+static const struct setting proto_setting = {.name = "PROTO_ENABLE", .value = "n", .fixed = true};
 
 /* ---- log ---- */
 
@@ -139,6 +141,14 @@ is_exported(const struct setting *setting)
 	value = far_env_get(name);
 	if (value == NULL)
 		return false;
+	if (setting->fixed) {
+		if (strcmp(value, setting->value) != 0)
+			far_log_warn(
+				"%s is exported as '%s': not used, UCX would stop this process "
+				"or its peer's",
+				name, value);
+		return false;
+	}
 	far_log_warn("%s is exported as '%s': used instead of '%s'", name, value, setting->value);
 	return true;
 }
@@ -210,7 +220,7 @@ config_make(ucp_config_t **out)
 	}
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
 		setting_apply(*out, &settings[i], &applied[i]);
-	if (major == 1 && minor >= 15 && minor <= 18)
+	if (minor <= 18)
 		setting_apply(*out, &proto_setting, &proto);
 	rc = settings_check(*out, applied);
 	if (rc < 0)
