@@ -63,20 +63,33 @@ on_error(void *arg, ucp_ep_h ep, ucs_status_t status)
 
 /* ---- opening ---- */
 
-static int
-txs_open(struct ucx_conn *conn)
+static struct ucx_conn *
+conn_new(struct ucx_transport *tp, bool connector)
 {
+	struct ucx_conn *conn = far_zalloc(sizeof(*conn));
+
+	if (conn == NULL)
+		return NULL;
 	/* Pages of it that are never used are never there. */
 	conn->txs = far_zalloc_array(UCX_TX_MAX, sizeof(*conn->txs));
-	if (conn->txs == NULL)
-		return -ENOMEM;
+	if (conn->txs == NULL) {
+		far_free(conn);
+		return NULL;
+	}
+	conn->tp = tp;
+	conn->connector = connector;
+	conn->heard_ns = far_clock_now(tp->clock);
+	conn->deadline_ns = FAR_TIME_NEVER;
+	far_list_init(&conn->all_node);
+	far_list_init(&conn->bucket_node);
+	far_list_init(&conn->work_node);
 	for (uint32_t i = 0; i < UCX_TX_MAX; i++) {
 		conn->txs[i].conn = conn;
 		conn->txs[i].next = conn->tx_free;
 		conn->tx_free = &conn->txs[i];
 	}
 	conn->tx_free_count = UCX_TX_MAX;
-	return 0;
+	return conn;
 }
 
 static int
@@ -113,24 +126,20 @@ ep_open(struct ucx_conn *conn, ucp_conn_request_h request, const struct sockaddr
 }
 
 int
-far_ucx_conn_open(struct ucx_transport *tp, ucp_conn_request_h request, const struct sockaddr *addr,
-		  socklen_t addr_bytes, struct ucx_conn **out)
+far_ucx_conn_open(struct ucx_transport *tp, struct ucx_listener *listener,
+		  ucp_conn_request_h request, const struct sockaddr *addr, socklen_t addr_bytes,
+		  struct ucx_conn **out)
 {
-	struct ucx_conn *conn = far_zalloc(sizeof(*conn));
+	struct ucx_conn *conn = conn_new(tp, request == NULL);
 	int rc;
 
-	if (conn == NULL)
+	if (conn == NULL) {
+		/* UCX gives up a request that it cannot accept; of this one it has not heard. */
+		if (request != NULL)
+			(void)far_ucx_lib->ucp_listener_reject(listener->listener, request);
 		return -ENOMEM;
-	conn->tp = tp;
-	conn->connector = request == NULL;
-	conn->heard_ns = far_clock_now(tp->clock);
-	conn->deadline_ns = FAR_TIME_NEVER;
-	far_list_init(&conn->all_node);
-	far_list_init(&conn->bucket_node);
-	far_list_init(&conn->work_node);
-	rc = txs_open(conn);
-	if (rc == 0)
-		rc = ep_open(conn, request, addr, addr_bytes);
+	}
+	rc = ep_open(conn, request, addr, addr_bytes);
 	if (rc < 0) {
 		far_ucx_conn_free(conn);
 		return rc;

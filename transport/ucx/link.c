@@ -126,7 +126,7 @@ far_ucx_link_accept(struct ucx_conn *conn, struct ucx_listener *listener)
 static int
 conn_start(struct ucx_link *link, const struct sockaddr_storage *addr, socklen_t addr_bytes)
 {
-	int rc = far_ucx_conn_open(UCX_TP(link->link.tp), NULL, (const struct sockaddr *)addr,
+	int rc = far_ucx_conn_open(UCX_TP(link->link.tp), NULL, NULL, (const struct sockaddr *)addr,
 				   addr_bytes, &link->conn);
 
 	if (rc < 0)

@@ -235,7 +235,7 @@ far_ucx_listener_work(struct ucx_listener *listener)
 
 		made++;
 		request_name(request, name);
-		rc = far_ucx_conn_open(tp, request, NULL, 0, &conn);
+		rc = far_ucx_conn_open(tp, listener, request, NULL, 0, &conn);
 		if (rc < 0) {
 			/* The request is gone with the call; the caller tries again. */
 			far_log_debug("link from %s not made: %s (%d)", name, far_err_text(rc), rc);

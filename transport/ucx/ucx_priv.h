@@ -143,9 +143,11 @@ struct ucx_conn {
 	char peer[FAR_ADDRESS_BYTES_MAX];
 };
 
-/* @request: of a listener, taken; NULL: connect to @addr. Returns 0 or a listed error. */
-int far_ucx_conn_open(struct ucx_transport *tp, ucp_conn_request_h request,
-		      const struct sockaddr *addr, socklen_t addr_bytes, struct ucx_conn **out);
+/* @request: of @listener, taken even on failure; NULL: connect to @addr. Returns 0 or a listed error.
+ */
+int far_ucx_conn_open(struct ucx_transport *tp, struct ucx_listener *listener,
+		      ucp_conn_request_h request, const struct sockaddr *addr, socklen_t addr_bytes,
+		      struct ucx_conn **out);
 /* NULL: UCX has not sent enough of the others. */
 struct ucx_tx *far_ucx_tx_get(struct ucx_conn *conn, enum ucx_frame_kind kind);
 /* Adds bytes to a frame; returns where they lie. They fit: asserted. */

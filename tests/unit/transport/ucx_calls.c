@@ -1,9 +1,11 @@
 /* ucx_calls.c - each call of UCX that can fail does: what is left is an answer, and nothing else. */
+#include "base/alloc.h"
 #include "tests/support/log_capture.h"
 #include "tests/unit/transport/ucx_world.h"
 #include "transport/ucx/lib.h"
 
-#define CALLS_MAX 400 /* more than a whole life has */
+#define CALLS_MAX       400 /* more than a whole life has */
+#define ALLOCATIONS_MIN 20  /* fewer than it has: two transports, two links, two connections */
 
 /* The functions that can fail. Those that free or only look cannot; progress says how much it did. */
 enum call {
@@ -235,6 +237,27 @@ any_call_may_say_that_it_is_not_possible_now(void **state)
 	each_was_failed();
 }
 
+/* Each allocation that is missing costs the life that needed it: the first whole one needed fewer. */
+static void
+any_allocation_of_ours_may_fail_as_well(void **state)
+{
+	unsigned n = 0;
+	int rc;
+	(void)state;
+
+	do {
+		far_log_capture_start();
+		far_alloc_fail_nth(++n);
+		rc = live();
+		far_alloc_fail_nth(0);
+		far_log_capture_finish();
+		if (rc != 0 && (rc > 0 || !far_err_listed(rc)))
+			fail_msg("allocation %u: %d is not listed", n, rc);
+	} while (rc != 0 && n < CALLS_MAX);
+	assert_int_equal(rc, 0);
+	assert_true(n > ALLOCATIONS_MIN);
+}
+
 static void
 after_all_that_a_life_is_whole(void **state)
 {
@@ -261,6 +284,7 @@ main(void)
 		cmocka_unit_test(any_call_may_find_no_memory),
 		cmocka_unit_test(any_call_may_fail_for_a_reason_of_its_own),
 		cmocka_unit_test(any_call_may_say_that_it_is_not_possible_now),
+		cmocka_unit_test(any_allocation_of_ours_may_fail_as_well),
 		cmocka_unit_test(after_all_that_a_life_is_whole),
 	};
 
