@@ -4,7 +4,9 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -16,14 +18,14 @@ static unsigned
 handed_out_from(void)
 {
 	FILE *file = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
-	unsigned first = 0;
+	char line[32] = "";
+	unsigned long first;
 
 	if (file == NULL)
 		return HANDED_OUT;
-	if (fscanf(file, "%u", &first) != 1)
-		first = 0;
+	first = fgets(line, sizeof(line), file) != NULL ? strtoul(line, NULL, 10) : 0;
 	(void)fclose(file);
-	return first > PORT_MIN ? first : HANDED_OUT;
+	return first > PORT_MIN && first <= UINT16_MAX ? (unsigned)first : HANDED_OUT;
 }
 
 static bool

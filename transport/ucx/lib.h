@@ -40,7 +40,7 @@
 	X(ucs_status_string)
 
 struct ucx_lib {
-#define UCX_LIB_MEMBER(name) __typeof__(&(name)) name;
+#define UCX_LIB_MEMBER(name) __typeof__ (&(name))(name);
 	UCX_LIB_FUNCTIONS(UCX_LIB_MEMBER)
 #undef UCX_LIB_MEMBER
 };

@@ -49,7 +49,7 @@ link_open(struct ucx_transport *tp, struct ucx_link **out)
 	link->inbox_bytes_max = tp->credits * (uint32_t)far_ucx_padded(FAR_MESSAGE_BYTES_MAX + 8);
 	link->inbox = far_zalloc(link->inbox_bytes_max);
 	link->partial = far_zalloc(FAR_MESSAGE_BYTES_MAX);
-	link->ring = far_zalloc(UCX_RING_BYTES);
+	link->ring = far_zalloc((size_t)UCX_RING_BYTES);
 	link->stream = far_zalloc_array(UCX_STREAM_MAX, sizeof(*link->stream));
 	rc = link->inbox == NULL || link->partial == NULL || link->ring == NULL ||
 			     link->stream == NULL

@@ -12,7 +12,7 @@
 static void
 place(uint8_t *to, const uint8_t *from, size_t size_bytes)
 {
-	if (size_bytes < STREAM_BYTES_MIN)
+	if (size_bytes < (size_t)STREAM_BYTES_MIN)
 		memcpy(to, from, size_bytes);
 	else
 		far_copy_stream(to, from, size_bytes);

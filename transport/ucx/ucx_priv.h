@@ -15,7 +15,7 @@
 #define UCX_CREDITS_DEFAULT 32U
 #define UCX_CREDITS_MAX     4096U
 #define UCX_OPS_MAX         4096U /* posted and not told, per link; an id has 12 bits for it */
-#define UCX_PIECES_QUEUED   (FAR_POST_OPS_MAX * FAR_PIECES_MAX)
+#define UCX_PIECES_QUEUED   ((size_t)FAR_POST_OPS_MAX * FAR_PIECES_MAX)
 #define UCX_SERVE_MAX       1024U /* READs of one peer that wait here, and lists of them */
 #define UCX_STREAM_MAX      (UCX_OPS_MAX + UCX_CREDITS_MAX)
 #define UCX_RING_BYTES      (1024U * 1024U) /* messages that wait to be sent */
@@ -345,6 +345,7 @@ struct ucx_link {
 	bool greeted;                /* by the peer: welcome, or hello */
 	bool connected_pending;
 	bool greet_pending; /* ours goes before anything else */
+	bool send_refused;  /* FAR_EV_SENDABLE is owed */
 	uint64_t deadline_ns;
 	uint64_t expect_ns;  /* since when an answer is due; 0: none is */
 	uint64_t suspect_ns; /* since when the peer is taken for dead; 0: it is not */
@@ -357,7 +358,6 @@ struct ucx_link {
 	uint32_t peer_window_bytes;
 
 	/* Messages. */
-	bool send_refused;
 	uint32_t credits;     /* messages that we may send */
 	uint32_t credits_max; /* what the peer gave at first */
 	uint32_t owed;        /* credits that we have not given back yet */
@@ -382,10 +382,10 @@ struct ucx_link {
 	uint64_t write_seq_told;
 	uint64_t write_offset; /* of the WRITE behind write_seq: placed up to here */
 	int write_refused;     /* the WRITE behind write_seq was; 0: none */
+	uint32_t turn;         /* counts what was sent, so that kinds of frames take turns */
 
 	struct ucx_queue queue;
 	struct ucx_serve serve;
-	uint32_t turn;
 	uint64_t exposed_words[UCX_REGIONS_MAX / 64];
 	struct far_bitmap exposed;
 };
