@@ -108,12 +108,16 @@ netns_open(struct netns *netns)
 }
 
 void
-netns_cut(const struct netns *netns, bool cut)
+netns_cut(const struct netns *netns, enum netns_end end, bool cut)
 {
+	const char *how = cut ? "down" : "up";
 	char command[160];
 
-	snprintf(command, sizeof(command), "nsenter --net=%s/net ip link set farpool1 %s",
-		 netns->path, cut ? "down" : "up");
+	if (end == NETNS_OUR_END)
+		snprintf(command, sizeof(command), "ip link set farpool0 %s", how);
+	else
+		snprintf(command, sizeof(command), "nsenter --net=%s/net ip link set farpool1 %s",
+			 netns->path, how);
 	assert_int_equal(run(command), 0);
 }
 

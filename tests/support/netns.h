@@ -16,8 +16,10 @@ struct netns {
 /* Moves this process, which must have one thread, into a namespace of its own, with a cable to
  * another. Returns 0, or -1 after printing why it cannot be done here. */
 int netns_open(struct netns *netns);
-/* Takes the cable's other end down, or up again. Fails the test if it does not work. */
-void netns_cut(const struct netns *netns, bool cut);
+/* Takes an end of the cable down, or up again: what the other end sends is lost without a word, and
+ * it keeps its address. Fails the test if it does not work. */
+enum netns_end { NETNS_OUR_END, NETNS_PEER_END };
+void netns_cut(const struct netns *netns, enum netns_end end, bool cut);
 void netns_close(struct netns *netns);
 
 #endif

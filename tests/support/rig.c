@@ -1,9 +1,12 @@
 /* rig.c - starting, stopping and killing real processes, with a bound on every wait. */
 #include "tests/support/rig.h"
 
+#include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -12,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,6 +25,9 @@
 
 #define SERVE_SECONDS 60
 #define END_SECONDS   10
+#define ARGV_MAX      32
+#define PORT_FIRST    20000U
+#define PORT_COUNT    12000U
 
 void
 rig_open(struct rig *rig)
@@ -54,21 +61,63 @@ rig_over_ucx(struct rig *rig, const char *listen_host, const char *address_host,
 	rig->port = port;
 }
 
+unsigned
+rig_free_port(void)
+{
+	struct sockaddr_in addr = {.sin_family = AF_INET,
+				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	/* Tests that run beside this one begin elsewhere. */
+	unsigned first = (unsigned)getpid() * 16U;
+
+	for (unsigned i = 0; i < PORT_COUNT; i++) {
+		unsigned port = PORT_FIRST + (first + i) % PORT_COUNT;
+		int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		int rc;
+
+		assert_true(fd >= 0);
+		addr.sin_port = htons((uint16_t)port);
+		rc = bind(fd, (struct sockaddr *)&addr, sizeof(addr));
+		close(fd);
+		if (rc == 0)
+			return port;
+	}
+	fail_msg("no port on 127.0.0.1 is free");
+	return 0;
+}
+
+/* A program that is started by a test which fails ends with it: the kernel sees to that. */
+static void
+argv_with_us(const char *const argv[], const char *out[ARGV_MAX])
+{
+	static const char *const with_us[] = {"/usr/bin/setpriv", "--pdeathsig", "KILL"};
+	size_t count = 0;
+
+	if (access(with_us[0], X_OK) == 0)
+		for (; count < sizeof(with_us) / sizeof(with_us[0]); count++)
+			out[count] = with_us[count];
+	do {
+		assert_true(count < ARGV_MAX);
+		out[count++] = *argv;
+	} while (*argv++ != NULL);
+}
+
 /* Output to files; the end of @ready_fd is passed on as descriptor 3 if it is not -1. */
 static pid_t
 spawn(const char *const argv[], const char *out, const char *err, int ready_fd)
 {
+	const char *full[ARGV_MAX];
 	posix_spawn_file_actions_t actions;
 	pid_t pid;
 	int rc;
 
+	argv_with_us(argv, full);
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
 	posix_spawn_file_actions_addopen(&actions, 1, out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 	posix_spawn_file_actions_addopen(&actions, 2, err, O_WRONLY | O_CREAT | O_APPEND, 0600);
 	if (ready_fd >= 0)
 		posix_spawn_file_actions_adddup2(&actions, ready_fd, 3);
-	rc = posix_spawn(&pid, argv[0], &actions, NULL, (char *const *)(uintptr_t)argv, environ);
+	rc = posix_spawn(&pid, full[0], &actions, NULL, (char *const *)(uintptr_t)full, environ);
 	posix_spawn_file_actions_destroy(&actions);
 	if (rc != 0)
 		fail_msg("%s does not start: %s", argv[0], strerror(rc));
@@ -234,6 +283,38 @@ rig_spawn(struct rig *rig, const char *name, const char *const argv[])
 	return spawn(argv, out, err, -1);
 }
 
+bool
+rig_runs(pid_t pid)
+{
+	siginfo_t info = {0};
+
+	assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT), 0);
+	return info.si_pid == 0;
+}
+
+void
+rig_first_line(struct rig *rig, pid_t pid, const char *name, char *line, size_t line_bytes)
+{
+	uint64_t until_ns = far_now_ns() + END_SECONDS * FAR_NS_PER_S;
+	char path[160];
+
+	snprintf(path, sizeof(path), "%s/%s.out", rig->dir, name);
+	for (;;) {
+		FILE *file = fopen(path, "r");
+
+		line[0] = '\0';
+		if (file != NULL && fgets(line, (int)line_bytes, file) == NULL)
+			line[0] = '\0';
+		if (file != NULL)
+			fclose(file);
+		if (strchr(line, '\n') != NULL)
+			return;
+		if (far_now_ns() > until_ns || !rig_runs(pid))
+			fail_msg("%s says nothing", name);
+		far_clock_sleep_until(far_now_ns() + FAR_NS_PER_MS);
+	}
+}
+
 void
 rig_wait(struct rig *rig, pid_t pid, const char *name, unsigned int seconds, struct rig_run *run)
 {
@@ -256,6 +337,23 @@ rig_run(struct rig_run *run, unsigned int seconds, const char *const argv[])
 	pid = rig_spawn(&rig, "run", argv);
 	rig_wait(&rig, pid, "run", seconds, run);
 	rig_close(&rig);
+}
+
+size_t
+rig_fd_count(pid_t pid)
+{
+	char path[64];
+	size_t count = 0;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	if (dir == NULL)
+		return 0;
+	for (const struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir))
+		count += entry->d_name[0] != '.';
+	closedir(dir);
+	return count;
 }
 
 uint64_t

@@ -53,6 +53,9 @@ void rig_close(struct rig *rig);
 void rig_over_ucx(struct rig *rig, const char *listen_host, const char *address_host, unsigned port,
 		  const char *netns);
 
+/* A TCP port of 127.0.0.1 that nobody has now, out of those that no system gives out by itself. */
+unsigned rig_free_port(void);
+
 /* Adds a donor and starts it; returns when it serves. @memory: "64MiB"; @extra: more YAML lines. */
 struct rig_donor *rig_donor_add(struct rig *rig, const char *name, const char *memory,
 				const char *extra);
@@ -71,9 +74,16 @@ struct far_client *rig_client(struct rig *rig, const char *l1_size, const char *
 void rig_run(struct rig_run *run, unsigned int seconds, const char *const argv[]);
 /* Starts one whose output goes to files in the rig's directory; rig_wait() ends it. */
 pid_t rig_spawn(struct rig *rig, const char *name, const char *const argv[]);
+/* Whether it has not ended yet. */
+bool rig_runs(pid_t pid);
+/* What it has written to its standard output so far; waits for the first line. */
+void rig_first_line(struct rig *rig, pid_t pid, const char *name, char *line, size_t line_bytes);
 /* Waits for it and reads its files. */
 void rig_wait(struct rig *rig, pid_t pid, const char *name, unsigned int seconds,
 	      struct rig_run *run);
+
+/* Descriptors that a process has open; 0: it is gone. */
+size_t rig_fd_count(pid_t pid);
 
 /* A number of a JSON object, by name; fails the test if it is not there. */
 uint64_t rig_json_number(const char *json, const char *name);
