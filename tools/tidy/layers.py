@@ -29,7 +29,7 @@ PUBLIC_USERS = {"client", "include", "examples", "bindings", "tools", "tests"}
 # (beginnings of the header's name, the folders that may include it)
 FOREIGN = [
     (("infiniband/", "rdma/"), ("transport/verbs/",)),
-    (("ucp/", "ucs/", "uct/"), ("transport/ucx/", "tests/bench/")),
+    (("ucp/", "ucs/", "uct/"), ("transport/ucx/", "tests/bench/", "tests/support/attacker/")),
     (("cuda", "nv-p2p"), ("transport/mem/",)),
     (("numa.h", "numaif.h"), ("base/",)),
     (("sodium", "xxhash.h", "isa-l", "crc.h", "yaml.h"), ("base/",)),
