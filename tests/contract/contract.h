@@ -30,6 +30,8 @@ struct contract_backend {
 	/* The donor's process dies with what it had open, and contract_donor_forget() follows; NULL:
 	 * cannot be done in one process. */
 	void (*donor_kill)(struct contract *c);
+	/* READs of one list overtake those of another on the same link: a promise of some alone. */
+	bool lists_take_turns;
 };
 
 /* Runs the whole suite; returns an exit status. @variant is for people. */

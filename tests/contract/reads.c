@@ -4,6 +4,13 @@
 #include <stdatomic.h>
 
 #define REGION_BYTES ((size_t)256 * 1024)
+#define PAGE_BYTES   4096U
+#define BIG_BYTES    (64U * 1024U * 1024U)
+#define BIG_COUNT    2U
+#define SMALL_BYTES  64U
+#define SMALL_COUNT  10U
+/* Of the big ones, between two small ones: a window, and what sockets hold. */
+#define SMALL_LAG_BYTES (8U * 1024U * 1024U)
 
 /* A donor's region, filled, exposed; and memory of the client's to read into. */
 struct scene {
@@ -450,6 +457,62 @@ random_lists_bring_the_right_bytes(void **state)
 	contract_close(s.c);
 }
 
+/* How much of a buffer that was zeroed has been written, to a page. */
+static size_t
+landed_bytes(const struct contract_mem *mem)
+{
+	size_t landed = 0;
+
+	for (size_t at = 0; at < mem->size_bytes; at += PAGE_BYTES)
+		landed += contract_is_all(mem->base + at, 64, 0) ? 0 : PAGE_BYTES;
+	return landed;
+}
+
+/* Two blocks of the largest size are on their way; then small ones, each asked for when the one before
+ * it is here. No clock: what counts is how much of the big ones has come meanwhile. */
+static void
+small_reads_do_not_wait_for_big_ones_before_them(void **state)
+{
+	struct contract *c = contract_begin();
+	struct contract_end *donor, *client;
+	struct contract_mem *region, *local, *small;
+	(void)state;
+
+	if (!c->backend->lists_take_turns) {
+		contract_close(c);
+		skip();
+	}
+	contract_connect(c, &donor, &client);
+	region = contract_mem_new(c, DONOR, BIG_BYTES, FAR_RIGHT_REMOTE_READ, NULL);
+	contract_fill(region->base, BIG_BYTES, 7);
+	local = contract_mem_new(c, CLIENT, BIG_COUNT * (size_t)BIG_BYTES, FAR_RIGHT_LOCAL, NULL);
+	small = contract_mem_new(c, CLIENT, SMALL_BYTES, FAR_RIGHT_LOCAL, NULL);
+	contract_mem_expose(region, donor);
+	for (size_t i = 0; i < BIG_COUNT; i++) {
+		struct far_piece piece = {local->base + i * BIG_BYTES, BIG_BYTES, local->mem};
+		struct far_op op = contract_op(FAR_OP_READ, &piece, &region->mem->remote, 0);
+
+		op.token = contract_token(client);
+		contract_post(client, &op, 1);
+	}
+	contract_wait(c, landed_bytes(local) > 0);
+	for (size_t i = 1; i <= SMALL_COUNT; i++) {
+		uint64_t from = i * 1000;
+
+		assert_int_equal(
+			contract_read(client, small, 0, &region->mem->remote, from, SMALL_BYTES),
+			0);
+		assert_memory_equal(small->base, region->base + from, SMALL_BYTES);
+		assert_true(landed_bytes(local) <= i * SMALL_LAG_BYTES);
+	}
+	assert_int_equal(client->done_count, SMALL_COUNT); /* not one of the big ones */
+	contract_wait(c, client->done_count == SMALL_COUNT + BIG_COUNT);
+	assert_int_equal(client->failed_count, 0);
+	for (size_t i = 0; i < BIG_COUNT; i++)
+		assert_memory_equal(local->base + i * BIG_BYTES, region->base, BIG_BYTES);
+	contract_close(c);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_read_brings_the_bytes_and_no_others),
 	cmocka_unit_test(a_read_lands_in_many_pieces_in_their_order),
@@ -463,6 +526,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(an_idle_link_takes_the_longest_list),
 	cmocka_unit_test(bytes_in_flight_are_bounded_where_asked),
 	cmocka_unit_test(random_lists_bring_the_right_bytes),
+	cmocka_unit_test(small_reads_do_not_wait_for_big_ones_before_them),
 };
 
 const struct contract_tests contract_reads = {"reads", tests, sizeof(tests) / sizeof(tests[0])};

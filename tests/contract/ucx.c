@@ -36,6 +36,7 @@ static const struct contract_backend ucx_backend = {
 	.close = ucx_close_world,
 	.idle = ucx_idle,
 	.donor_kill = NULL,
+	.lists_take_turns = true,
 };
 
 int
