@@ -19,6 +19,11 @@
 #define PORT   7471U
 #define BLOCKS 512U /* 32 MiB: eight times the L1 below, so that donors serve nearly all */
 
+#define BIG_BYTES   (16U * 1024U * 1024U)
+#define BIG_COUNT   8U /* half of the lists that an adapter has under way at a time */
+#define SMALL_BYTES 4096U
+#define SMALL_COUNT 16U
+
 static struct netns netns;
 
 static void
@@ -101,12 +106,94 @@ a_killed_donor_is_a_miss_and_its_successor_is_used(void **state)
 	rig_close(&rig);
 }
 
+/* ---- big and small ---- */
+
+static void
+block_store(struct far_client *client, uint64_t id, uint32_t size_bytes)
+{
+	struct far_block *block;
+	struct far_key key;
+
+	far_fill_key(id, size_bytes, &key);
+	assert_int_equal(far_reserve(client, &key, size_bytes, &block), 0);
+	far_fill_block(&key, far_block_buffer(block), size_bytes);
+	assert_int_equal(far_commit(block), 0);
+}
+
+/* @count blocks of that size from @first on. */
+static struct far_prefetch_handle *
+blocks_ask(struct far_client *client, uint64_t first, uint64_t count, uint32_t size_bytes)
+{
+	struct far_prefetch_options options = {
+		.size_bytes = sizeof(options),
+		.deadline_ns = far_now_ns() + 60 * FAR_NS_PER_S,
+	};
+	struct far_prefetch_handle *handle;
+	struct far_key keys[BIG_COUNT];
+
+	assert_true(count <= BIG_COUNT);
+	for (uint64_t i = 0; i < count; i++)
+		far_fill_key(first + i, size_bytes, &keys[i]);
+	assert_int_equal(far_prefetch(client, keys, count, &options, &handle), 0);
+	return handle;
+}
+
+static struct far_prefetch_status
+blocks_end(struct far_prefetch_handle *handle, uint64_t count)
+{
+	struct far_prefetch_status status = {.size_bytes = sizeof(status)};
+
+	assert_int_equal(far_prefetch_wait(handle, far_now_ns() + 60 * FAR_NS_PER_S, &status), 0);
+	assert_int_equal(status.prefix_count, count);
+	assert_int_equal(status.l1_prefix_hit_count, 0);
+	far_prefetch_release(handle);
+	return status;
+}
+
+/* An order, not a time: those that were asked for later are here earlier. */
+static void
+small_blocks_do_not_wait_for_big_ones_that_were_asked_for_before(void **state)
+{
+	struct far_prefetch_handle *big, *small[SMALL_COUNT];
+	struct far_client *writer, *reader;
+	struct far_prefetch_status status;
+	uint64_t slowest_ns = 0;
+	struct rig rig;
+	(void)state;
+
+	rig_begin(&rig);
+	rig_donor_add(&rig, "donor-a", "512MiB", "lane: 16MiB\nblock_min: 4KiB\n");
+	writer = rig_client(&rig, "384MiB", NULL);
+	for (uint64_t id = 0; id < BIG_COUNT; id++)
+		block_store(writer, id, BIG_BYTES);
+	for (uint64_t id = 0; id < SMALL_COUNT; id++)
+		block_store(writer, id, SMALL_BYTES);
+	assert_int_equal(far_flush(writer, far_now_ns() + 60 * FAR_NS_PER_S, NULL), 0);
+	far_client_close(writer);
+	reader = rig_client(&rig, "256MiB", NULL);
+	big = blocks_ask(reader, 0, BIG_COUNT, BIG_BYTES);
+	for (uint64_t i = 0; i < SMALL_COUNT; i++)
+		small[i] = blocks_ask(reader, i, 1, SMALL_BYTES);
+	for (uint64_t i = 0; i < SMALL_COUNT; i++) {
+		status = blocks_end(small[i], 1);
+		slowest_ns = status.latency_ns > slowest_ns ? status.latency_ns : slowest_ns;
+	}
+	status = blocks_end(big, BIG_COUNT);
+	printf("the slowest small one after %u ms, the big ones after %u ms\n",
+	       (unsigned)(slowest_ns / FAR_NS_PER_MS),
+	       (unsigned)(status.latency_ns / FAR_NS_PER_MS));
+	assert_true(slowest_ns < status.latency_ns);
+	far_client_close(reader);
+	rig_close(&rig);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_replay_over_the_network_gives_the_exact_hits),
 		cmocka_unit_test(a_killed_donor_is_a_miss_and_its_successor_is_used),
+		cmocka_unit_test(small_blocks_do_not_wait_for_big_ones_that_were_asked_for_before),
 	};
 	int failed;
 
