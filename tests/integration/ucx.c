@@ -39,6 +39,7 @@ static void
 a_replay_over_the_network_gives_the_exact_hits(void **state)
 {
 	struct rig_run *run = malloc(sizeof(*run));
+	const char *cost;
 	struct rig rig;
 	(void)state;
 
@@ -63,6 +64,39 @@ a_replay_over_the_network_gives_the_exact_hits(void **state)
 	assert_int_equal(rig_json_number(run->out, "wrong_bytes"), 0);
 	assert_int_equal(rig_json_number(run->out, "stores_dropped"), 0);
 	assert_int_equal(rig_json_number(run->out, "donors_lost"), 0);
+	assert_non_null(strstr(run->out, "\"one_sided\": false"));
+	cost = strstr(run->out, "\"donor_cpu_s_per_gb_read\": ");
+	assert_non_null(cost);
+	assert_true(strtod(strchr(cost, ':') + 1, NULL) > 0);
+	rig_close(&rig);
+	free(run);
+}
+
+static void
+the_report_says_that_donors_serve_the_reads(void **state)
+{
+	struct rig_run *run = malloc(sizeof(*run));
+	struct rig rig;
+	(void)state;
+
+	assert_non_null(run);
+	rig_begin(&rig);
+	rig_donor_add(&rig, "donor-a", "256MiB", "block_min: 4KiB\n");
+	rig_client_config(&rig, "2MiB", NULL);
+	{
+		const char *const argv[] = {
+			FAR_TEST_FARPOOL, "replay", "--config", rig.client_config,
+			"--generate",     "100",    "--block",  "16KiB",
+			"--quiet",        NULL};
+
+		rig_run(run, 60, argv);
+	}
+	assert_int_equal(run->status, 0);
+	assert_non_null(strstr(run->out, "served by the donor, into L1"));
+	assert_non_null(strstr(run->out, "lookups and reads ask the donor"));
+	assert_non_null(strstr(run->out, " s/GB read"));
+	assert_null(strstr(run->out, "one-sided"));
+	assert_null(strstr(run->out, "none per lookup"));
 	rig_close(&rig);
 	free(run);
 }
@@ -192,6 +226,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_replay_over_the_network_gives_the_exact_hits),
+		cmocka_unit_test(the_report_says_that_donors_serve_the_reads),
 		cmocka_unit_test(a_killed_donor_is_a_miss_and_its_successor_is_used),
 		cmocka_unit_test(small_blocks_do_not_wait_for_big_ones_that_were_asked_for_before),
 	};

@@ -58,6 +58,8 @@ void far_replay_result_fini(struct far_replay_result *result);
 uint64_t far_replay_percentile(const uint64_t *sorted, size_t count, double percent);
 /* Donor counter @idx: after minus before, over all donors; a restarted donor counts from zero. */
 uint64_t far_replay_donor_delta(const struct far_replay_result *result, size_t idx);
+/* Seconds per 10^9 bytes; there are some. */
+double far_replay_per_gb(uint64_t ns, uint64_t bytes);
 
 /* What a report says beside the numbers. */
 struct far_replay_context {

@@ -36,6 +36,12 @@ far_replay_donor_delta(const struct far_replay_result *result, size_t idx)
 	return sum;
 }
 
+double
+far_replay_per_gb(uint64_t ns, uint64_t bytes)
+{
+	return (double)ns / (double)bytes; /* both are 10^9 to the unit */
+}
+
 void
 far_replay_result_fini(struct far_replay_result *result)
 {

@@ -104,15 +104,27 @@ print_head(const struct far_replay_result *result, const struct far_replay_conte
 	fputc('\n', out);
 }
 
-/* Whether no donor spends CPU on lookups and reads. */
-static bool
-is_one_sided(const struct far_replay_result *result)
+/* Who does the work of a lookup and a read: nobody at the donor, or its process. */
+struct manner {
+	const char *reads;
+	const char *messages;
+};
+
+static const struct manner *
+manner_of(const struct far_replay_result *result)
 {
-	for (size_t i = 0; i < result->donor_count; i++) {
-		if (result->donors_after[i].one_sided == 0)
-			return false;
-	}
-	return true;
+	static const struct manner one_sided = {"one-sided, into L1", "none per lookup or read"};
+	static const struct manner served = {"served by the donor, into L1",
+					     "lookups and reads ask the donor besides"};
+	static const struct manner both = {"one-sided or served by the donor, into L1",
+					   "lookups and reads ask donors that serve besides"};
+	size_t count = 0;
+
+	for (size_t i = 0; i < result->donor_count; i++)
+		count += result->donors_after[i].one_sided != 0;
+	if (count == result->donor_count)
+		return &one_sided;
+	return count == 0 ? &served : &both;
 }
 
 static void
@@ -133,7 +145,7 @@ print_blocks(const struct far_replay_result *result, const struct far_replay_con
 	print_count(out, "  already in L1", result->hits - from_l2,
 		    result->bytes_hit - result->bytes_from_l2, "");
 	print_count(out, "  read from donors", from_l2, result->bytes_from_l2,
-		    is_one_sided(result) ? "one-sided, into L1" : "served, into L1");
+		    manner_of(result)->reads);
 	print_count(out, "put into L1", result->put_blocks, result->put_bytes,
 		    "the rest of each request");
 	print_count(out, "committed by donors", DELTA(blocks_stored), DELTA(bytes_stored), "");
@@ -195,14 +207,15 @@ print_cost(const struct far_replay_result *result, FILE *out)
 
 	fprintf(out, "  messages     sent %s (touch notes: %s), received %s; %s\n",
 		grouped(DELTA(messages_sent), a), grouped(DELTA(touch_notes), b),
-		grouped(DELTA(messages_received), c),
-		is_one_sided(result) ? "none per lookup or read"
-				     : "lookups and reads that donors serve are not in it");
+		grouped(DELTA(messages_received), c), manner_of(result)->messages);
 	fprintf(out,
-		"  CPU seconds  client %.2f (of them %.2f making and checking bytes), donors "
-		"%.2f\n",
+		"  CPU seconds  client %.2f (of them %.2f making and checking bytes), donors %.2f",
 		(double)result->client_cpu_ns / 1e9, (double)result->data_cpu_ns / 1e9,
 		(double)donor_cpu / 1e9);
+	if (DELTA(bytes_loaded) > 0)
+		fprintf(out, ", %.3f s/GB read with stores",
+			far_replay_per_gb(donor_cpu, DELTA(bytes_loaded)));
+	fputc('\n', out);
 	misses_of(result, misses);
 	fprintf(out, "  misses       ");
 	for (size_t i = 0; i < MISS_COUNT; i++) {
@@ -307,6 +320,7 @@ set_counts(json_t *out, const struct far_replay_result *result)
 		{"hits", result->hits},
 		{"bytes_hit", result->bytes_hit},
 		{"bytes_from_donors", result->bytes_from_l2},
+		{"bytes_loaded", DELTA(bytes_loaded)},
 		{"put_blocks", result->put_blocks},
 		{"put_present", result->put_present},
 		{"put_no_memory", result->put_no_memory},
@@ -367,6 +381,13 @@ far_replay_print_json(const struct far_replay_result *result,
 		json_object_set_new(reasons, misses[i].name, integer(misses[i].count));
 	json_object_set_new(root, "misses", reasons);
 	json_object_set_new(root, "prefetch_latency_ns", latency_json(result));
+	/* Of everything that they did, stores included; null: nothing was read. */
+	json_object_set_new(root, "donor_cpu_s_per_gb_read",
+			    DELTA(bytes_loaded) == 0
+				    ? json_null()
+				    : json_real(far_replay_per_gb(
+					      far_replay_donor_delta(result, FAR_STATUS_cpu_ns),
+					      DELTA(bytes_loaded))));
 	json_object_set_new(root, "donors", donors_json(result));
 	json_dumpf(root, out, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
 	fputc('\n', out);

@@ -134,6 +134,13 @@ percentile_is_the_nearest_rank(void **state)
 	assert_int_equal(far_replay_percentile(sorted, 0, 50), 0);
 }
 
+static void
+half_a_second_for_two_gb_is_a_quarter_each(void **state)
+{
+	(void)state;
+	assert_true(far_replay_per_gb(500000000, 2000000000) == 0.25);
+}
+
 int
 main(void)
 {
@@ -143,6 +150,7 @@ main(void)
 		cmocka_unit_test(generated_traffic_is_the_same_for_the_same_seed),
 		cmocka_unit_test(one_changed_byte_anywhere_is_found),
 		cmocka_unit_test(percentile_is_the_nearest_rank),
+		cmocka_unit_test(half_a_second_for_two_gb_is_a_quarter_each),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
