@@ -84,6 +84,15 @@ cable_make(const struct netns *netns)
 		 "nsenter --net=%s/net sh -c 'ip link set lo up && ip addr add " NETNS_PEER_HOST
 		 "/24 dev farpool1 && ip link set farpool1 up'",
 		 netns->path);
+	if (run(command) < 0)
+		return -1;
+	/* UCX takes only interfaces that are running, and that is told a moment after they are up. */
+	snprintf(command, sizeof(command),
+		 "for i in $(seq 100); do "
+		 "test $(cat /sys/class/net/farpool0/operstate)$(nsenter --net=%s/net "
+		 "--mount=%s/mnt cat /sys/class/net/farpool1/operstate) = upup && exit 0; "
+		 "sleep 0.05; done; exit 1",
+		 netns->path, netns->path);
 	return run(command);
 }
 
