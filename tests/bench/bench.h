@@ -2,13 +2,18 @@
 #ifndef FAR_TESTS_BENCH_H
 #define FAR_TESTS_BENCH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
+#include "base/clock.h"
 #include "base/pages.h"
 
 #define BENCH_ROUNDS_MAX 101
 #define BENCH_SIZES      3
+#define BENCH_LATENCIES  3
+#define BENCH_ONCE_COUNT 100 /* latencies that a round takes of a mover and a size */
 #define BENCH_MOVERS_MAX 8
 #define BENCH_TEXT_BYTES 200
 
@@ -24,7 +29,21 @@ struct bench_plan {
 	struct far_pages arena; /* where every mover but farpool, with its L1, puts them */
 };
 
+/* What moving some bytes took. */
+struct bench_pass {
+	uint64_t bytes;
+	uint64_t ns;
+	uint64_t cpu_ns;      /* of this process; 0: not known */
+	uint64_t peer_cpu_ns; /* of the process that the bytes came from; 0: there is none */
+};
+
 struct bench_mover;
+
+enum bench_role {
+	BENCH_BESIDE,
+	BENCH_YARDSTICK, /* the best of these is what the subject is compared with */
+	BENCH_SUBJECT,
+};
 
 /*
  * Opened once, run for each block size in each round, closed. All of it is called by one thread.
@@ -33,43 +52,129 @@ struct bench_mover;
 struct bench_mover_ops {
 	const char *name;
 	const char *text; /* one line for the reader of the table */
+	enum bench_role role;
+	bool required; /* without it the run has failed */
 	int (*open)(const struct bench_plan *plan, char *why, struct bench_mover **out);
-	/* One pass over a set that is not in the cache. @ns_out: the time that the bytes took. */
-	int (*pass)(struct bench_mover *mover, uint64_t block_bytes, uint64_t *bytes_out,
-		    uint64_t *ns_out);
+	/* One pass over a set that is not in the cache. */
+	int (*pass)(struct bench_mover *mover, uint64_t block_bytes, struct bench_pass *out);
+	/* One block, with nothing else in flight. NULL: it has no latency to show. */
+	int (*once)(struct bench_mover *mover, uint64_t block_bytes, uint64_t *ns_out);
+	/* Small reads one after the other, while big blocks stream on the same connection, until
+	 * there are BENCH_ONCE_COUNT or BENCH_BESIDE_NS have passed; or NULL. */
+	int (*beside)(struct bench_mover *mover, uint64_t *ns, uint32_t *count_out);
+	/* Whether it may keep a processor busy while it waits: only in its own turns. Or NULL. */
+	int (*busy)(struct bench_mover *mover, bool on);
+	/* What it found out about itself when it was opened, for people. Or NULL. */
+	const char *(*note)(const struct bench_mover *mover);
 	void (*close)(struct bench_mover *mover);
 };
 
 extern const struct bench_mover_ops bench_memcpy;
 extern const struct bench_mover_ops bench_stream;
 extern const struct bench_mover_ops bench_prefetch;
-#ifdef FAR_HAVE_UCX
+extern const struct bench_mover_ops bench_tcp_prefetch;
+extern const struct bench_mover_ops bench_raw;
+extern const struct bench_mover_ops bench_iperf;
+extern const struct bench_mover_ops bench_perftest;
+#ifdef FAR_BENCH_UCX
 extern const struct bench_mover_ops bench_ucx_posix;
 extern const struct bench_mover_ops bench_ucx_sysv;
 extern const struct bench_mover_ops bench_ucx_all;
+extern const struct bench_mover_ops bench_ucx_tcp;
+extern const struct bench_mover_ops bench_ucx_tcp64;
 
 /* The process whose memory the GETs read, for argv[1] == BENCH_UCX_DONOR. Returns its exit status. */
 #define BENCH_UCX_DONOR "--ucx-donor"
 int bench_ucx_donor(int argc, char **argv);
+/* UCX warns of what two users of it in one process do; neither of them minds. */
+void bench_ucx_quiet(void);
 #endif
+/* The same for READs over a transport of ours, without a pool. */
+#define BENCH_RAW_DONOR "--raw-donor"
+int bench_raw_donor(int argc, char **argv);
 
 extern const uint64_t bench_sizes[BENCH_SIZES];
+extern const uint64_t bench_latencies[BENCH_LATENCIES];
+#define BENCH_BESIDE_BIG_BYTES   ((uint64_t)64 << 20)
+#define BENCH_BESIDE_SMALL_BYTES 4096
+#define BENCH_BESIDE_NS          FAR_NS_PER_S
 
-/* GB/s of each round; a mover that is not there has the reason instead. */
+/* Latencies in microseconds, of all rounds. */
+struct bench_samples {
+	double us[BENCH_ROUNDS_MAX * BENCH_ONCE_COUNT];
+	uint32_t count;
+};
+
+/* Each round of one mover; one that is not there has the reason instead. */
 struct bench_result {
 	const struct bench_mover_ops *ops;
 	char why[BENCH_TEXT_BYTES]; /* empty: it ran */
+	char note[BENCH_TEXT_BYTES];
 	double gbps[BENCH_SIZES][BENCH_ROUNDS_MAX];
+	double cpu[BENCH_SIZES][BENCH_ROUNDS_MAX];      /* seconds per GB here */
+	double peer_cpu[BENCH_SIZES][BENCH_ROUNDS_MAX]; /* and there */
+	struct bench_samples row[BENCH_LATENCIES];      /* one after the other */
+	struct bench_samples idle[BENCH_LATENCIES];     /* each after a pause */
+	struct bench_samples beside;
 };
+
+/* Movers over one kind of way, and what is expected of the subject among them. */
+struct bench_suite {
+	const char *name;  /* "shm", "tcp" */
+	const char *title; /* of the ratios */
+	const char *yardstick;
+	const struct bench_mover_ops *const *movers;
+	size_t mover_count;
+	double aim; /* of the yardstick's bandwidth */
+	uint64_t set_bytes;
+	uint32_t sets_needed; /* what its movers hold at the same time */
+	bool latency;
+	/* Returns -ENODEV with the reason where nothing of it can be measured. NULL: it always can. */
+	int (*available)(char *why, size_t why_bytes);
+};
+
+extern const struct bench_suite bench_suite_shm;
+extern const struct bench_suite bench_suite_tcp;
+
+/* A suite that ran, or did not. */
+struct bench_table {
+	const struct bench_suite *suite;
+	char why[BENCH_TEXT_BYTES]; /* empty: it ran */
+	uint64_t set_bytes;
+	double load;                  /* of the machine, before it began */
+	struct bench_result *results; /* owned; one for each mover */
+};
+
+/* Runs a suite. Returns 0, or a negative errno when something that has to be there is missing. */
+int bench_suite_run(struct bench_plan *plan, struct bench_table *table);
 
 struct bench_spread {
 	double median, min, max;
 };
 
 struct bench_spread bench_spread_of(const double *values, uint32_t count);
+/* @share: 0.5 is the median; sorts @samples. */
+double bench_quantile(struct bench_samples *samples, double share);
 
-/* Table on stdout, and JSON where the plan wants it. Returns 0 or -EIO. */
-int bench_report(const struct bench_plan *plan, const struct bench_result *results, size_t count);
+/* The best yardstick at a size: its result, or NULL. */
+const struct bench_result *bench_yardstick(const struct bench_plan *plan,
+					   const struct bench_table *table, int size_idx);
+double bench_ratio(const struct bench_plan *plan, const struct bench_table *table,
+		   const struct bench_result *result, int size_idx);
+
+struct bench_machine {
+	char cpu[128];
+	char system[65];
+	char release[65];
+	long cpu_count;
+	long cache_bytes;
+};
+
+void bench_machine_read(struct bench_machine *machine);
+/* Tables on stdout. */
+void bench_report(const struct bench_plan *plan, const struct bench_table *table);
+/* All of them where the plan wants it. Returns 0 or -EIO. */
+int bench_json_write(const struct bench_plan *plan, const struct bench_table *tables, size_t count);
 
 /* The word at @idx of the pattern @seed. Bytes that were moved are compared with it. */
 uint64_t bench_word(uint64_t seed, uint64_t idx);

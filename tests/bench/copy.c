@@ -5,9 +5,9 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/clock.h"
 #include "base/publish.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/process.h"
 
 /* Blocks lie on page boundaries on both sides, as farpool's do. */
 struct bench_mover {
@@ -46,40 +46,40 @@ copy_check(const struct bench_mover *mover, uint64_t block_bytes)
 }
 
 static int
-memcpy_pass(struct bench_mover *mover, uint64_t block_bytes, uint64_t *bytes_out, uint64_t *ns_out)
+memcpy_pass(struct bench_mover *mover, uint64_t block_bytes, struct bench_pass *out)
 {
 	const char *from = mover->plan->from.base;
 	char *to = mover->plan->arena.base;
 	uint64_t set_bytes = mover->plan->set_bytes;
-	uint64_t start_ns = far_clock_now(far_clock_real());
 
+	bench_pass_begin(out, 0);
 	for (uint64_t at = 0; at < set_bytes; at += block_bytes)
 		memcpy(to + at, from + at, block_bytes);
-	*ns_out = far_clock_now(far_clock_real()) - start_ns;
-	*bytes_out = set_bytes;
+	bench_pass_end(out, 0, set_bytes);
 	return copy_check(mover, block_bytes);
 }
 
 static int
-stream_pass(struct bench_mover *mover, uint64_t block_bytes, uint64_t *bytes_out, uint64_t *ns_out)
+stream_pass(struct bench_mover *mover, uint64_t block_bytes, struct bench_pass *out)
 {
 	const char *from = mover->plan->from.base;
 	char *to = mover->plan->arena.base;
 	uint64_t set_bytes = mover->plan->set_bytes;
-	uint64_t start_ns = far_clock_now(far_clock_real());
 
+	bench_pass_begin(out, 0);
 	for (uint64_t at = 0; at < set_bytes; at += block_bytes) {
 		far_copy_stream(to + at, from + at, block_bytes);
 		far_mem_publish();
 	}
-	*ns_out = far_clock_now(far_clock_real()) - start_ns;
-	*bytes_out = set_bytes;
+	bench_pass_end(out, 0, set_bytes);
 	return copy_check(mover, block_bytes);
 }
 
 const struct bench_mover_ops bench_memcpy = {
 	.name = "memcpy",
 	.text = "the C library's copy, out of a shared mapping",
+	.role = BENCH_YARDSTICK,
+	.required = true,
 	.open = copy_open,
 	.pass = memcpy_pass,
 	.close = copy_close,
@@ -88,6 +88,7 @@ const struct bench_mover_ops bench_memcpy = {
 const struct bench_mover_ops bench_stream = {
 	.name = "stream",
 	.text = "non-temporal stores, out of a shared mapping",
+	.required = true,
 	.open = copy_open,
 	.pass = stream_pass,
 	.close = copy_close,

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "tests/bench/process.h"
 
 #define STOP_NS          (5 * FAR_NS_PER_S)
 #define SERVE_TIMEOUT_MS 120000 /* a large donor on a slow machine */
@@ -74,8 +75,8 @@ ready_wait(int fd)
 }
 
 int
-bench_donor_start(struct bench_donor *donor, const char *program, uint64_t memory_bytes,
-		  uint64_t block_bytes_min)
+bench_donor_start(struct bench_donor *donor, const char *program, const char *over,
+		  uint64_t memory_bytes, uint64_t block_bytes_min)
 {
 	char config[96], log[96];
 	int fds[2], rc;
@@ -86,7 +87,12 @@ bench_donor_start(struct bench_donor *donor, const char *program, uint64_t memor
 		donor->folder[0] = '\0';
 		return -EACCES;
 	}
-	snprintf(donor->address, sizeof(donor->address), "shm:%s/donor.sock", donor->folder);
+	if (strcmp(over, "shm") == 0)
+		snprintf(donor->address, sizeof(donor->address), "shm:%s/donor.sock",
+			 donor->folder);
+	else
+		snprintf(donor->address, sizeof(donor->address), "%s:127.0.0.1:%u", over,
+			 bench_port());
 	rc = config_write(donor, memory_bytes, block_bytes_min);
 	if (rc < 0)
 		return rc;

@@ -13,9 +13,9 @@ struct bench_donor {
 	char address[96]; /* for clients */
 };
 
-/* Returns 0 once it serves, or a negative errno. What was started is stopped by the caller. */
-int bench_donor_start(struct bench_donor *donor, const char *program, uint64_t memory_bytes,
-		      uint64_t block_bytes_min);
+/* @over: "shm" or "ucx", which is TCP on 127.0.0.1. Returns 0 once it serves, or a negative errno. What was started is stopped by the caller. */
+int bench_donor_start(struct bench_donor *donor, const char *program, const char *over,
+		      uint64_t memory_bytes, uint64_t block_bytes_min);
 
 /* The last line that it wrote, for people. */
 void bench_donor_last_words(const struct bench_donor *donor, char *out, size_t out_bytes);

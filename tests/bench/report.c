@@ -1,229 +1,214 @@
-/* report.c - what a benchmark run says: the ratios first, then every number, and the same as JSON. */
-#include "tests/bench/bench.h"
-
-#include <errno.h>
+/* report.c - what a suite says to people: ratios and aims first, then every number. */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
-#include <unistd.h>
 
-#include <jansson.h>
+#include "tests/bench/bench.h"
 
 #define MIB ((uint64_t)1 << 20)
-#define AIM 0.85 /* of memcpy */
 
-struct machine {
-	char cpu[128];
-	struct utsname name;
-	long cpu_count;
-	long cache_bytes;
-};
-
-/* The kernel's word: the C library's is wrong in some virtual machines. */
-static long
-cache_read(void)
-{
-	FILE *file = fopen("/sys/devices/system/cpu/cpu0/cache/index3/size", "r");
-	char text[32] = "";
-	long bytes = 0;
-
-	if (file != NULL) {
-		if (fgets(text, sizeof(text), file) != NULL)
-			bytes = strtol(text, NULL, 10) * 1024;
-		fclose(file);
-	}
-	return bytes > 0 ? bytes : sysconf(_SC_LEVEL3_CACHE_SIZE);
-}
-
-static void
-machine_read(struct machine *machine)
-{
-	char line[256];
-	FILE *file = fopen("/proc/cpuinfo", "r");
-
-	memset(machine, 0, sizeof(*machine));
-	snprintf(machine->cpu, sizeof(machine->cpu), "unknown processor");
-	while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
-		char *colon = strchr(line, ':');
-
-		if (strncmp(line, "model name", 10) != 0 || colon == NULL)
-			continue;
-		line[strcspn(line, "\n")] = '\0';
-		snprintf(machine->cpu, sizeof(machine->cpu), "%.120s", colon + 2);
-		break;
-	}
-	if (file != NULL)
-		fclose(file);
-	uname(&machine->name);
-	machine->cpu_count = sysconf(_SC_NPROCESSORS_ONLN);
-	machine->cache_bytes = cache_read();
-}
-
-static void
-size_text(uint64_t bytes, char *out, size_t out_bytes)
+static const char *
+size_text(uint64_t bytes, char out[32])
 {
 	if (bytes >= MIB)
-		snprintf(out, out_bytes, "%" PRIu64 " MiB", bytes / MIB);
+		snprintf(out, 32, "%" PRIu64 " MiB", bytes / MIB);
 	else
-		snprintf(out, out_bytes, "%" PRIu64 " KiB", bytes >> 10);
+		snprintf(out, 32, "%" PRIu64 " KiB", bytes >> 10);
+	return out;
 }
 
 static const struct bench_result *
-result_of(const struct bench_result *results, size_t count, const struct bench_mover_ops *ops)
+result_of(const struct bench_table *table, enum bench_role role)
 {
-	for (size_t i = 0; i < count; i++) {
-		if (results[i].ops == ops && results[i].why[0] == '\0')
-			return &results[i];
-	}
+	for (size_t m = 0; m < table->suite->mover_count; m++)
+		if (table->results[m].ops->role == role && table->results[m].why[0] == '\0')
+			return &table->results[m];
 	return NULL;
 }
 
-/* Of medians: a ratio per round would weigh a disturbed round twice. */
-static double
-ratio_of(const struct bench_plan *plan, const struct bench_result *result,
-	 const struct bench_result *base, int size_idx)
-{
-	double top = bench_spread_of(result->gbps[size_idx], plan->round_count).median;
-	double bottom = bench_spread_of(base->gbps[size_idx], plan->round_count).median;
-
-	return bottom > 0 ? top / bottom : 0;
-}
+/* ---- ratios and aims ---- */
 
 static void
-ratios_print(const struct bench_plan *plan, const struct bench_result *results, size_t count)
+ratios_print(const struct bench_plan *plan, const struct bench_table *table)
 {
-	const struct bench_result *copy = result_of(results, count, &bench_memcpy);
-	const struct bench_result *prefetch = result_of(results, count, &bench_prefetch);
+	const struct bench_suite *suite = table->suite;
+	const struct bench_result *subject = result_of(table, BENCH_SUBJECT);
 
-	printf("prefetch over shm, as a share of memcpy (aim %.2f)\n", AIM);
+	printf("%s, as a share of %s (aim %.2f)\n", suite->title, suite->yardstick, suite->aim);
 	for (int s = 0; s < BENCH_SIZES; s++) {
 		char size[32];
 		double ratio;
 
-		size_text(bench_sizes[s], size, sizeof(size));
-		if (copy == NULL || prefetch == NULL) {
+		size_text(bench_sizes[s], size);
+		if (subject == NULL || bench_yardstick(plan, table, s) == NULL) {
 			printf("  %8s  not measured\n", size);
 			continue;
 		}
-		ratio = ratio_of(plan, prefetch, copy, s);
-		printf("  %8s  %.2f%s\n", size, ratio, ratio < AIM ? "  below aim" : "");
+		ratio = bench_ratio(plan, table, subject, s);
+		printf("  %8s  %.2f%s\n", size, ratio, ratio < suite->aim ? "  below aim" : "");
+	}
+}
+
+/* The lowest median among the yardsticks; 0: there is none. */
+static double
+latency_best(const struct bench_table *table, int size_idx)
+{
+	double best = 0;
+
+	for (size_t m = 0; m < table->suite->mover_count; m++) {
+		struct bench_result *result = &table->results[m];
+		double median;
+
+		if (result->ops->role != BENCH_YARDSTICK || result->row[size_idx].count == 0)
+			continue;
+		median = bench_quantile(&result->row[size_idx], 0.5);
+		if (best == 0 || median < best)
+			best = median;
+	}
+	return best;
+}
+
+static void
+latency_ratios_print(const struct bench_table *table)
+{
+	printf("latency of one block after the other, medians, as a multiple of %s (aim 1.00)\n",
+	       table->suite->yardstick);
+	for (int s = 0; s < BENCH_LATENCIES; s++) {
+		double best = latency_best(table, s);
+		char size[32];
+
+		printf("  %8s", size_text(bench_latencies[s], size));
+		for (size_t m = 0; m < table->suite->mover_count; m++) {
+			struct bench_result *result = &table->results[m];
+			double ratio;
+
+			if (result->ops->role == BENCH_YARDSTICK || result->row[s].count == 0)
+				continue;
+			ratio = best > 0 ? bench_quantile(&result->row[s], 0.5) / best : 0;
+			printf("  %s %.2f%s", result->ops->name, ratio,
+			       ratio > 1 ? ", above aim" : "");
+		}
+		printf("\n");
+	}
+}
+
+/* ---- tables ---- */
+
+static void
+cpu_print(double seconds)
+{
+	if (seconds > 0)
+		printf(" %9.2f", seconds);
+	else
+		printf(" %9s", "-");
+}
+
+static void
+bandwidth_print(const struct bench_plan *plan, const struct bench_table *table)
+{
+	char times[32];
+
+	snprintf(times, sizeof(times), "x %s", table->suite->yardstick);
+	printf("\n  %-12s %8s %8s %7s %7s %10s %9s %9s\n", "bandwidth", "block", "GB/s", "min",
+	       "max", times, "CPU s/GB", "donor's");
+	for (int s = 0; s < BENCH_SIZES; s++) {
+		for (size_t m = 0; m < table->suite->mover_count; m++) {
+			const struct bench_result *result = &table->results[m];
+			struct bench_spread spread;
+			char size[32];
+
+			if (result->why[0] != '\0')
+				continue;
+			spread = bench_spread_of(result->gbps[s], plan->round_count);
+			printf("  %-12s %8s %8.2f %7.2f %7.2f %10.2f", result->ops->name,
+			       size_text(bench_sizes[s], size), spread.median, spread.min,
+			       spread.max, bench_ratio(plan, table, result, s));
+			cpu_print(bench_spread_of(result->cpu[s], plan->round_count).median);
+			cpu_print(bench_spread_of(result->peer_cpu[s], plan->round_count).median);
+			printf("\n");
+		}
 	}
 }
 
 static void
-table_print(const struct bench_plan *plan, const struct bench_result *results, size_t count)
+quantiles_print(struct bench_samples *samples)
 {
-	const struct bench_result *copy = result_of(results, count, &bench_memcpy);
+	printf(" %8.1f %8.1f", bench_quantile(samples, 0.5), bench_quantile(samples, 0.99));
+}
 
-	printf("\n  %-10s %8s %9s %7s %7s %9s\n", "", "block", "GB/s", "min", "max", "x memcpy");
-	for (int s = 0; s < BENCH_SIZES; s++) {
-		char size[32];
+static void
+latency_print(const struct bench_table *table)
+{
+	printf("\n  %-12s %8s %8s %8s %8s %8s\n", "latency, us", "block", "p50", "p99", "idle p50",
+	       "idle p99");
+	for (int s = 0; s < BENCH_LATENCIES; s++) {
+		for (size_t m = 0; m < table->suite->mover_count; m++) {
+			struct bench_result *result = &table->results[m];
+			char size[32];
 
-		size_text(bench_sizes[s], size, sizeof(size));
-		for (size_t m = 0; m < count; m++) {
-			struct bench_spread spread;
-
-			if (results[m].why[0] != '\0')
+			if (result->row[s].count == 0)
 				continue;
-			spread = bench_spread_of(results[m].gbps[s], plan->round_count);
-			printf("  %-10s %8s %9.2f %7.2f %7.2f", results[m].ops->name, size,
-			       spread.median, spread.min, spread.max);
-			if (copy != NULL)
-				printf(" %9.2f", ratio_of(plan, &results[m], copy, s));
+			printf("  %-12s %8s", result->ops->name,
+			       size_text(bench_latencies[s], size));
+			quantiles_print(&result->row[s]);
+			quantiles_print(&result->idle[s]);
 			printf("\n");
 		}
 	}
+	printf("\n  %" PRIu64 " KiB reads while %" PRIu64
+	       " MiB blocks stream on the same link, us\n",
+	       (uint64_t)BENCH_BESIDE_SMALL_BYTES >> 10, BENCH_BESIDE_BIG_BYTES / MIB);
+	for (size_t m = 0; m < table->suite->mover_count; m++) {
+		struct bench_result *result = &table->results[m];
+
+		if (result->beside.count == 0)
+			continue;
+		printf("  %-12s %8s", result->ops->name, "");
+		quantiles_print(&result->beside);
+		printf("\n");
+	}
+}
+
+static void
+movers_print(const struct bench_table *table)
+{
 	printf("\n");
-	for (size_t m = 0; m < count; m++) {
-		printf("  %-10s %s\n", results[m].ops->name, results[m].ops->text);
-		if (results[m].why[0] != '\0')
-			printf("  %-10s NOT MEASURED: %s\n", "", results[m].why);
+	for (size_t m = 0; m < table->suite->mover_count; m++) {
+		const struct bench_result *result = &table->results[m];
+
+		printf("  %-12s %s\n", result->ops->name, result->ops->text);
+		if (result->note[0] != '\0')
+			printf("  %-12s %s\n", "", result->note);
+		if (result->why[0] != '\0')
+			printf("  %-12s NOT MEASURED: %s\n", "", result->why);
 	}
 }
 
-static json_t *
-mover_json(const struct bench_plan *plan, const struct bench_result *result,
-	   const struct bench_result *copy)
+void
+bench_report(const struct bench_plan *plan, const struct bench_table *table)
 {
-	json_t *object =
-		json_pack("{s:s, s:s}", "name", result->ops->name, "text", result->ops->text);
-	json_t *sizes = json_array();
+	const struct bench_suite *suite = table->suite;
+	struct bench_machine machine;
 
-	if (result->why[0] != '\0') {
-		json_object_set_new(object, "not_measured", json_string(result->why));
-		json_decref(sizes);
-		return object;
+	if (table->why[0] != '\0') {
+		printf("%s: NOT MEASURED: %s\n\n", suite->title, table->why);
+		return;
 	}
-	for (int s = 0; s < BENCH_SIZES; s++) {
-		struct bench_spread spread = bench_spread_of(result->gbps[s], plan->round_count);
-		json_t *rounds = json_array();
-		json_t *entry;
-
-		for (uint32_t r = 0; r < plan->round_count; r++)
-			json_array_append_new(rounds, json_real(result->gbps[s][r]));
-		entry = json_pack("{s:I, s:f, s:f, s:f, s:o}", "block_bytes",
-				  (json_int_t)bench_sizes[s], "gbps_median", spread.median,
-				  "gbps_min", spread.min, "gbps_max", spread.max, "gbps_rounds",
-				  rounds);
-		if (copy != NULL)
-			json_object_set_new(entry, "ratio_to_memcpy",
-					    json_real(ratio_of(plan, result, copy, s)));
-		json_array_append_new(sizes, entry);
-	}
-	json_object_set_new(object, "sizes", sizes);
-	return object;
-}
-
-static int
-json_write(const struct bench_plan *plan, const struct machine *machine,
-	   const struct bench_result *results, size_t count)
-{
-	const struct bench_result *copy = result_of(results, count, &bench_memcpy);
-	json_t *array = json_array();
-	json_t *root;
-	int rc;
-
-	for (size_t m = 0; m < count; m++)
-		json_array_append_new(array, mover_json(plan, &results[m], copy));
-	root = json_pack("{s:s, s:{s:s, s:I, s:I, s:s, s:s}, s:I, s:I, s:I, s:I, s:s, s:f, s:o}",
-			 "farpool", FAR_VERSION, "machine", "processor", machine->cpu, "processors",
-			 (json_int_t)machine->cpu_count, "cache_bytes",
-			 (json_int_t)machine->cache_bytes, "system", machine->name.sysname,
-			 "release", machine->name.release, "set_bytes", (json_int_t)plan->set_bytes,
-			 "rounds", (json_int_t)plan->round_count, "request_bytes",
-			 (json_int_t)plan->request_bytes, "in_flight", (json_int_t)plan->in_flight,
-			 "verify", "never", "aim_ratio_to_memcpy", AIM, "movers", array);
-	if (root == NULL)
-		return -EIO;
-	if (strcmp(plan->json, "-") == 0)
-		rc = json_dumpf(root, stdout, JSON_INDENT(2)) == 0 && putchar('\n') != EOF;
-	else
-		rc = json_dump_file(root, plan->json, JSON_INDENT(2)) == 0;
-	json_decref(root);
-	if (!rc)
-		fprintf(stderr, "farpool-bench: %s cannot be written: choose another --json\n",
-			plan->json);
-	return rc ? 0 : -EIO;
-}
-
-int
-bench_report(const struct bench_plan *plan, const struct bench_result *results, size_t count)
-{
-	struct machine machine;
-
-	machine_read(&machine);
-	if (plan->json != NULL && strcmp(plan->json, "-") == 0)
-		return json_write(plan, &machine, results, count);
-	ratios_print(plan, results, count);
-	printf("\n  %s, %ld processors, cache %ld MiB, %s %s\n", machine.cpu, machine.cpu_count,
-	       machine.cache_bytes >> 20, machine.name.sysname, machine.name.release);
+	bench_machine_read(&machine);
+	ratios_print(plan, table);
+	if (suite->latency)
+		latency_ratios_print(table);
+	printf("\n  %s, %ld processors, cache %ld MiB, %s %s,\n  load %.1f before it began\n",
+	       machine.cpu, machine.cpu_count, machine.cache_bytes >> 20, machine.system,
+	       machine.release, table->load);
 	printf("  %u interleaved rounds, medians; each pass moves %" PRIu64
-	       " MiB that are in no cache; ordinary\n  pages; one copying thread; prefetches of "
-	       "%" PRIu64 " MiB, %u in flight; verify never\n",
-	       plan->round_count, plan->set_bytes / MIB, plan->request_bytes / MIB,
+	       " MiB that are in no cache; ordinary\n  pages; prefetches of %" PRIu64
+	       " MiB, %u in flight; verify never\n",
+	       plan->round_count, table->set_bytes / MIB, plan->request_bytes / MIB,
 	       plan->in_flight);
-	table_print(plan, results, count);
-	return plan->json != NULL ? json_write(plan, &machine, results, count) : 0;
+	bandwidth_print(plan, table);
+	if (suite->latency)
+		latency_print(table);
+	movers_print(table);
+	printf("\n");
 }

@@ -1,4 +1,4 @@
-/* ucx_donor.c - the process whose memory the UCX GETs read; asleep while they do. */
+/* ucx_donor.c - the process whose memory the UCX GETs read: asleep, or busy where they need it. */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -11,6 +11,8 @@
 
 #include "tests/bench/bench.h"
 #include "tests/bench/ucx_worker.h"
+
+#define PROGRESS_CALLS 64 /* between two looks at the socket */
 
 /* Memory that UCX allocates itself: the only kind that its shared-memory transports can expose. */
 static int
@@ -64,26 +66,29 @@ donor_hello(struct bench_ucx *ucx, int fd, ucp_mem_h mem, const void *base)
 	return rc;
 }
 
-/* Progress is made until the client says that it is connected; from then on we only wait for the
- * end, so that a GET that needs us would not complete. */
+/*
+ * Progress is made until the client says that it is connected. From then on it only waits for the
+ * end, so that a GET that needs us would not complete; or, where GETs do, it makes progress whenever
+ * the client has said that it shall.
+ */
 static void
 donor_serve(struct bench_ucx *ucx, int fd)
 {
-	bool connected = false;
+	bool busy = true;
 	char byte;
 
 	for (;;) {
 		struct pollfd wait = {.fd = fd, .events = POLLIN};
-		int ready = poll(&wait, 1, connected ? -1 : 0);
+		int ready = poll(&wait, 1, busy ? 0 : -1);
 
 		if (ready < 0 && errno != EINTR)
 			return;
 		if (ready > 0) {
-			if (recv(fd, &byte, 1, 0) <= 0)
+			if (recv(fd, &byte, 1, 0) <= 0 || bench_ucx_send(fd, &byte, 1) < 0)
 				return;
-			connected = true;
+			busy = byte == BENCH_UCX_BUSY;
 		}
-		if (!connected)
+		for (int i = 0; busy && i < PROGRESS_CALLS; i++)
 			ucp_worker_progress(ucx->worker);
 	}
 }
@@ -91,6 +96,7 @@ donor_serve(struct bench_ucx *ucx, int fd)
 int
 bench_ucx_donor(int argc, char **argv)
 {
+	const struct bench_ucx_way *way;
 	char why[BENCH_TEXT_BYTES] = "";
 	struct bench_ucx ucx;
 	ucp_mem_h mem;
@@ -102,7 +108,10 @@ bench_ucx_donor(int argc, char **argv)
 	/* Whatever becomes of the benchmark, this process does not outlive it. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	fd = (int)strtol(argv[3], NULL, 10);
-	if (bench_ucx_open(&ucx, argv[2], why, sizeof(why)) < 0) {
+	way = bench_ucx_way_find(argv[2]);
+	if (way == NULL)
+		return 2;
+	if (bench_ucx_open(&ucx, way, why, sizeof(why)) < 0) {
 		fprintf(stderr, "farpool-bench: UCX donor: %s\n", why);
 		return 1;
 	}

@@ -5,6 +5,43 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <ucs/config/global_opts.h>
+
+#include "tests/bench/bench.h"
+
+static const struct bench_ucx_way ways[] = {
+	{.name = "posix", .tls = "posix,self"},
+	{.name = "sysv", .tls = "sysv,self"},
+	{.name = "all", .tls = "posix,sysv,cma,self"},
+	{.name = "tcp", .tls = "tcp", .devices = "lo", .spins = true},
+	{.name = "tcp64", .tls = "tcp", .devices = "lo", .tx_seg = "64k", .spins = true},
+};
+
+const struct bench_ucx_way *
+bench_ucx_way_find(const char *name)
+{
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
+		if (strcmp(ways[i].name, name) == 0)
+			return &ways[i];
+	return NULL;
+}
+
+/* Up to 1.13 UCX looks its transports' settings up without the transport's name. */
+static void
+tx_seg_set(ucp_config_t *config, const char *value)
+{
+	unsigned major, minor, release;
+
+	ucp_get_version(&major, &minor, &release);
+	(void)ucp_config_modify(
+		config, major == 1 && minor <= 13 ? "TX_SEG_SIZE" : "TCP_TX_SEG_SIZE", value);
+}
+
+void
+bench_ucx_quiet(void)
+{
+	(void)ucs_global_opts_set_value("LOG_LEVEL", "error");
+}
 
 static int
 ucx_failed(const char *what, ucs_status_t status, char *why, size_t why_bytes)
@@ -14,7 +51,7 @@ ucx_failed(const char *what, ucs_status_t status, char *why, size_t why_bytes)
 }
 
 int
-bench_ucx_open(struct bench_ucx *ucx, const char *tls, char *why, size_t why_bytes)
+bench_ucx_open(struct bench_ucx *ucx, const struct bench_ucx_way *way, char *why, size_t why_bytes)
 {
 	ucp_params_t params = {
 		.field_mask = UCP_PARAM_FIELD_FEATURES,
@@ -30,7 +67,11 @@ bench_ucx_open(struct bench_ucx *ucx, const char *tls, char *why, size_t why_byt
 	memset(ucx, 0, sizeof(*ucx));
 	if (status != UCS_OK)
 		return ucx_failed("ucp_config_read", status, why, why_bytes);
-	status = ucp_config_modify(config, "TLS", tls);
+	status = ucp_config_modify(config, "TLS", way->tls);
+	if (status == UCS_OK && way->devices != NULL)
+		status = ucp_config_modify(config, "NET_DEVICES", way->devices);
+	if (way->tx_seg != NULL)
+		tx_seg_set(config, way->tx_seg);
 	if (status == UCS_OK)
 		status = ucp_init(&params, config, &ucx->context);
 	ucp_config_release(config);

@@ -1,0 +1,51 @@
+/* machine.c - what the numbers were measured on. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "tests/bench/bench.h"
+
+/* The kernel's word: the C library's is wrong in some virtual machines. */
+static long
+cache_read(void)
+{
+	FILE *file = fopen("/sys/devices/system/cpu/cpu0/cache/index3/size", "r");
+	char text[32] = "";
+	long bytes = 0;
+
+	if (file != NULL) {
+		if (fgets(text, sizeof(text), file) != NULL)
+			bytes = strtol(text, NULL, 10) * 1024;
+		fclose(file);
+	}
+	return bytes > 0 ? bytes : sysconf(_SC_LEVEL3_CACHE_SIZE);
+}
+
+void
+bench_machine_read(struct bench_machine *machine)
+{
+	struct utsname name = {0};
+	char line[256];
+	FILE *file = fopen("/proc/cpuinfo", "r");
+
+	memset(machine, 0, sizeof(*machine));
+	snprintf(machine->cpu, sizeof(machine->cpu), "unknown processor");
+	while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+		char *colon = strchr(line, ':');
+
+		if (strncmp(line, "model name", 10) != 0 || colon == NULL)
+			continue;
+		line[strcspn(line, "\n")] = '\0';
+		snprintf(machine->cpu, sizeof(machine->cpu), "%.120s", colon + 2);
+		break;
+	}
+	if (file != NULL)
+		fclose(file);
+	(void)uname(&name);
+	snprintf(machine->system, sizeof(machine->system), "%s", name.sysname);
+	snprintf(machine->release, sizeof(machine->release), "%s", name.release);
+	machine->cpu_count = sysconf(_SC_NPROCESSORS_ONLN);
+	machine->cache_bytes = cache_read();
+}
