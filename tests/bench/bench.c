@@ -66,6 +66,7 @@ static const struct argp_option options[] = {
 	{"in-flight", 'f', "N", 0, "Prefetches at a time (default 2)", 0},
 	{"busy-poll", 'b', "US", 0, "How long farpool's thread spins before it sleeps (default 0)",
 	 0},
+	{"mover", 'm', "NAME", 0, "Only this row of the tables; may be given several times", 0},
 	{"json", 'j', "FILE", 0, "Write every round as JSON too; - is the standard output", 0},
 	{"farpoold", 'd', "PATH", 0, "The donor's program (default: the one of this build)", 0},
 	{0},
@@ -95,6 +96,22 @@ suite_find(const char *name)
 	return NULL;
 }
 
+static void
+only_add(struct bench_plan *plan, const char *name, struct argp_state *state)
+{
+	bool known = false;
+	size_t at = 0;
+
+	for (size_t i = 0; i < SUITE_COUNT; i++)
+		for (size_t m = 0; m < suites[i]->mover_count; m++)
+			known = known || strcmp(suites[i]->movers[m]->name, name) == 0;
+	while (at < BENCH_MOVERS_MAX && plan->only[at] != NULL)
+		at++;
+	if (!known || at == BENCH_MOVERS_MAX)
+		argp_error(state, "--mover takes a name from the tables, not '%s'", name);
+	plan->only[at] = name;
+}
+
 static error_t
 option_parse(int key, char *arg, struct argp_state *state)
 {
@@ -122,6 +139,9 @@ option_parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'b':
 		plan->busy_poll_us = (uint32_t)option_number(arg, 0, 1000000, "busy-poll", state);
+		return 0;
+	case 'm':
+		only_add(plan, arg, state);
 		return 0;
 	case 'j':
 		plan->json = arg;

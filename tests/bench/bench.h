@@ -20,12 +20,13 @@
 struct bench_plan {
 	uint64_t set_bytes; /* moved per pass; a multiple of the largest block */
 	uint32_t round_count;
-	uint64_t request_bytes; /* of one prefetch */
-	uint32_t in_flight;     /* prefetches at a time */
-	uint32_t busy_poll_us;  /* of farpool's thread */
-	const char *farpoold;   /* the donor's program */
-	const char *json;       /* NULL, a path, or "-" */
-	struct far_pages from;  /* a memfd, filled: what the copies read */
+	uint64_t request_bytes;             /* of one prefetch */
+	uint32_t in_flight;                 /* prefetches at a time */
+	uint32_t busy_poll_us;              /* of farpool's thread */
+	const char *farpoold;               /* the donor's program */
+	const char *json;                   /* NULL, a path, or "-" */
+	const char *only[BENCH_MOVERS_MAX]; /* names of movers; none: all of them */
+	struct far_pages from;              /* a memfd, filled: what the copies read */
 	struct far_pages arena; /* where every mover but farpool, with its L1, puts them */
 };
 
@@ -147,6 +148,9 @@ struct bench_table {
 
 /* Runs a suite. Returns 0, or a negative errno when something that has to be there is missing. */
 int bench_suite_run(struct bench_plan *plan, struct bench_table *table);
+
+/* Whether the plan leaves the mover out. */
+bool bench_is_left_out(const struct bench_plan *plan, const struct bench_mover_ops *ops);
 
 struct bench_spread {
 	double median, min, max;

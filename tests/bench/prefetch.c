@@ -25,6 +25,7 @@
 #define IN_FLIGHT_MAX 16
 #define KEYS_MAX      4096
 #define ONCE_TRIES    64
+#define LANES_BYTES   ((uint64_t)256 << 20) /* that writers hold open, and that stay free */
 /* Blocks that are too small for a pass have a small L1: they are read one at a time. */
 #define SMALL_BYTES     BENCH_BESIDE_SMALL_BYTES
 #define SMALL_SET_BYTES ((uint64_t)16 << 20)
@@ -175,7 +176,7 @@ prefetch_open(const struct bench_plan *plan, const char *over, char *why, struct
 {
 	bool small = strcmp(over, "shm") != 0;
 	struct bench_mover *mover = far_zalloc(sizeof(*mover));
-	/* At most two sets per size, and a quarter more: lanes that are open, free, or not full. */
+	/* At most two sets per size, and a quarter more: lanes that are not full. */
 	uint64_t memory_bytes =
 		(BENCH_SIZES * plan->set_bytes + SMALL_SET_BYTES) * (small ? 20 : 15) / 8;
 	int rc;

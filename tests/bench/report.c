@@ -84,7 +84,11 @@ latency_ratios_print(const struct bench_table *table)
 
 			if (result->ops->role == BENCH_YARDSTICK || result->row[s].count == 0)
 				continue;
-			ratio = best > 0 ? bench_quantile(&result->row[s], 0.5) / best : 0;
+			if (best == 0) {
+				printf("  %s -", result->ops->name);
+				continue;
+			}
+			ratio = bench_quantile(&result->row[s], 0.5) / best;
 			printf("  %s %.2f%s", result->ops->name, ratio,
 			       ratio > 1 ? ", above aim" : "");
 		}
@@ -170,12 +174,14 @@ latency_print(const struct bench_table *table)
 }
 
 static void
-movers_print(const struct bench_table *table)
+movers_print(const struct bench_plan *plan, const struct bench_table *table)
 {
 	printf("\n");
 	for (size_t m = 0; m < table->suite->mover_count; m++) {
 		const struct bench_result *result = &table->results[m];
 
+		if (bench_is_left_out(plan, result->ops))
+			continue;
 		printf("  %-12s %s\n", result->ops->name, result->ops->text);
 		if (result->note[0] != '\0')
 			printf("  %-12s %s\n", "", result->note);
@@ -209,6 +215,6 @@ bench_report(const struct bench_plan *plan, const struct bench_table *table)
 	bandwidth_print(plan, table);
 	if (suite->latency)
 		latency_print(table);
-	movers_print(table);
+	movers_print(plan, table);
 	printf("\n");
 }

@@ -186,6 +186,17 @@ rounds_run(const struct bench_plan *plan, const struct bench_table *table,
 
 /* ---- the suite ---- */
 
+bool
+bench_is_left_out(const struct bench_plan *plan, const struct bench_mover_ops *ops)
+{
+	bool none = plan->only[0] == NULL;
+
+	for (size_t i = 0; i < BENCH_MOVERS_MAX && plan->only[i] != NULL; i++)
+		if (strcmp(plan->only[i], ops->name) == 0)
+			return false;
+	return !none;
+}
+
 static void
 movers_open(struct bench_plan *plan, const struct bench_table *table, struct bench_mover **open)
 {
@@ -194,6 +205,10 @@ movers_open(struct bench_plan *plan, const struct bench_table *table, struct ben
 		int rc;
 
 		result->ops = table->suite->movers[m];
+		if (bench_is_left_out(plan, result->ops)) {
+			snprintf(result->why, sizeof(result->why), "not asked for");
+			continue;
+		}
 		progress("%s: opening %s", table->suite->name, result->ops->name);
 		rc = result->ops->open(plan, result->why, &open[m]);
 		if (rc < 0)
@@ -236,7 +251,8 @@ bench_suite_run(struct bench_plan *plan, struct bench_table *table)
 		snprintf(table->why, sizeof(table->why), "%s", far_strerror(rc));
 	}
 	for (size_t m = 0; m < suite->mover_count && rc == 0; m++)
-		if (suite->movers[m]->required && table->results[m].why[0] != '\0')
+		if (suite->movers[m]->required && table->results[m].why[0] != '\0' &&
+		    !bench_is_left_out(plan, suite->movers[m]))
 			rc = -EIO;
 	far_pages_unmap(&plan->arena);
 	far_pages_unmap(&plan->from);
