@@ -28,6 +28,19 @@
 #define ARGV_MAX      32
 #define PORT_FIRST    20000U
 #define PORT_COUNT    12000U
+#define UP_SECONDS    20
+#define SLOWDOWN_MAX  999UL
+
+unsigned int
+rig_seconds(unsigned int seconds)
+{
+	const char *text = getenv("FARPOOL_TEST_SLOWDOWN");
+	unsigned long factor = text != NULL ? strtoul(text, NULL, 10) : 1;
+
+	if (factor < 1)
+		factor = 1;
+	return seconds * (unsigned int)(factor < SLOWDOWN_MAX ? factor : SLOWDOWN_MAX);
+}
 
 void
 rig_open(struct rig *rig)
@@ -156,7 +169,8 @@ rig_donor_start(struct rig_donor *donor)
 		spawn(donor->netns[0] != '\0' ? argv : argv + 3, "/dev/null", donor->log, fds[1]);
 	close(fds[1]);
 	ready.fd = fds[0];
-	if (poll(&ready, 1, SERVE_SECONDS * 1000) != 1 || read(fds[0], &byte, 1) != 1) {
+	if (poll(&ready, 1, (int)rig_seconds(SERVE_SECONDS) * 1000) != 1 ||
+	    read(fds[0], &byte, 1) != 1) {
 		show_file(donor->log);
 		fail_msg("%s does not serve", donor->name);
 	}
@@ -200,14 +214,14 @@ rig_donor_add(struct rig *rig, const char *name, const char *memory, const char 
 static int
 wait_end(pid_t pid, unsigned int seconds)
 {
-	uint64_t until_ns = far_now_ns() + seconds * FAR_NS_PER_S;
+	uint64_t until_ns = far_now_ns() + rig_seconds(seconds) * FAR_NS_PER_S;
 	int status;
 
 	while (waitpid(pid, &status, WNOHANG) == 0) {
 		if (far_now_ns() > until_ns) {
 			kill(pid, SIGKILL);
 			waitpid(pid, &status, 0);
-			fail_msg("pid %d did not end within %u s", (int)pid, seconds);
+			fail_msg("pid %d did not end within %u s", (int)pid, rig_seconds(seconds));
 		}
 		far_clock_sleep_until(far_now_ns() + FAR_NS_PER_MS);
 	}
@@ -253,7 +267,8 @@ rig_client(struct rig *rig, const char *l1_size, const char *extra)
 	rc = far_client_open_file(rig->client_config, error, sizeof(error), &client);
 	if (rc != 0)
 		fail_msg("client: %s", error);
-	rc = far_client_wait_donors(client, far_now_ns() + 20 * FAR_NS_PER_S, error, sizeof(error));
+	rc = far_client_wait_donors(client, far_now_ns() + rig_seconds(UP_SECONDS) * FAR_NS_PER_S,
+				    error, sizeof(error));
 	if (rc != 0)
 		fail_msg("donors: %s", error);
 	return client;

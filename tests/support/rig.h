@@ -43,6 +43,10 @@ struct rig_run {
 	char err[RIG_OUTPUT_MAX];
 };
 
+/* A limit of so many seconds, as many times longer as FARPOOL_TEST_SLOWDOWN says: for machines that
+ * are much slower than a real one, as an emulated guest is. The limits in here are scaled already. */
+unsigned int rig_seconds(unsigned int seconds);
+
 /* Fails the test if anything of it does not work. */
 void rig_open(struct rig *rig);
 /* Kills what still runs and removes the directory. */
