@@ -109,6 +109,16 @@ load_politely(void)
 	}
 }
 
+/* UCX stays and holds our log handler: where we are a library ourselves, we stay as well. */
+static void
+self_keep(void)
+{
+	Dl_info info = {.dli_fname = NULL};
+
+	if (dladdr((void *)&load_once, &info) != 0 && info.dli_fname != NULL)
+		(void)dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+}
+
 static void
 load_first(void)
 {
@@ -126,6 +136,7 @@ load_first(void)
 	far_log_info("ucx %s: %s",
 		     present ? "was loaded by this process, its settings hold" : "loaded",
 		     info.dli_fname != NULL ? info.dli_fname : UCX_LIB_SONAME);
+	self_keep();
 	far_ucx_lib = &found;
 }
 
