@@ -121,6 +121,19 @@ region_find(pid_t pid, uint64_t from, uint64_t to, const void *bytes, size_t siz
 	return addr;
 }
 
+/* A line of /proc/PID/maps. Returns whether it can be read and written. */
+static bool
+mapping_parse(const char *line, uint64_t *from_out, uint64_t *to_out)
+{
+	char *end;
+
+	*from_out = strtoull(line, &end, 16);
+	if (*end != '-')
+		return false;
+	*to_out = strtoull(end + 1, &end, 16);
+	return strncmp(end, " rw", 3) == 0;
+}
+
 /* Where @bytes lie in what a process shares with nobody but by lending it. */
 static uint64_t
 lent_find(pid_t pid, const void *bytes, size_t size_bytes)
@@ -133,9 +146,9 @@ lent_find(pid_t pid, const void *bytes, size_t size_bytes)
 	maps = fopen(path, "r");
 	assert_non_null(maps);
 	while (addr == 0 && fgets(line, sizeof(line), maps) != NULL) {
-		unsigned long long from, to;
+		uint64_t from, to;
 
-		if (sscanf(line, "%llx-%llx rw", &from, &to) == 2 && to - from <= REGION_MAX &&
+		if (mapping_parse(line, &from, &to) && to - from <= REGION_MAX &&
 		    strstr(line, "memfd:farpool") != NULL)
 			addr = region_find(pid, from, to, bytes, size_bytes);
 	}
@@ -147,7 +160,7 @@ static uint64_t
 stack_end(pid_t pid)
 {
 	char path[64], line[512];
-	unsigned long long from, to = 0;
+	uint64_t from, to = 0;
 	FILE *maps;
 
 	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
@@ -155,7 +168,7 @@ stack_end(pid_t pid)
 	assert_non_null(maps);
 	while (fgets(line, sizeof(line), maps) != NULL)
 		if (strstr(line, "[stack]") != NULL)
-			assert_int_equal(sscanf(line, "%llx-%llx rw", &from, &to), 2);
+			assert_true(mapping_parse(line, &from, &to));
 	fclose(maps);
 	return to;
 }
@@ -211,7 +224,7 @@ a_process_that_lets_ucx_do_rma_is_read_and_written_by_this_attacker(void **state
 	struct scene *scene = calloc(1, sizeof(*scene));
 	char port[16], line[256], hex[2 * TARGET_BYTES + 1], at[TARGETS][32];
 	const char *const argv[] = {FAR_TEST_ATTACKER, "victim", port, NULL};
-	unsigned long long addr;
+	uint64_t addr;
 	const char *secret;
 	pid_t victim;
 	(void)state;
@@ -222,10 +235,11 @@ a_process_that_lets_ucx_do_rma_is_read_and_written_by_this_attacker(void **state
 	snprintf(scene->address, sizeof(scene->address), "127.0.0.1:%s", port);
 	victim = rig_spawn(&scene->rig, "victim", argv);
 	rig_first_line(&scene->rig, victim, "victim", line, sizeof(line));
-	assert_int_equal(sscanf(line, "%llx", &addr), 1);
+	addr = strtoull(line, NULL, 16);
+	assert_true(addr != 0);
 	secret = strchr(line, ' ') + 1;
 	for (size_t i = 0; i < TARGETS; i++)
-		snprintf(at[i], sizeof(at[i]), "%llx", addr);
+		snprintf(at[i], sizeof(at[i]), "%llx", (unsigned long long)addr);
 	for (size_t i = 0; i < TARGET_BYTES; i++)
 		snprintf(hex + 2 * i, 3, "%02x", (unsigned char)secret[i]);
 	attack(scene, "get", scene->address, "mute", "16", at);
@@ -310,7 +324,6 @@ a_crowd_that_connects_and_says_nothing_leaves_again(void **state)
 	size_t fds = rig_fd_count(scene->donor->pid);
 	uint64_t until_ns;
 	const char *said;
-	unsigned connected;
 	pid_t pid = rig_spawn(&scene->rig, "crowd", argv);
 	(void)state;
 
@@ -319,8 +332,7 @@ a_crowd_that_connects_and_says_nothing_leaves_again(void **state)
 	assert_int_equal(scene->run.status, 0);
 	said = strstr(scene->run.out, "crowd: ");
 	assert_non_null(said);
-	assert_int_equal(sscanf(said, "crowd: %u", &connected), 1);
-	assert_true(connected >= CROWD_MIN);
+	assert_true(strtoul(said + strlen("crowd: "), NULL, 10) >= CROWD_MIN);
 	until_ns = far_now_ns() + 30 * FAR_NS_PER_S;
 	while (rig_fd_count(scene->donor->pid) > fds && far_now_ns() < until_ns)
 		far_clock_sleep_until(far_now_ns() + 10 * FAR_NS_PER_MS);
@@ -331,32 +343,49 @@ a_crowd_that_connects_and_says_nothing_leaves_again(void **state)
 
 /* ---- no UCX at all ---- */
 
-/* Ports of 127.0.0.1 at which a process of ours listens: its own, and the one that UCX opens for data.
+/* The @nth word of a line, from 0. */
+static const char *
+word_of(const char *line, unsigned nth)
+{
+	for (line += strspn(line, " "); nth > 0; nth--) {
+		line += strcspn(line, " ");
+		line += strspn(line, " ");
+	}
+	return line;
+}
+
+/* Whether a process of ours has a socket open. */
+static bool
+has_socket(pid_t pid, unsigned long inode)
+{
+	char command[128];
+
+	snprintf(command, sizeof(command),
+		 "ls -l /proc/%d/fd 2>/dev/null | grep -q 'socket:\\[%lu\\]'", (int)pid, inode);
+	return system(command) == 0;
+}
+
+/* Ports of 127.0.0.1 at which a process listens: its own, and the one that UCX opens for data.
  * Returns how many. */
 static size_t
 ports_of(pid_t pid, unsigned *ports, size_t ports_max)
 {
-	char path[64], line[512];
+	char path[64], line[512], listens[32];
 	size_t count = 0;
 	FILE *file;
 
+	/* sl local_address rem_address st tx_queue:rx_queue tr:when retrnsmt uid timeout inode */
+	snprintf(listens, sizeof(listens), "%08X:", htonl(INADDR_LOOPBACK));
 	snprintf(path, sizeof(path), "/proc/%d/net/tcp", (int)pid);
 	file = fopen(path, "r");
 	assert_non_null(file);
 	while (fgets(line, sizeof(line), file) != NULL) {
-		unsigned long inode;
-		unsigned host, port, kind;
-		char command[128];
+		const char *local = word_of(line, 1);
 
-		if (sscanf(line, "%*d: %8X:%4X %*s %2X %*s %*s %*s %*u %*u %lu", &host, &port,
-			   &kind, &inode) != 4 ||
-		    kind != 0x0a || host != htonl(INADDR_LOOPBACK))
-			continue;
-		snprintf(command, sizeof(command),
-			 "ls -l /proc/%d/fd 2>/dev/null | grep -q 'socket:\\[%lu\\]'", (int)pid,
-			 inode);
-		if (count < ports_max && system(command) == 0)
-			ports[count++] = port;
+		if (strncmp(local, listens, strlen(listens)) == 0 &&
+		    strncmp(word_of(line, 3), "0A", 2) == 0 && count < ports_max &&
+		    has_socket(pid, strtoul(word_of(line, 9), NULL, 10)))
+			ports[count++] = (unsigned)strtoul(local + strlen(listens), NULL, 16);
 	}
 	fclose(file);
 	return count;

@@ -1,12 +1,10 @@
 /* main.c - the attacker as a program: what tests start against a donor, and against a control. */
-#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
-
-#include <signal.h>
 
 #include "tests/support/attacker/attacker.h"
 
@@ -38,6 +36,12 @@ reach(const char *address, const char *manner)
 	return true;
 }
 
+static unsigned
+number(const char *text)
+{
+	return (unsigned)strtoul(text, NULL, 10);
+}
+
 static int
 attack(int argc, char **argv)
 {
@@ -48,14 +52,13 @@ attack(int argc, char **argv)
 	if (argc == 3 && strcmp(argv[1], "throw") == 0)
 		return attacker_throw(&attacker, argv[2]) == 0 ? 0 : 1;
 	if (argc == 5 && strcmp(argv[1], "crowd") == 0)
-		return attacker_crowd(&attacker, argv[2], (unsigned)atoi(argv[3]),
-				      (unsigned)atoi(argv[4]));
+		return attacker_crowd(&attacker, argv[2], number(argv[3]), number(argv[4]));
 	if (argc < 6)
 		return usage();
 	if (!reach(argv[2], argv[3]))
 		return 1;
 	if (strcmp(argv[1], "get") == 0)
-		return attacker_get(&attacker, (size_t)atoi(argv[4]), rest, argc - 5);
+		return attacker_get(&attacker, number(argv[4]), rest, argc - 5);
 	if (strcmp(argv[1], "put") == 0)
 		return attacker_put(&attacker, argv[4], rest, argc - 5);
 	return usage();
