@@ -178,7 +178,8 @@ prefetch_open(const struct bench_plan *plan, const char *over, char *why, struct
 	struct bench_mover *mover = far_zalloc(sizeof(*mover));
 	/* At most two sets per size, and a quarter more: lanes that are not full. */
 	uint64_t memory_bytes =
-		(BENCH_SIZES * plan->set_bytes + SMALL_SET_BYTES) * (small ? 20 : 15) / 8;
+		(BENCH_SIZES * plan->set_bytes + SMALL_SET_BYTES) * (small ? 20 : 15) / 8 +
+		LANES_BYTES;
 	int rc;
 
 	if (mover == NULL)
