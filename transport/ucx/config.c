@@ -24,13 +24,19 @@ struct setting {
 /*
  * Only TCP: shared memory does not see a peer die, and RDMA has a transport of its own. No
  * rendezvous: it lets the peer name memory. Nothing is cut into fragments that UCX would put
- * together in memory of its own. One device: the one that has the address.
+ * together in memory of its own: segments hold a frame, on both sides alike. One device: the one
+ * that has the address.
  */
 static const struct setting settings[] = {
 	{.name = "TLS", .value = "tcp", .essential = true},
 	{.name = "SOCKADDR_TLS_PRIORITY", .value = "tcp", .essential = true},
 	{.name = "RNDV_THRESH", .value = "inf", .essential = true},
 	{.name = "ZCOPY_THRESH", .value = "4096"},
+	{.name = "TCP_RX_SEG_SIZE",
+	 .in_file = "RX_SEG_SIZE",
+	 .value = "128k",
+	 .essential = true,
+	 .fixed = true},
 	{.name = "CM_USE_ALL_DEVICES", .value = "n", .essential = true, .fixed = true},
 	{.name = "KEEPALIVE_INTERVAL", .value = "2s"},
 	{.name = "TCP_CM_REUSEADDR", .in_file = "CM_REUSEADDR", .value = "y"},

@@ -9,10 +9,11 @@
 
 /* Little-endian, fixed sizes: both ends may be different builds. */
 #define UCX_FRAME_MAGIC   0xfa6dU
-#define UCX_FRAME_VERSION 1U
-/* Fits one segment of UCX's TCP transport as it comes (64 KiB, less its own headers): a frame is
- * never cut and put together again in memory that UCX would allocate for it. */
-#define UCX_FRAME_BYTES_MAX 65024U
+#define UCX_FRAME_VERSION 2U
+/* Fits one segment of UCX's TCP transport (128 KiB: config.c sees to it) with its own headers: a frame
+ * is never cut and put together again in memory that UCX would allocate for it. A UCX that is sent a
+ * longer one than its own setting stops its process, so another size is another version. */
+#define UCX_FRAME_BYTES_MAX 130560U
 #define UCX_ALIGN_BYTES     8U
 
 enum ucx_frame_kind {

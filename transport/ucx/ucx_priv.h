@@ -20,8 +20,8 @@
 #define UCX_STREAM_MAX      (UCX_OPS_MAX + UCX_CREDITS_MAX)
 #define UCX_RING_BYTES      (1024U * 1024U) /* messages that wait to be sent */
 #define UCX_WINDOW_BYTES    (2U * 1024U * 1024U)
-#define UCX_TX_MAX          6U     /* frames of one connection that UCX has and has not sent */
-#define UCX_BULK_BYTES      61440U /* of a block in one frame: whole pages, with room for headers */
+#define UCX_TX_MAX          6U      /* frames of one connection that UCX has and has not sent */
+#define UCX_BULK_BYTES      126976U /* of a block in one frame: whole pages, with room for headers */
 #define UCX_READS_PER_FRAME 256U
 #define UCX_REGIONS_MAX     16384U /* a power of two */
 #define UCX_CONNS_WAITING   128U   /* asked for, and those that have not said hello yet */
