@@ -5,6 +5,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -36,8 +37,9 @@ far_ucx_address_cut(const char *address, char host[FAR_ADDRESS_BYTES_MAX], char 
 	memcpy(host, address, host_bytes);
 	host[host_bytes] = '\0';
 	if (strlen(colon + 1) == 0 || strlen(colon + 1) > 5 ||
-	    strspn(colon + 1, "0123456789") != strlen(colon + 1))
-		return -EINVAL;
+	    strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
+	    strtoul(colon + 1, NULL, 10) > UINT16_MAX)
+		return -EINVAL; /* the C library would take 65537 for 1 */
 	memcpy(port, colon + 1, strlen(colon + 1) + 1);
 	return 0;
 }
