@@ -66,7 +66,9 @@ struct far_client_options {
  *
  * Thread:  any. Takes about 0.3 s per GiB of L1.
  * Returns: 0, or
- *          -EINVAL  an option is out of range, two donors share a name (the log names it);
+ *          -EINVAL  an option is out of range, two donors share a name, a donor has no address that
+ *                   can be used on this host (the log names it);
+ *          -ENODEV  the transport that is configured is not to be had on this host;
  *          -ENOMEM  the arena is larger than the memory that is available.
  */
 FAR_API int far_client_open(const struct far_client_options *options, struct far_client **out);

@@ -362,7 +362,11 @@ link_attempt(struct far_donor *donor, uint64_t now_ns)
 	donor->link_state = LINK_CONNECTING;
 	rc = far_transport_connect(donor->tp, far_address_rest(&donor->path->address), "", 0,
 				   donor->attempt_deadline_ns, &donor->handler, &donor->link);
-	if (rc < 0) {
+	if (rc == -EINVAL) {
+		donor->link = NULL;
+		link_end(donor, rc, FAR_L2_REFUSED,
+			 "not an address of this transport: write shm:/PATH or ucx:HOST:PORT");
+	} else if (rc < 0) {
 		donor->link = NULL;
 		far_donor_link_fail(donor, rc, far_err_text(rc));
 	}
