@@ -105,7 +105,7 @@ write_done_parse(struct ucx_frame *frame)
 	if (frame->body_bytes != sizeof(frame->u.write_done))
 		return -EPROTO;
 	memcpy(&frame->u.write_done, frame->body, sizeof(frame->u.write_done));
-	if (frame->u.write_done.status > 0)
+	if (frame->u.write_done.status > 0 || frame->u.write_done.zero != 0)
 		return -EPROTO;
 	return 0;
 }
@@ -119,7 +119,7 @@ far_ucx_frame_parse(const void *packet, size_t size_bytes, struct ucx_frame *out
 		return -EPROTO;
 	memcpy(&header, packet, sizeof(header));
 	if (header.magic != UCX_FRAME_MAGIC || header.version != UCX_FRAME_VERSION ||
-	    header.size_bytes != size_bytes)
+	    header.size_bytes != size_bytes || header.zero != 0)
 		return -EPROTO;
 	*out = (struct ucx_frame){
 		.kind = (enum ucx_frame_kind)header.kind,

@@ -228,6 +228,13 @@ version_to_come(struct attacker *attacker)
 }
 
 static void
+zero_that_is_none(struct attacker *attacker)
+{
+	frame_begin(attacker, UCX_FRAME_STATE)->zero = 1;
+	frame_say(attacker);
+}
+
+static void
 credits_out_of_nothing(struct attacker *attacker)
 {
 	frame_begin(attacker, UCX_FRAME_STATE)->credits = UINT32_MAX;
@@ -432,6 +439,7 @@ static const struct garbage kinds[] = {
 	GARBAGE(size_that_lies, true, COSTS_THE_LINK),
 	GARBAGE(unknown_kind, true, COSTS_THE_LINK),
 	GARBAGE(version_to_come, true, COSTS_THE_LINK),
+	GARBAGE(zero_that_is_none, true, COSTS_THE_LINK),
 	GARBAGE(credits_out_of_nothing, true, COSTS_THE_LINK),
 	GARBAGE(bytes_acknowledged_that_were_never_sent, true, COSTS_THE_LINK),
 	GARBAGE(message_of_impossible_length, true, COSTS_THE_LINK),
