@@ -1,6 +1,8 @@
 /* ucx.c - the contract suite over transport/ucx: both sides in one thread, TCP on this host. */
 #include "tests/contract/contract.h"
 
+#include <stdlib.h>
+
 #include "tests/support/tcp_port.h"
 
 static int
@@ -42,5 +44,8 @@ static const struct contract_backend ucx_backend = {
 int
 main(void)
 {
+	/* Else it would listen on every interface of this machine. */
+	if (setenv("UCX_NET_DEVICES", "lo", 1) < 0)
+		return 1;
 	return contract_run(&ucx_backend, "tcp");
 }
