@@ -7,24 +7,27 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "farpool/farpool.h"
 #include "tests/support/rig.h"
-
-#define UCX_ADDRESS "ucx:127.0.0.1:7497"
+#include "tests/support/tcp_port.h"
 
 static struct rig rig;
 static struct rig_run run;
 static char shm[256]; /* the donor's address on this host */
+static char ucx[64];  /* the other one */
+static char both[600];
 
 static int
 setup(void **state)
 {
 	(void)state;
 	rig_open(&rig);
-	rig.also_listen = UCX_ADDRESS;
+	snprintf(ucx, sizeof(ucx), "ucx:127.0.0.1:%u", far_test_tcp_port());
+	rig.also_listen = ucx;
 	rig_donor_add(&rig, "donor-a", "64MiB", NULL);
 	snprintf(shm, sizeof(shm), "%s", rig.donors[0].address);
 	return 0;
@@ -68,55 +71,54 @@ assert_status(const char *addresses, const char *transport, const char *says, co
 static void
 auto_takes_shared_memory_on_the_same_host_in_whatever_order(void **state)
 {
-	char addresses[600];
 	(void)state;
 
-	snprintf(addresses, sizeof(addresses), "%s,%s", shm, UCX_ADDRESS);
-	assert_status(addresses, "auto", "shm  auto: the first choice answers", "one-sided");
-	snprintf(addresses, sizeof(addresses), "%s,%s", UCX_ADDRESS, shm);
-	assert_status(addresses, "auto", "shm  auto: the first choice answers", "one-sided");
+	snprintf(both, sizeof(both), "%s,%s", shm, ucx);
+	assert_status(both, "auto", "shm  auto: the first choice answers", "one-sided");
+	snprintf(both, sizeof(both), "%s,%s", ucx, shm);
+	assert_status(both, "auto", "shm  auto: the first choice answers", "one-sided");
 }
 
 static void
 auto_takes_ucx_where_no_socket_is_and_says_so(void **state)
 {
 	(void)state;
-	assert_status("shm:/nonexistent/donor.sock," UCX_ADDRESS, "auto",
-		      "ucx  auto: not shm:/nonexistent/donor.sock: nobody listens", "served");
+	snprintf(both, sizeof(both), "shm:/nonexistent/donor.sock,%s", ucx);
+	assert_status(both, "auto", "ucx  auto: not shm:/nonexistent/donor.sock: nobody listens",
+		      "served");
 }
 
 /* Hosts of a rack use the same path: the socket of another donor is not the one that is meant. */
 static void
 auto_passes_over_another_donor_at_the_same_path(void **state)
 {
-	char addresses[600];
 	(void)state;
 
 	rig.also_listen = NULL;
 	rig_donor_add(&rig, "donor-b", "64MiB", NULL);
-	snprintf(addresses, sizeof(addresses), "%s," UCX_ADDRESS, rig.donors[1].address);
-	assert_status(addresses, "auto", "donor-b.sock: this is donor-b, not donor-a", "served");
+	snprintf(both, sizeof(both), "%s,%s", rig.donors[1].address, ucx);
+	assert_status(both, "auto", "donor-b.sock: this is donor-b, not donor-a", "served");
 }
 
 static void
 auto_passes_over_what_this_build_does_not_have(void **state)
 {
 	(void)state;
-	assert_status("verbs:127.0.0.1:7471," UCX_ADDRESS, "auto", "verbs:127.0.0.1:7471: not ",
-		      "served");
+	snprintf(both, sizeof(both), "verbs:127.0.0.1:7471,%s", ucx);
+	assert_status(both, "auto", "verbs:127.0.0.1:7471: not ", "served");
 }
 
 static void
 a_configured_transport_is_the_only_one(void **state)
 {
-	char addresses[600];
 	(void)state;
 
-	snprintf(addresses, sizeof(addresses), "%s,%s", shm, UCX_ADDRESS);
-	assert_status(addresses, "ucx", "ucx  configured: transport: ucx", "served");
-	assert_status(addresses, "shm", "shm  configured: transport: shm", "one-sided");
+	snprintf(both, sizeof(both), "%s,%s", shm, ucx);
+	assert_status(both, "ucx", "ucx  configured: transport: ucx", "served");
+	assert_status(both, "shm", "shm  configured: transport: shm", "one-sided");
 	/* No socket there, and ucx would answer: it is not asked. */
-	farpool("get", "shm:/nonexistent/donor.sock," UCX_ADDRESS, "shm", "key");
+	snprintf(both, sizeof(both), "shm:/nonexistent/donor.sock,%s", ucx);
+	farpool("get", both, "shm", "key");
 	assert_int_not_equal(run.status, 0);
 	assert_non_null(strstr(run.err, "shm:/nonexistent/donor.sock: nobody listens"));
 	assert_null(strstr(run.err, "ucx:"));
@@ -125,16 +127,15 @@ a_configured_transport_is_the_only_one(void **state)
 static void
 verbs_never_falls_back(void **state)
 {
-	char addresses[600];
 	(void)state;
 
-	snprintf(addresses, sizeof(addresses), "%s,%s", shm, UCX_ADDRESS);
-	farpool("get", addresses, "verbs", "key");
+	snprintf(both, sizeof(both), "%s,%s", shm, ucx);
+	farpool("get", both, "verbs", "key");
 	assert_int_not_equal(run.status, 0);
 	assert_non_null(strstr(run.err, "donor 'donor-a': transport is verbs"));
 	assert_non_null(strstr(run.err, "add one, or write transport: auto"));
-	snprintf(addresses, sizeof(addresses), "%s,verbs:127.0.0.1:7471", shm);
-	farpool("get", addresses, "verbs", "key");
+	snprintf(both, sizeof(both), "%s,verbs:127.0.0.1:7471", shm);
+	farpool("get", both, "verbs", "key");
 	assert_int_not_equal(run.status, 0);
 }
 
@@ -142,11 +143,12 @@ verbs_never_falls_back(void **state)
 static void
 blocks_stored_over_one_are_read_over_the_other(void **state)
 {
-	const char *const put[] = {
-		FAR_TEST_FARPOOL,     "put", "--donor=donor-a=" UCX_ADDRESS, "key",
-		rig.donors[0].config, NULL};
+	char donor[96];
+	const char *const put[] = {FAR_TEST_FARPOOL,     "put", donor, "key",
+				   rig.donors[0].config, NULL};
 	(void)state;
 
+	snprintf(donor, sizeof(donor), "--donor=donor-a=%s", ucx);
 	rig_run(&run, 60, put);
 	if (run.status != 0)
 		fail_msg("put: %s", run.err);
@@ -154,7 +156,7 @@ blocks_stored_over_one_are_read_over_the_other(void **state)
 	if (run.status != 0)
 		fail_msg("get: %s", run.err);
 	assert_non_null(strstr(run.out, "name: donor-a"));
-	farpool("get", UCX_ADDRESS, "ucx", "key");
+	farpool("get", ucx, "ucx", "key");
 	assert_int_equal(run.status, 0);
 	assert_non_null(strstr(run.out, "name: donor-a"));
 	assert_int_equal(rig_donor_signal(&rig.donors[0], SIGTERM), 0);
@@ -163,15 +165,18 @@ blocks_stored_over_one_are_read_over_the_other(void **state)
 static void
 a_donor_that_cannot_listen_at_one_of_its_addresses_does_not_start(void **state)
 {
-	const char *const argv[] = {FAR_TEST_FARPOOLD, "name=donor-b", "memory=64MiB",
-				    "listen=shm:/tmp/farpool-never.sock," UCX_ADDRESS, NULL};
+	char path[192], listen[320], says[128];
+	const char *const argv[] = {FAR_TEST_FARPOOLD, "name=donor-b", "memory=64MiB", listen,
+				    NULL};
 	(void)state;
 
+	snprintf(path, sizeof(path), "%s/never.sock", rig.dir);
+	snprintf(listen, sizeof(listen), "listen=shm:%s,%s", path, ucx);
+	snprintf(says, sizeof(says), "listen: '%s': another process listens", ucx);
 	rig_run(&run, 60, argv);
 	assert_int_not_equal(run.status, 0);
-	assert_non_null(strstr(run.err, "listen: '" UCX_ADDRESS "': another process listens"));
-	/* And leaves nothing behind. */
-	assert_int_not_equal(system("test -e /tmp/farpool-never.sock"), 0);
+	assert_non_null(strstr(run.err, says));
+	assert_int_not_equal(access(path, F_OK), 0); /* nothing is left behind */
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

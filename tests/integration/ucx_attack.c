@@ -18,6 +18,7 @@
 #include "base/rng.h"
 #include "tests/support/fetch.h"
 #include "tests/support/rig.h"
+#include "tests/support/tcp_port.h"
 #include "tools/cli/fill.h"
 
 #define BLOCKS        256U /* 16 MiB: four times the L1 of the client that is honest */
@@ -46,7 +47,7 @@ scene_begin(void)
 
 	assert_non_null(scene);
 	rig_open(&scene->rig);
-	rig_over_ucx(&scene->rig, "127.0.0.1", "127.0.0.1", rig_free_port(), NULL);
+	rig_over_ucx(&scene->rig, "127.0.0.1", "127.0.0.1", far_test_tcp_port(), NULL);
 	scene->donor = rig_donor_add(&scene->rig, "donor-a", "128MiB", NULL);
 	snprintf(scene->address, sizeof(scene->address), "%.63s",
 		 scene->donor->address + strlen("ucx:"));
@@ -231,7 +232,7 @@ a_process_that_lets_ucx_do_rma_is_read_and_written_by_this_attacker(void **state
 
 	assert_non_null(scene);
 	rig_open(&scene->rig);
-	snprintf(port, sizeof(port), "%u", rig_free_port());
+	snprintf(port, sizeof(port), "%u", far_test_tcp_port());
 	snprintf(scene->address, sizeof(scene->address), "127.0.0.1:%s", port);
 	victim = rig_spawn(&scene->rig, "victim", argv);
 	rig_first_line(&scene->rig, victim, "victim", line, sizeof(line));

@@ -1,12 +1,10 @@
 /* rig.c - starting, stopping and killing real processes, with a bound on every wait. */
 #include "tests/support/rig.h"
 
-#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -15,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,8 +23,6 @@
 #define SERVE_SECONDS 60
 #define END_SECONDS   10
 #define ARGV_MAX      32
-#define PORT_FIRST    20000U
-#define PORT_COUNT    12000U
 #define UP_SECONDS    20
 #define SLOWDOWN_MAX  999UL
 
@@ -72,30 +67,6 @@ rig_over_ucx(struct rig *rig, const char *listen_host, const char *address_host,
 	snprintf(rig->address_host, sizeof(rig->address_host), "%s", address_host);
 	snprintf(rig->netns, sizeof(rig->netns), "%s", netns != NULL ? netns : "");
 	rig->port = port;
-}
-
-unsigned
-rig_free_port(void)
-{
-	struct sockaddr_in addr = {.sin_family = AF_INET,
-				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	/* Tests that run beside this one begin elsewhere. */
-	unsigned first = (unsigned)getpid() * 16U;
-
-	for (unsigned i = 0; i < PORT_COUNT; i++) {
-		unsigned port = PORT_FIRST + (first + i) % PORT_COUNT;
-		int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		int rc;
-
-		assert_true(fd >= 0);
-		addr.sin_port = htons((uint16_t)port);
-		rc = bind(fd, (struct sockaddr *)&addr, sizeof(addr));
-		close(fd);
-		if (rc == 0)
-			return port;
-	}
-	fail_msg("no port on 127.0.0.1 is free");
-	return 0;
 }
 
 /* A program that is started by a test which fails ends with it: the kernel sees to that. */

@@ -57,9 +57,6 @@ void rig_close(struct rig *rig);
 void rig_over_ucx(struct rig *rig, const char *listen_host, const char *address_host, unsigned port,
 		  const char *netns);
 
-/* A TCP port of 127.0.0.1 that nobody has now, out of those that no system gives out by itself. */
-unsigned rig_free_port(void);
-
 /* Adds a donor and starts it; returns when it serves. @memory: "64MiB"; @extra: more YAML lines. */
 struct rig_donor *rig_donor_add(struct rig *rig, const char *name, const char *memory,
 				const char *extra);
