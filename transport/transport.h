@@ -144,6 +144,13 @@ typedef struct far_link_handler *far_accept_fn(void *arg, struct far_link *link,
 					       size_t hello_bytes);
 
 /* ---- configuration ---- */
+/* Of what peers can do that a transport could keep them from, at the price of speed. */
+enum far_trust {
+	FAR_TRUST_NONE,
+	FAR_TRUST_FABRIC, /* ucx: whoever is on the fabric may write into what is exposed to him */
+};
+#define FAR_TRUST_CHOICES "none|fabric" /* in that order, for parameter tables */
+
 struct far_transport_config {
 	struct far_clock *clock;           /* borrowed */
 	uint32_t message_credits;          /* messages a peer may have on the way to us; 0: 32 */
@@ -151,8 +158,9 @@ struct far_transport_config {
 	uint64_t peer_bytes_in_flight_max; /* per link; 0: no limit */
 	uint32_t traffic_class;            /* IP traffic class of RoCE and sockets */
 	uint32_t service_level;            /* InfiniBand */
-	void *fabric;                      /* loop only: struct far_loop_fabric */
-	const char *host;                  /* loop only: this host's name on the fabric */
+	enum far_trust trust;
+	void *fabric;     /* loop only: struct far_loop_fabric */
+	const char *host; /* loop only: this host's name on the fabric */
 };
 
 /*

@@ -19,6 +19,8 @@ struct setting {
 	const char *value;
 	bool essential; /* without it there is no transport */
 	bool fixed;     /* not for an operator to choose: UCX stops the process of another choice */
+	bool final;     /* nor for him, and he is told to take his choice back */
+	unsigned minor_min, minor_max; /* of UCX, where it is wanted; 0: no bound */
 };
 
 /*
@@ -27,7 +29,7 @@ struct setting {
  * together in memory of its own: segments hold a frame, on both sides alike. One device: the one
  * that has the address.
  */
-static const struct setting settings[] = {
+static const struct setting tcp_settings[] = {
 	{.name = "TLS", .value = "tcp", .essential = true},
 	{.name = "SOCKADDR_TLS_PRIORITY", .value = "tcp", .essential = true},
 	{.name = "RNDV_THRESH", .value = "inf", .essential = true},
@@ -43,10 +45,60 @@ static const struct setting settings[] = {
 	{.name = "TCP_KEEPIDLE", .in_file = "KEEPIDLE", .value = "2s"},
 	{.name = "TCP_KEEPINTVL", .in_file = "KEEPINTVL", .value = "1s"},
 	{.name = "TCP_KEEPCNT", .in_file = "KEEPCNT", .value = "4"},
+	/* Up to 1.14 the new protocols fail an assertion when a connection is made, up to 1.18 they
+	 * change what works with peer errors: the old ones are known. */
+	{.name = "PROTO_ENABLE", .value = "n", .fixed = true, .minor_max = 18},
 };
-/* Up to 1.14 the new protocols fail an assertion when a connection is made, up to 1.18 they change
- * what works with peer errors: the old ones are known. */
-static const struct setting proto_setting = {.name = "PROTO_ENABLE", .value = "n", .fixed = true};
+
+/*
+ * Only RDMA: with shared memory, copies or TCP beside it, UCX would emulate a GET there, which looks
+ * at no key and needs the target awake. A frame fits a segment, and so does a slice of a GET. A queue
+ * pair gives up after (5 + 1) * 268 ms without an answer, and after 0.7 s without a buffer: seven
+ * retries, the default, are for ever on some devices. No relaxed ordering: an index is read here.
+ */
+static const struct setting fabric_settings[] = {
+	{.name = "TLS", .value = "rc,dc", .essential = true, .final = true},
+	{.name = "SOCKADDR_TLS_PRIORITY", .value = "rdmacm", .essential = true},
+	{.name = "RNDV_THRESH", .value = "inf", .essential = true},
+	{.name = "PROTO_ENABLE", .value = "n", .fixed = true, .minor_max = 18},
+	{.name = "CM_USE_ALL_DEVICES", .value = "n"},
+	{.name = "KEEPALIVE_INTERVAL", .value = "2s"},
+	{.name = "RC_TIMEOUT", .value = "200ms", .essential = true},
+	{.name = "RC_RETRY_COUNT", .value = "5", .essential = true},
+	{.name = "RC_RNR_TIMEOUT", .value = "100ms"},
+	{.name = "RC_RNR_RETRY_COUNT", .value = "6", .essential = true},
+	{.name = "RC_SEG_SIZE", .value = "131072", .essential = true, .fixed = true},
+	{.name = "RC_RX_QUEUE_LEN", .value = "256"},
+	{.name = "RC_TX_BUFS_GROW", .value = "32"},
+	{.name = "IB_PCI_RELAXED_ORDERING", .in_file = "PCI_RELAXED_ORDERING", .value = "n"},
+	/* Without memory events (lib.c) UCX has no cache of registrations: what it has no handle of it
+	 * registers anew for each operation. Up to 1.13 a GET takes no handle, so all bytes go through
+	 * UCX's own registered segments. Later ones take it, for what is larger than any frame. */
+	{.name = "ZCOPY_THRESH", .value = "inf", .essential = true, .minor_max = 13},
+	{.name = "ZCOPY_THRESH", .value = "131072", .essential = true, .minor_min = 14},
+};
+
+struct profile {
+	const struct setting *settings;
+	size_t count;
+	uint64_t features;
+};
+
+#define SETTINGS(array) .settings = (array), .count = sizeof(array) / sizeof((array)[0])
+#define SETTINGS_MAX    32
+_Static_assert(sizeof(fabric_settings) / sizeof(fabric_settings[0]) <= SETTINGS_MAX, "fits");
+_Static_assert(sizeof(tcp_settings) / sizeof(tcp_settings[0]) <= SETTINGS_MAX, "fits");
+
+/* Over TCP active messages alone. RMA is never enabled there: UCX emulates it without looking at keys
+ * or bounds, which gives every byte of this process to whoever connects. */
+static const struct profile tcp_profile = {
+	SETTINGS(tcp_settings),
+	.features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP,
+};
+static const struct profile fabric_profile = {
+	SETTINGS(fabric_settings),
+	.features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP | UCP_FEATURE_RMA,
+};
 
 /* ---- log ---- */
 
@@ -159,24 +211,29 @@ is_exported(const struct setting *setting)
 	return true;
 }
 
-static void
+static int
 setting_apply(ucp_config_t *config, const struct setting *setting, bool *applied)
 {
 	ucs_status_t status;
 
 	*applied = !is_exported(setting);
+	if (!*applied && setting->final) {
+		far_log_error("ucx: trust: fabric is for UCX_TLS=%s alone: unset UCX_%s",
+			      setting->value, setting->name);
+		return -ENODEV;
+	}
 	if (!*applied)
-		return;
+		return 0;
 	status = far_ucx_lib->ucp_config_modify(config, name_in_file(setting), setting->value);
 	if (status != UCS_OK)
 		far_log_warn("ucx: %s=%s was not taken: %s", setting->name, setting->value,
 			     far_ucx_lib->ucs_status_string(status));
+	return 0;
 }
 
 static int
-settings_check(const ucp_config_t *config, const bool *applied)
+settings_check(const struct profile *profile, const ucp_config_t *config, const bool *applied)
 {
-	size_t count = sizeof(settings) / sizeof(settings[0]);
 	char *printed = far_zalloc(PRINT_BYTES);
 	FILE *stream = printed == NULL ? NULL : fmemopen(printed, PRINT_BYTES - 1, "w");
 	int rc = 0;
@@ -187,26 +244,25 @@ settings_check(const ucp_config_t *config, const bool *applied)
 	}
 	far_ucx_lib->ucp_config_print(config, stream, NULL, UCS_CONFIG_PRINT_CONFIG);
 	(void)fclose(stream);
-	for (size_t i = 0; i < count; i++) {
-		if (!applied[i] || is_set(printed, &settings[i]))
+	for (size_t i = 0; i < profile->count; i++) {
+		const struct setting *setting = &profile->settings[i];
+
+		if (!applied[i] || is_set(printed, setting))
 			continue;
-		far_log_warn("ucx: %s=%s is not in force%s", settings[i].name, settings[i].value,
-			     settings[i].essential ? ": the transport is not opened" : "");
-		if (settings[i].essential)
+		far_log_warn("ucx: %s=%s is not in force%s", setting->name, setting->value,
+			     setting->essential ? ": the transport is not opened" : "");
+		if (setting->essential)
 			rc = -ENODEV;
 	}
 	far_free(printed);
 	return rc;
 }
 
+/* Whether this UCX, and this transport, can do what is wanted of it. */
 static int
-config_make(ucp_config_t **out)
+version_check(struct ucx_transport *tp, unsigned *minor_out)
 {
-	bool applied[sizeof(settings) / sizeof(settings[0])];
 	unsigned major, minor, release;
-	ucs_status_t status;
-	bool proto;
-	int rc;
 
 	far_ucx_lib->ucp_get_version(&major, &minor, &release);
 	if (major != UCX_LIB_MAJOR || minor < UCX_LIB_MINOR) {
@@ -216,6 +272,29 @@ config_make(ucp_config_t **out)
 			major, minor, release, UCX_LIB_MAJOR, UCX_LIB_MINOR);
 		return -ENODEV;
 	}
+	if (tp->fabric && minor >= UCX_EMULATES_FIRST && minor <= UCX_EMULATES_LAST) {
+		far_log_error("ucx %u.%u.%u emulates GETs towards a peer that may die: with trust: "
+			      "fabric install %u.%u or older, or %u.%u or newer",
+			      major, minor, release, UCX_LIB_MAJOR, UCX_EMULATES_FIRST - 1,
+			      UCX_LIB_MAJOR, UCX_EMULATES_LAST + 1);
+		return -ENODEV;
+	}
+	tp->handles = tp->fabric && minor >= UCX_HANDLES_FIRST;
+	*minor_out = minor;
+	return 0;
+}
+
+static int
+config_make(struct ucx_transport *tp, const struct profile *profile, ucp_config_t **out)
+{
+	bool applied[SETTINGS_MAX] = {false};
+	ucs_status_t status;
+	unsigned minor;
+	int rc;
+
+	rc = version_check(tp, &minor);
+	if (rc < 0)
+		return rc;
 	status = far_ucx_lib->ucp_config_read(NULL, NULL, out);
 	if (status != UCS_OK) {
 		far_log_error(
@@ -224,11 +303,15 @@ config_make(ucp_config_t **out)
 			far_ucx_lib->ucs_status_string(status));
 		return status == UCS_ERR_NO_MEMORY ? -ENOMEM : -ENODEV;
 	}
-	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
-		setting_apply(*out, &settings[i], &applied[i]);
-	if (minor <= 18)
-		setting_apply(*out, &proto_setting, &proto);
-	rc = settings_check(*out, applied);
+	for (size_t i = 0; i < profile->count && rc == 0; i++) {
+		const struct setting *setting = &profile->settings[i];
+
+		if (minor >= setting->minor_min &&
+		    (setting->minor_max == 0 || minor <= setting->minor_max))
+			rc = setting_apply(*out, setting, &applied[i]);
+	}
+	if (rc == 0)
+		rc = settings_check(profile, *out, applied);
 	if (rc < 0)
 		far_ucx_lib->ucp_config_release(*out);
 	return rc;
@@ -236,14 +319,12 @@ config_make(ucp_config_t **out)
 
 /* ---- opening ---- */
 
-/* Active messages alone. RMA is never enabled: over TCP UCX emulates it without looking at keys or
- * bounds, which gives every byte of this process to whoever connects. */
 static int
-worker_make(struct ucx_transport *tp, ucp_config_t *config)
+worker_make(struct ucx_transport *tp, const struct profile *profile, ucp_config_t *config)
 {
 	ucp_params_t params = {
 		.field_mask = UCP_PARAM_FIELD_FEATURES,
-		.features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP,
+		.features = profile->features,
 	};
 	ucp_worker_params_t worker = {
 		.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE,
@@ -269,13 +350,19 @@ worker_make(struct ucx_transport *tp, ucp_config_t *config)
 		status = far_ucx_lib->ucp_worker_get_efd(tp->worker, &tp->worker_fd);
 	if (status == UCS_OK)
 		return 0;
-	far_log_error("ucx: not opened: %s", far_ucx_lib->ucs_status_string(status));
+	if (tp->fabric && status == UCS_ERR_NO_DEVICE)
+		far_log_error(
+			"ucx: trust: fabric needs an RDMA device, and UCX finds none here: see "
+			"ibv_devices, or leave trust: none");
+	else
+		far_log_error("ucx: not opened: %s", far_ucx_lib->ucs_status_string(status));
 	return status == UCS_ERR_NO_MEMORY ? -ENOMEM : -ENODEV;
 }
 
 int
 far_ucx_open_worker(struct ucx_transport *tp)
 {
+	const struct profile *profile = tp->fabric ? &fabric_profile : &tcp_profile;
 	ucp_config_t *config;
 	sigset_t all, before;
 	int rc;
@@ -284,14 +371,14 @@ far_ucx_open_worker(struct ucx_transport *tp)
 	if (rc < 0)
 		return rc;
 	(void)pthread_once(&log_once, log_take);
-	rc = config_make(&config);
+	rc = config_make(tp, profile, &config);
 	if (rc < 0)
 		return rc;
 	/* UCX starts a thread for its connection manager: signals are for those of the host. */
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
 	far_ucx_enter();
-	rc = worker_make(tp, config);
+	rc = worker_make(tp, profile, config);
 	far_ucx_leave();
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	far_ucx_lib->ucp_config_release(config);

@@ -110,6 +110,35 @@ write_done_parse(struct ucx_frame *frame)
 	return 0;
 }
 
+static int
+keys_parse(const struct ucx_frame *frame)
+{
+	const uint32_t rights = FAR_RIGHT_REMOTE_READ | FAR_RIGHT_REMOTE_WRITE;
+	size_t at = 0;
+
+	if (frame->body_bytes == 0)
+		return -EPROTO;
+	while (at < frame->body_bytes) {
+		struct ucx_frame_key record;
+
+		if (!record_fits(frame, at, sizeof(record), 0))
+			return -EPROTO;
+		memcpy(&record, frame->body + at, sizeof(record));
+		if (record.key_bytes > UCX_KEY_BYTES_MAX ||
+		    !record_fits(frame, at, sizeof(record), record.key_bytes))
+			return -EPROTO;
+		if (record.rights == 0 || (record.rights & ~rights) != 0 ||
+		    ((record.rights & FAR_RIGHT_REMOTE_READ) != 0) != (record.key_bytes != 0))
+			return -EPROTO;
+		/* No end of it beyond the end of memory. */
+		if (record.size_bytes == 0 || record.size_bytes > (uint64_t)INT64_MAX ||
+		    record.base > UINT64_MAX - record.size_bytes)
+			return -EPROTO;
+		at += sizeof(record) + far_ucx_padded(record.key_bytes);
+	}
+	return 0;
+}
+
 int
 far_ucx_frame_parse(const void *packet, size_t size_bytes, struct ucx_frame *out)
 {
@@ -145,6 +174,8 @@ far_ucx_frame_parse(const void *packet, size_t size_bytes, struct ucx_frame *out
 		return writes_parse(out);
 	case UCX_FRAME_WRITE_DONE:
 		return write_done_parse(out);
+	case UCX_FRAME_KEY:
+		return keys_parse(out);
 	default:
 		return -EPROTO;
 	}
@@ -172,6 +203,19 @@ far_ucx_frame_next_write(const struct ucx_frame *frame, size_t *at, struct ucx_f
 		return NULL;
 	memcpy(out, frame->body + *at, sizeof(*out));
 	*at += sizeof(*out) + far_ucx_padded(out->size_bytes);
+	FAR_ASSERT(*at <= frame->body_bytes);
+	return bytes;
+}
+
+const uint8_t *
+far_ucx_frame_next_key(const struct ucx_frame *frame, size_t *at, struct ucx_frame_key *out)
+{
+	const uint8_t *bytes = frame->body + *at + sizeof(*out);
+
+	if (*at >= frame->body_bytes)
+		return NULL;
+	memcpy(out, frame->body + *at, sizeof(*out));
+	*at += sizeof(*out) + far_ucx_padded(out->key_bytes);
 	FAR_ASSERT(*at <= frame->body_bytes);
 	return bytes;
 }

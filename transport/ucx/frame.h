@@ -25,6 +25,7 @@ enum ucx_frame_kind {
 	UCX_FRAME_DATA,       /* records with bytes: answers to READs */
 	UCX_FRAME_WRITE,      /* records with bytes: WRITEs */
 	UCX_FRAME_WRITE_DONE, /* placed, all up to a sequence number */
+	UCX_FRAME_KEY,        /* records: regions that the receiver may GET from */
 	UCX_FRAME_KIND_END,
 };
 
@@ -39,12 +40,15 @@ struct ucx_frame_header {
 	uint32_t zero;
 };
 
+/* Bits of features. */
+#define UCX_FEATURE_GET (1ULL << 0) /* READs are GETs: its sender says KEYs, and answers no READ */
+
 /* HELLO and WELCOME may grow at the end; a reader takes what it knows. */
 struct ucx_frame_hello {
-	uint64_t features;     /* none defined yet; a bit is used where both have it */
-	uint64_t nonce;        /* the first half of all remote keys of the sender */
-	uint32_t credits;      /* messages that the receiver may send at first */
-	uint32_t reads_max;    /* READs that the receiver may have asked for at a time */
+	uint64_t features;  /* UCX_FEATURE_*; others may come, and are used where both have them */
+	uint64_t nonce;     /* the first half of all remote keys of the sender */
+	uint32_t credits;   /* messages that the receiver may send at first */
+	uint32_t reads_max; /* READs that the receiver may have asked for at a time */
 	uint32_t window_bytes; /* bytes of DATA and WRITE that the receiver may have on the way */
 	uint32_t hello_bytes;
 	uint8_t hello[FAR_HELLO_BYTES_MAX];
@@ -93,6 +97,17 @@ struct ucx_frame_write_done {
 	uint32_t zero;
 };
 
+#define UCX_KEY_BYTES_MAX 512U /* of UCX's packed keys; those of one device have 20 to 40 */
+
+/* The packed key follows, padded to UCX_ALIGN_BYTES. */
+struct ucx_frame_key {
+	struct far_rkey rkey;
+	uint64_t base; /* where the region begins in the memory of its owner */
+	uint64_t size_bytes;
+	uint32_t rights;    /* FAR_RIGHT_REMOTE_* */
+	uint32_t key_bytes; /* 0: it cannot be read */
+};
+
 _Static_assert(sizeof(struct ucx_frame_header) == 24, "frame header");
 _Static_assert(sizeof(struct ucx_frame_hello) == 64, "hello frame");
 _Static_assert(sizeof(struct ucx_frame_msg) == 8, "message frame");
@@ -100,6 +115,7 @@ _Static_assert(sizeof(struct ucx_frame_read) == 40, "read record");
 _Static_assert(sizeof(struct ucx_frame_data) == 24, "data record");
 _Static_assert(sizeof(struct ucx_frame_write) == 48, "write record");
 _Static_assert(sizeof(struct ucx_frame_write_done) == 16, "write done frame");
+_Static_assert(sizeof(struct ucx_frame_key) == 40, "key record");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 	       "frames are written as they lie in memory");
 
@@ -128,13 +144,15 @@ struct ucx_frame {
 int far_ucx_frame_parse(const void *packet, size_t size_bytes, struct ucx_frame *out);
 
 /*
- * The next record of a DATA or WRITE frame that was parsed, from *at on, which moves behind it.
+ * The next record of a DATA, WRITE or KEY frame that was parsed, from *at on, which moves behind it.
  * Returns its bytes, or NULL at the end.
  */
 const uint8_t *far_ucx_frame_next_data(const struct ucx_frame *frame, size_t *at,
 				       struct ucx_frame_data *out);
 const uint8_t *far_ucx_frame_next_write(const struct ucx_frame *frame, size_t *at,
 					struct ucx_frame_write *out);
+const uint8_t *far_ucx_frame_next_key(const struct ucx_frame *frame, size_t *at,
+				      struct ucx_frame_key *out);
 
 /* What a record with that many bytes takes in a frame. */
 static inline size_t

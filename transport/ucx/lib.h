@@ -9,8 +9,12 @@
 
 #define UCX_LIB_SONAME "libucp.so.0" /* the libraries that it needs come with it */
 /* What is used here is in every UCX from this one on, whichever headers this was built with. */
-#define UCX_LIB_MAJOR 1U
-#define UCX_LIB_MINOR 13U
+#define UCX_LIB_MAJOR     1U
+#define UCX_LIB_MINOR     13U
+#define UCX_HANDLES_FIRST 14U /* from here on a GET takes a handle of the memory that it fills */
+/* 1.15 to 1.18 emulate a GET on every endpoint that notices a dead peer, over RDMA too. */
+#define UCX_EMULATES_FIRST 15U
+#define UCX_EMULATES_LAST  18U
 
 /* Every function of UCX that this folder calls. Where a header has an inline function, it is the one
  * behind it that stands here: ucp_init() is ucp_init_version(). */
@@ -24,12 +28,21 @@
 	X(ucp_conn_request_query)                                                                  \
 	X(ucp_ep_close_nbx)                                                                        \
 	X(ucp_ep_create)                                                                           \
+	X(ucp_ep_flush_nbx)                                                                        \
+	X(ucp_ep_rkey_unpack)                                                                      \
+	X(ucp_get_nbx)                                                                             \
 	X(ucp_get_version)                                                                         \
 	X(ucp_init_version)                                                                        \
 	X(ucp_listener_create)                                                                     \
 	X(ucp_listener_destroy)                                                                    \
+	X(ucp_listener_query)                                                                      \
 	X(ucp_listener_reject)                                                                     \
+	X(ucp_mem_map)                                                                             \
+	X(ucp_mem_unmap)                                                                           \
 	X(ucp_request_free)                                                                        \
+	X(ucp_rkey_buffer_release)                                                                 \
+	X(ucp_rkey_destroy)                                                                        \
+	X(ucp_rkey_pack)                                                                           \
 	X(ucp_worker_arm)                                                                          \
 	X(ucp_worker_create)                                                                       \
 	X(ucp_worker_destroy)                                                                      \

@@ -59,6 +59,8 @@ link_open(struct ucx_transport *tp, struct ucx_link **out)
 		rc = far_ucx_queue_init(&link->queue);
 	if (rc == 0)
 		rc = far_ucx_serve_init(&link->serve);
+	if (rc == 0)
+		rc = far_ucx_gets_init(link);
 	if (rc < 0) {
 		far_ucx_link_free(link);
 		return rc;
@@ -74,6 +76,7 @@ far_ucx_link_free(struct ucx_link *link)
 	FAR_ASSERT(link->conn == NULL);
 	far_list_remove(&link->all_node);
 	far_list_remove(&link->work_node);
+	far_ucx_gets_fini(link);
 	far_ucx_queue_fini(&link->queue);
 	far_ucx_serve_fini(&link->serve);
 	far_free(link->inbox);
@@ -86,6 +89,9 @@ far_ucx_link_free(struct ucx_link *link)
 int
 far_ucx_link_greeted(struct ucx_link *link, const struct ucx_frame_hello *hello)
 {
+	/* Who speaks over RDMA means the same by it. */
+	if (link->gets != NULL && (hello->features & UCX_FEATURE_GET) == 0)
+		return -EPROTO;
 	link->greeted = true;
 	link->peer_nonce = hello->nonce;
 	link->credits = hello->credits;
@@ -102,6 +108,7 @@ far_ucx_link_accept(struct ucx_conn *conn, struct ucx_listener *listener)
 {
 	struct far_link_handler *handler;
 	struct ucx_link *link;
+	int rc;
 
 	if (link_open(conn->tp, &link) < 0) {
 		far_ucx_conn_detach(conn);
@@ -110,7 +117,12 @@ far_ucx_link_accept(struct ucx_conn *conn, struct ucx_listener *listener)
 	link->conn = conn;
 	conn->link = link;
 	(void)snprintf(link->link.peer, sizeof(link->link.peer), "%s", conn->peer);
-	(void)far_ucx_link_greeted(link, &conn->hello);
+	rc = far_ucx_link_greeted(link, &conn->hello);
+	if (rc < 0) {
+		far_log_warn("link to %s dropped: %s (%d)", conn->peer, far_err_text(rc), rc);
+		far_ucx_link_fail(link, rc);
+		return;
+	}
 	link->greet_pending = true;
 	link->link.up = true;
 	handler = listener->accept(listener->arg, &link->link, conn->hello.hello,
@@ -126,8 +138,13 @@ far_ucx_link_accept(struct ucx_conn *conn, struct ucx_listener *listener)
 static int
 conn_start(struct ucx_link *link, const struct sockaddr_storage *addr, socklen_t addr_bytes)
 {
-	int rc = far_ucx_conn_open(UCX_TP(link->link.tp), NULL, NULL, (const struct sockaddr *)addr,
-				   addr_bytes, &link->conn);
+	int rc = UCX_TP(link->link.tp)->fabric
+			 ? far_ucx_prove_towards(UCX_TP(link->link.tp), addr, addr_bytes)
+			 : 0;
+
+	if (rc == 0)
+		rc = far_ucx_conn_open(UCX_TP(link->link.tp), NULL, NULL,
+				       (const struct sockaddr *)addr, addr_bytes, &link->conn);
 
 	if (rc < 0)
 		return rc;
@@ -246,6 +263,10 @@ link_end(struct ucx_link *link)
 	struct ucx_transport *tp = UCX_TP(link->link.tp);
 	struct far_event event = {.kind = FAR_EV_LOST, .status = link->rc};
 
+	/* UCX may still write to what they name: the last callback gives the next turn. The connection
+	 * was closed by force, so it comes, however dead the peer is. */
+	if (link->gets_out > 0)
+		return false;
 	far_ucx_queue_abort(link, link->rc != 0 ? link->rc : -ECANCELED);
 	tp->work_done += far_ucx_queue_complete(link);
 	if (!far_ucx_queue_empty(&link->queue) || tp->budget <= 0)
@@ -281,14 +302,19 @@ link_expects(const struct ucx_link *link)
 {
 	const struct ucx_queue *queue = &link->queue;
 
-	return queue->reads_out > 0 || queue->unacked_head != queue->unacked_tail ||
+	return queue->reads_out > 0 || link->gets_out > 0 ||
+	       queue->unacked_head != queue->unacked_tail ||
 	       link->bulk_out - link->bulk_acked > link->peer_window_bytes / 4;
 }
 
 static uint64_t
 silent_since_ns(const struct ucx_link *link)
 {
-	return link->conn->heard_ns > link->expect_ns ? link->conn->heard_ns : link->expect_ns;
+	uint64_t since_ns =
+		link->conn->heard_ns > link->expect_ns ? link->conn->heard_ns : link->expect_ns;
+
+	/* A process that is stopped says nothing, and its memory is read all the same. */
+	return link->got_ns > since_ns ? link->got_ns : since_ns;
 }
 
 static void

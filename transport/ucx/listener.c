@@ -12,6 +12,8 @@
 #include "base/alloc.h"
 #include "base/log.h"
 
+#define PROGRESS_CALLS_MAX 64
+
 /* ---- addresses ---- */
 
 /* Cuts "HOST:PORT" and "[HOST]:PORT". Returns 0, -EINVAL. */
@@ -165,6 +167,8 @@ far_ucx_listen(struct far_transport *ftp, const char *address, far_accept_fn *ac
 	rc = address_find(address, &addr, &addr_bytes);
 	if (rc == 0)
 		rc = address_probe(&addr, addr_bytes);
+	if (rc == 0 && tp->fabric)
+		rc = far_ucx_prove(tp, &addr);
 	if (rc < 0)
 		return rc;
 	listener = far_zalloc(sizeof(*listener));
@@ -204,6 +208,11 @@ far_ucx_unlisten(struct far_listener *flistener)
 	}
 	FAR_ASSERT(listener->handshakes == 0);
 	far_ucx_enter();
+	/* A request that nobody answered, because progress has not told us of it yet, would hold up RDMA
+	 * CM for ever when its listener goes. */
+	for (int i = 0; tp->fabric && i < PROGRESS_CALLS_MAX; i++)
+		if (far_ucx_lib->ucp_worker_progress(tp->worker) == 0)
+			break;
 	for (uint32_t i = 0; i < listener->request_count; i++)
 		(void)far_ucx_lib->ucp_listener_reject(listener->listener, listener->requests[i]);
 	far_ucx_lib->ucp_listener_destroy(listener->listener);

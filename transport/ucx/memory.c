@@ -8,14 +8,6 @@
 #define SLOT_MASK ((uint64_t)UCX_REGIONS_MAX - 1)
 _Static_assert((UCX_REGIONS_MAX & (UCX_REGIONS_MAX - 1)) == 0, "a power of two");
 
-/* A key is {random number of the transport, region}; a region's low bits are its slot. */
-static void
-rkey_split(const struct far_rkey *rkey, uint64_t *nonce_out, uint64_t *region_out)
-{
-	memcpy(nonce_out, rkey->bytes, sizeof(*nonce_out));
-	memcpy(region_out, rkey->bytes + sizeof(*nonce_out), sizeof(*region_out));
-}
-
 static uint32_t
 slot_find(struct ucx_transport *tp)
 {
@@ -37,6 +29,7 @@ far_ucx_mem_reg(struct far_transport *ftp, const struct far_mem_source *source, 
 	struct ucx_transport *tp = UCX_TP(ftp);
 	struct ucx_mem *mem;
 	uint32_t slot;
+	int rc;
 
 	if (far_ucx_is_child(tp))
 		return -EPERM;
@@ -55,13 +48,19 @@ far_ucx_mem_reg(struct far_transport *ftp, const struct far_mem_source *source, 
 	mem->only_id = only != NULL ? UCX_LINK(only)->id : 0;
 	memcpy(mem->mem.remote.rkey.bytes, &tp->nonce, sizeof(tp->nonce));
 	memcpy(mem->mem.remote.rkey.bytes + sizeof(tp->nonce), &mem->region, sizeof(mem->region));
+	rc = tp->fabric ? far_ucx_key_make(mem) : 0;
+	if (rc < 0) {
+		far_free(mem);
+		return rc;
+	}
 	tp->slots[slot] = mem;
 	*out = &mem->mem;
 	return 0;
 }
 
-/* UCX never has an address of this memory, only of frames that were filled from it: with the entry
- * gone from the table nothing can read or write it any more. */
+/* UCX has no address of this memory, only of frames that were filled from it: with the entry gone
+ * from the table nothing can read or write it any more. With trust: fabric it has a registration,
+ * which ends here, too. */
 void
 far_ucx_mem_dereg(struct far_mem *fmem)
 {
@@ -77,7 +76,12 @@ far_ucx_mem_dereg(struct far_mem *fmem)
 		struct ucx_link *link = FAR_CONTAINER_OF(it, struct ucx_link, all_node);
 
 		far_bitmap_clear(&link->exposed, mem->slot);
+		if (far_bitmap_test(&link->untold, mem->slot)) {
+			far_bitmap_clear(&link->untold, mem->slot);
+			link->untold_count--;
+		}
 	}
+	far_ucx_key_drop(mem);
 	far_free(mem);
 }
 
@@ -91,6 +95,8 @@ far_ucx_mem_expose(struct far_mem *fmem, struct far_link *flink)
 	if (!flink->up)
 		return -ENOTCONN;
 	far_bitmap_set(&UCX_LINK(flink)->exposed, mem->slot);
+	if (UCX_TP(flink->tp)->fabric)
+		far_ucx_key_expose(UCX_LINK(flink), mem);
 	return 0;
 }
 
@@ -99,8 +105,10 @@ far_ucx_forget(struct far_link *flink, const struct far_rkey *rkey)
 {
 	if (far_ucx_is_child(UCX_TP(flink->tp)))
 		return;
-	/* Nothing of the peer's is kept here. */
 	FAR_ASSERT(!far_ucx_queue_names(&UCX_LINK(flink)->queue, rkey));
+	/* Over TCP nothing of the peer's is kept here. */
+	if (UCX_TP(flink->tp)->fabric)
+		far_ucx_key_forget(UCX_LINK(flink), rkey);
 }
 
 int
@@ -111,7 +119,7 @@ far_ucx_mem_find(const struct ucx_link *link, const struct far_rkey *rkey, uint6
 	const struct ucx_mem *mem;
 	uint64_t nonce, region;
 
-	rkey_split(rkey, &nonce, &region);
+	far_ucx_rkey_split(rkey, &nonce, &region);
 	if (nonce != tp->nonce)
 		return -ESTALE;
 	mem = tp->slots[region & SLOT_MASK];

@@ -259,13 +259,16 @@ far_ucx_receive(struct ucx_link *link, const struct ucx_frame *frame)
 	case UCX_FRAME_MSG:
 		return message_take(link, frame);
 	case UCX_FRAME_READ:
-		return far_ucx_serve_take(link, frame);
+		/* With trust: fabric nobody is served in secret. */
+		return link->gets != NULL ? -EPROTO : far_ucx_serve_take(link, frame);
 	case UCX_FRAME_DATA:
 		return data_take(link, frame);
 	case UCX_FRAME_WRITE:
 		return writes_take(link, frame);
 	case UCX_FRAME_WRITE_DONE:
 		return write_done_take(link, &frame->u.write_done);
+	case UCX_FRAME_KEY:
+		return far_ucx_keys_take(link, frame);
 	default:
 		return -EPROTO;
 	}

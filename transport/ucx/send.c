@@ -122,6 +122,7 @@ greet_send(struct ucx_link *link)
 	struct ucx_tx *tx =
 		far_ucx_tx_get(link->conn, opener ? UCX_FRAME_HELLO : UCX_FRAME_WELCOME);
 	struct ucx_frame_hello hello = {
+		.features = tp->fabric ? UCX_FEATURE_GET : 0,
 		.nonce = tp->nonce,
 		.credits = tp->credits,
 		.reads_max = UCX_SERVE_MAX,
@@ -225,6 +226,8 @@ asks_send(struct ucx_link *link)
 	uint32_t left = UCX_READS_PER_FRAME;
 	struct ucx_tx *tx = NULL;
 
+	if (link->gets != NULL)
+		return far_ucx_gets_start(link);
 	while (left > 0 && !far_list_empty(&queue->asking) &&
 	       queue->reads_out < link->peer_reads_max) {
 		struct ucx_op_list *list =
@@ -417,7 +420,12 @@ far_ucx_flush(struct ucx_link *link)
 		if (link->greet_pending) {
 			if (!greet_send(link))
 				break;
-		} else if (!link->greeted || (!state_send(link) && !turn_send(link))) {
+		} else if (!link->greeted) {
+			break;
+		} else if (link->untold_count > 0) {
+			if (!far_ucx_keys_send(link))
+				break;
+		} else if (!state_send(link) && !turn_send(link)) {
 			break;
 		}
 		sent++;

@@ -97,7 +97,11 @@ ucx_open(const struct far_transport_config *config, struct far_transport **out)
 	if (tp == NULL)
 		return -ENOMEM;
 	tp->tp.ops = &far_ucx_ops;
-	tp->tp.caps.flags = FAR_CAP_READ_ONLY_KEYS | FAR_CAP_FENCED_WRITES | FAR_CAP_DOMAINS;
+	tp->fabric = config->trust == FAR_TRUST_FABRIC;
+	/* A key of UCX's can always write, on any link of its device. */
+	tp->tp.caps.flags =
+		FAR_CAP_FENCED_WRITES |
+		(tp->fabric ? FAR_CAP_ONE_SIDED : FAR_CAP_READ_ONLY_KEYS | FAR_CAP_DOMAINS);
 	tp->tp.caps.op_bytes_max = (uint64_t)UINT32_MAX * FAR_PIECES_MAX;
 	tp->tp.fd = -1;
 	tp->timer_fd = -1;

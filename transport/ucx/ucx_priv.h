@@ -4,6 +4,7 @@
 
 #include "transport/ucx/ucx.h"
 
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 
@@ -28,6 +29,9 @@
 #define UCX_CONN_BUCKETS    256U
 #define UCX_TURN_FRAMES     4
 #define UCX_NONE            UINT32_MAX
+#define UCX_GETS_MAX        256U                 /* that UCX has, per link */
+#define UCX_GET_BYTES_MAX   (2U * 1024U * 1024U) /* of theirs */
+#define UCX_GET_SLICE_BYTES (256U * 1024U)       /* a small READ waits for no more of a big one */
 
 #define UCX_HELLO_TIMEOUT_NS (10 * FAR_NS_PER_S)
 /* A link that waits for its peer and hears nothing at all for so long is dead. */
@@ -39,6 +43,8 @@
 
 struct ucx_link;
 struct ucx_conn;
+struct ucx_peer_key;
+struct ucx_get;
 
 /* A child of fork() must not touch anything of the parent's. */
 struct ucx_transport {
@@ -48,6 +54,8 @@ struct ucx_transport {
 	ucp_worker_h worker;
 	int worker_fd; /* UCX's; borrowed */
 	int timer_fd;
+	bool fabric;  /* trust: fabric: RDMA alone, and READs are GETs */
+	bool handles; /* a GET takes the handle of the memory that it fills */
 	uint64_t nonce;
 	uint64_t id_last; /* of links and regions; they never repeat */
 	uint32_t credits;
@@ -90,8 +98,19 @@ struct ucx_mem {
 	uint64_t region;
 	uint64_t only_id; /* of a link; 0: all that it was exposed to */
 	uint32_t slot;
-	uint32_t ops; /* outstanding ones of ours that name it */
+	uint32_t ops;     /* outstanding ones of ours that name it */
+	ucp_mem_h handle; /* UCX's registration; NULL: it has none */
+	void *key;        /* UCX's, packed, for peers; NULL: it cannot be read */
+	size_t key_bytes;
 };
+
+/* A key is {random number of the transport, region}; a region's low bits are its slot. */
+static inline void
+far_ucx_rkey_split(const struct far_rkey *rkey, uint64_t *nonce_out, uint64_t *region_out)
+{
+	memcpy(nonce_out, rkey->bytes, sizeof(*nonce_out));
+	memcpy(region_out, rkey->bytes + sizeof(*nonce_out), sizeof(*region_out));
+}
 
 int far_ucx_mem_reg(struct far_transport *tp, const struct far_mem_source *source, uint32_t rights,
 		    struct far_link *only, struct far_mem **out);
@@ -101,6 +120,53 @@ void far_ucx_forget(struct far_link *link, const struct far_rkey *rkey);
 /* Where the peer of @link may do what @right says. Returns 0, -ESTALE, -EACCES. */
 int far_ucx_mem_find(const struct ucx_link *link, const struct far_rkey *rkey, uint64_t addr,
 		     uint64_t size_bytes, uint32_t right, uint8_t **out);
+
+/* ---- keys.c: with trust: fabric, UCX's keys of what is exposed, and of what the peer exposed ---- */
+/* Registers with UCX what it has to know of @mem. Returns 0, -ENOMEM, -EINVAL. */
+int far_ucx_key_make(struct ucx_mem *mem);
+/* Nothing of @mem is UCX's any more: what a peer still asks for through its key costs the link. */
+void far_ucx_key_drop(struct ucx_mem *mem);
+/* Tells the peer, before anything that is sent from now on. */
+void far_ucx_key_expose(struct ucx_link *link, const struct ucx_mem *mem);
+/* Sends one frame of keys. Returns whether there was one. */
+bool far_ucx_keys_send(struct ucx_link *link);
+/* The peer's. Returns 0, or why the link ends. */
+int far_ucx_keys_take(struct ucx_link *link, const struct ucx_frame *frame);
+/* A key of the peer that allows a READ of that range. Returns 0, -ESTALE, -EACCES. */
+int far_ucx_key_find(const struct ucx_link *link, const struct far_rkey *rkey, uint64_t addr,
+		     uint64_t size_bytes, struct ucx_peer_key **out);
+void far_ucx_key_forget(struct ucx_link *link, const struct far_rkey *rkey);
+void far_ucx_keys_fini(struct ucx_link *link);
+struct ucx_peer_key {
+	uint64_t region;
+	uint64_t base;
+	uint64_t size_bytes;
+	ucp_rkey_h rkey; /* NULL: it cannot be read */
+	uint32_t rights;
+	uint32_t gets;  /* that UCX has */
+	bool forgotten; /* goes with the last of them */
+};
+void far_ucx_peer_key_release(struct ucx_peer_key *key);
+
+/* ---- get.c: with trust: fabric, READs ---- */
+int far_ucx_gets_init(struct ucx_link *link);
+void far_ucx_gets_fini(struct ucx_link *link);
+/* Hands slices of READs to UCX, of each list in turn. Returns whether there were any. */
+bool far_ucx_gets_start(struct ucx_link *link);
+
+/* ---- proof.c: with trust: fabric, that a GET asks nothing of its target's process ---- */
+/**
+ * Proves it at an address of this host, once per process; the log says what came out.
+ *
+ * Returns: 0; -ENODEV: it cannot be proved (the log says why and what to do); -ENOMEM.
+ */
+int far_ucx_prove(struct ucx_transport *tp, const struct sockaddr_storage *local);
+/* The same for the address that this host would reach @peer from. */
+int far_ucx_prove_towards(struct ucx_transport *tp, const struct sockaddr_storage *peer,
+			  socklen_t peer_bytes);
+/* What both do, with any context: a test shows it one that emulates. @why: of a failure. */
+int far_ucx_prove_with(ucp_context_h context, const struct sockaddr_storage *local,
+		       uint64_t timeout_ns, char *why, size_t why_bytes);
 
 /* ---- conn.c: one UCX endpoint, with the buffers that UCX may still read ---- */
 enum ucx_conn_state {
@@ -230,6 +296,7 @@ struct ucx_op {
 	uint8_t flags;
 	bool sent;
 	bool done;
+	uint32_t gets; /* READ with trust: fabric: slices that UCX has */
 };
 
 struct ucx_piece {
@@ -388,6 +455,17 @@ struct ucx_link {
 	struct ucx_serve serve;
 	uint64_t exposed_words[UCX_REGIONS_MAX / 64];
 	struct far_bitmap exposed;
+
+	/* With trust: fabric. */
+	struct ucx_get *gets; /* owned: UCX_GETS_MAX; NULL without */
+	struct ucx_get *get_free;
+	uint32_t gets_out; /* that UCX has: it may write to what they name */
+	uint32_t get_bytes_out;
+	uint64_t got_ns;                 /* when the first of them began, or the last one ended */
+	struct ucx_peer_key **peer_keys; /* owned: UCX_REGIONS_MAX, by slot */
+	uint64_t untold_words[UCX_REGIONS_MAX / 64];
+	struct far_bitmap untold; /* slots of regions whose keys wait to be sent */
+	uint32_t untold_count;
 };
 
 #define UCX_LINK(l) FAR_CONTAINER_OF((l), struct ucx_link, link)

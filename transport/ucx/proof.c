@@ -1,0 +1,434 @@
+/* proof.c - that a GET asks nothing of its target's process: tried, at each address, before it is used. */
+#include "transport/ucx/ucx_priv.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "base/pages.h"
+#include "base/rng.h"
+
+#define PAGE_BYTES 4096U
+#define PROVED_MAX 64U /* addresses of this host; those beyond are proved each time */
+#define STEP_NS    (50 * FAR_NS_PER_US)
+/* Of each step. A GET that is emulated would take for ever. */
+#define TIMEOUT_NS    (5 * FAR_NS_PER_S)
+#define CLOSE_WAIT_NS (2 * FAR_NS_PER_S)
+
+/* Both ends in one thread, so that the target's does nothing whenever we do not. */
+struct proof {
+	ucp_context_h context; /* borrowed */
+	ucp_worker_h asker;
+	ucp_worker_h target;
+	ucp_listener_h listener;
+	ucp_conn_request_h request;
+	ucp_ep_h asker_ep;
+	ucp_ep_h target_ep;
+	ucp_mem_h handle; /* of both pages */
+	void *key;
+	size_t key_bytes;
+	ucp_rkey_h rkey;
+	struct far_pages pages; /* the target's page, and the asker's */
+	ucs_status_t failed;    /* an endpoint's */
+	uint32_t pending;       /* requests that UCX has */
+	bool asked;             /* a connection was asked for */
+	bool target_rests;
+	uint64_t timeout_ns;
+	uint64_t deadline_ns;
+};
+
+/* ---- steps ---- */
+
+static void
+on_error(void *arg, ucp_ep_h ep, ucs_status_t status)
+{
+	struct proof *proof = arg;
+	(void)ep;
+
+	proof->failed = status;
+}
+
+static void
+on_request(ucp_conn_request_h request, void *arg)
+{
+	struct proof *proof = arg;
+
+	if (proof->asked) { /* somebody else's, or too late */
+		(void)far_ucx_lib->ucp_listener_reject(proof->listener, request);
+		return;
+	}
+	proof->asked = true;
+	proof->request = request;
+}
+
+static void
+on_done(void *request, ucs_status_t status, void *arg)
+{
+	struct proof *proof = arg;
+
+	far_ucx_lib->ucp_request_free(request);
+	proof->pending--;
+	if (status != UCS_OK && proof->failed == UCS_OK)
+		proof->failed = status;
+}
+
+static const ucp_request_param_t done_param = {
+	.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA,
+	.cb = {.send = on_done},
+};
+
+static void
+request_count(struct proof *proof, ucs_status_ptr_t request)
+{
+	if (UCS_PTR_IS_PTR(request))
+		proof->pending++;
+	else if (UCS_PTR_IS_ERR(request) && proof->failed == UCS_OK)
+		proof->failed = UCS_PTR_STATUS(request);
+}
+
+static void
+deadline_set(struct proof *proof)
+{
+	proof->deadline_ns = far_clock_now(far_clock_real()) + proof->timeout_ns;
+}
+
+/* Returns false once the deadline has passed. */
+static bool
+step(struct proof *proof)
+{
+	struct far_clock *clock = far_clock_real();
+	unsigned count = far_ucx_lib->ucp_worker_progress(proof->asker);
+	uint64_t now_ns = far_clock_now(clock);
+
+	if (!proof->target_rests)
+		count += far_ucx_lib->ucp_worker_progress(proof->target);
+	if (count == 0)
+		far_clock_sleep_until(now_ns + STEP_NS);
+	return now_ns < proof->deadline_ns;
+}
+
+static ucs_status_t
+pending_wait(struct proof *proof)
+{
+	while (proof->pending > 0 && proof->failed == UCS_OK)
+		if (!step(proof))
+			return UCS_ERR_TIMED_OUT;
+	return proof->failed;
+}
+
+static ucs_status_t
+ep_make(struct proof *proof, ucp_worker_h worker, ucp_ep_params_t *params, ucp_ep_h *out)
+{
+	params->field_mask |= UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE | UCP_EP_PARAM_FIELD_ERR_HANDLER;
+	params->err_mode = UCP_ERR_HANDLING_MODE_PEER;
+	params->err_handler.cb = on_error;
+	params->err_handler.arg = proof;
+	return far_ucx_lib->ucp_ep_create(worker, params, out);
+}
+
+static ucs_status_t
+listener_make(struct proof *proof, const struct sockaddr_storage *local)
+{
+	ucp_worker_params_t worker = {
+		.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE,
+		.thread_mode = UCS_THREAD_MODE_SERIALIZED,
+	};
+	ucp_listener_params_t params = {
+		.field_mask =
+			UCP_LISTENER_PARAM_FIELD_SOCK_ADDR | UCP_LISTENER_PARAM_FIELD_CONN_HANDLER,
+		.sockaddr = {.addr = (const struct sockaddr *)local, .addrlen = sizeof(*local)},
+		.conn_handler = {.cb = on_request, .arg = proof},
+	};
+	ucs_status_t status;
+
+	params.sockaddr.addrlen = local->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+							       : sizeof(struct sockaddr_in);
+	status = far_ucx_lib->ucp_worker_create(proof->context, &worker, &proof->asker);
+	if (status == UCS_OK)
+		status = far_ucx_lib->ucp_worker_create(proof->context, &worker, &proof->target);
+	if (status == UCS_OK)
+		status = far_ucx_lib->ucp_listener_create(proof->target, &params, &proof->listener);
+	return status;
+}
+
+static ucs_status_t
+connect_both(struct proof *proof)
+{
+	ucp_listener_attr_t attr = {.field_mask = UCP_LISTENER_ATTR_FIELD_SOCKADDR};
+	ucp_ep_params_t asker = {
+		.field_mask = UCP_EP_PARAM_FIELD_FLAGS | UCP_EP_PARAM_FIELD_SOCK_ADDR,
+		.flags = UCP_EP_PARAMS_FLAGS_CLIENT_SERVER,
+	};
+	ucp_ep_params_t target = {.field_mask = UCP_EP_PARAM_FIELD_CONN_REQUEST};
+	ucp_request_param_t param = done_param;
+	ucs_status_t status = far_ucx_lib->ucp_listener_query(proof->listener, &attr);
+
+	if (status != UCS_OK)
+		return status;
+	deadline_set(proof);
+	asker.sockaddr.addr = (const struct sockaddr *)&attr.sockaddr;
+	asker.sockaddr.addrlen = attr.sockaddr.ss_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+								     : sizeof(struct sockaddr_in);
+	status = ep_make(proof, proof->asker, &asker, &proof->asker_ep);
+	while (status == UCS_OK && proof->request == NULL) {
+		if (!step(proof))
+			status = UCS_ERR_TIMED_OUT;
+		else
+			status = proof->failed;
+	}
+	if (status != UCS_OK)
+		return status;
+	target.conn_request = proof->request;
+	proof->request = NULL; /* taken, whatever comes out */
+	status = ep_make(proof, proof->target, &target, &proof->target_ep);
+	if (status != UCS_OK)
+		return status;
+	/* Both have said all that they have to say to each other. */
+	param.user_data = proof;
+	request_count(proof, far_ucx_lib->ucp_ep_flush_nbx(proof->asker_ep, &param));
+	request_count(proof, far_ucx_lib->ucp_ep_flush_nbx(proof->target_ep, &param));
+	return pending_wait(proof);
+}
+
+static ucs_status_t
+key_carry(struct proof *proof)
+{
+	ucp_mem_map_params_t params = {
+		.field_mask = UCP_MEM_MAP_PARAM_FIELD_ADDRESS | UCP_MEM_MAP_PARAM_FIELD_LENGTH,
+		.address = proof->pages.base,
+		.length = proof->pages.size_bytes,
+	};
+	ucs_status_t status = far_ucx_lib->ucp_mem_map(proof->context, &params, &proof->handle);
+
+	if (status == UCS_OK)
+		status = far_ucx_lib->ucp_rkey_pack(proof->context, proof->handle, &proof->key,
+						    &proof->key_bytes);
+	if (status == UCS_OK)
+		status = far_ucx_lib->ucp_ep_rkey_unpack(proof->asker_ep, proof->key, &proof->rkey);
+	return status;
+}
+
+/* The heart of it: from here on nobody looks at the target's worker. */
+static ucs_status_t
+get_alone(struct proof *proof)
+{
+	uint8_t *page = proof->pages.base;
+	ucp_request_param_t param = done_param;
+	ucs_status_t status;
+
+	far_random_bytes(page, PAGE_BYTES);
+	deadline_set(proof);
+	proof->target_rests = true;
+	param.user_data = proof;
+	request_count(proof,
+		      far_ucx_lib->ucp_get_nbx(proof->asker_ep, page + PAGE_BYTES, PAGE_BYTES,
+					       (uintptr_t)page, proof->rkey, &param));
+	status = pending_wait(proof);
+	if (status == UCS_OK && memcmp(page, page + PAGE_BYTES, PAGE_BYTES) != 0)
+		status = UCS_ERR_IO_ERROR;
+	return status;
+}
+
+/* ---- the end ---- */
+
+static void
+ep_end(struct proof *proof, ucp_ep_h *ep)
+{
+	ucp_request_param_t param = done_param;
+
+	if (*ep == NULL)
+		return;
+	param.op_attr_mask |= UCP_OP_ATTR_FIELD_FLAGS;
+	param.flags = UCP_EP_CLOSE_FLAG_FORCE;
+	param.user_data = proof;
+	request_count(proof, far_ucx_lib->ucp_ep_close_nbx(*ep, &param));
+	*ep = NULL;
+}
+
+/* A request that nobody answered holds up RDMA CM for ever when its listener goes. */
+static void
+listener_end(struct proof *proof, bool expected)
+{
+	if (proof->listener == NULL)
+		return;
+	while (expected && !proof->asked && step(proof))
+		;
+	proof->asked = true; /* those that come now are refused at once */
+	if (proof->request != NULL)
+		(void)far_ucx_lib->ucp_listener_reject(proof->listener, proof->request);
+	far_ucx_lib->ucp_listener_destroy(proof->listener);
+}
+
+/* Takes half-made ones. The pages go last: until the workers are gone a late GET may land there. */
+static void
+proof_fini(struct proof *proof)
+{
+	bool expected = proof->asker_ep != NULL;
+
+	proof->target_rests = proof->target == NULL;
+	proof->deadline_ns = far_clock_now(far_clock_real()) + CLOSE_WAIT_NS;
+	ep_end(proof, &proof->asker_ep);
+	ep_end(proof, &proof->target_ep);
+	while (proof->pending > 0 && step(proof))
+		;
+	if (proof->rkey != NULL)
+		far_ucx_lib->ucp_rkey_destroy(proof->rkey);
+	if (proof->key != NULL)
+		far_ucx_lib->ucp_rkey_buffer_release(proof->key);
+	listener_end(proof, expected);
+	if (proof->asker != NULL)
+		far_ucx_lib->ucp_worker_destroy(proof->asker);
+	if (proof->target != NULL)
+		far_ucx_lib->ucp_worker_destroy(proof->target);
+	if (proof->handle != NULL)
+		(void)far_ucx_lib->ucp_mem_unmap(proof->context, proof->handle);
+	far_pages_unmap(&proof->pages);
+}
+
+int
+far_ucx_prove_with(ucp_context_h context, const struct sockaddr_storage *local, uint64_t timeout_ns,
+		   char *why, size_t why_bytes)
+{
+	struct proof proof = {.context = context, .failed = UCS_OK, .timeout_ns = timeout_ns};
+	struct sockaddr_storage any_port = *local;
+	const char *what = "no listener there";
+	ucs_status_t status;
+	int rc;
+
+	if (local->ss_family == AF_INET6)
+		((struct sockaddr_in6 *)&any_port)->sin6_port = 0;
+	else
+		((struct sockaddr_in *)&any_port)->sin_port = 0;
+	rc = far_pages_map_shared("farpool-proof", 2UL * PAGE_BYTES, FAR_PAGES_HUGE_OFF, -1,
+				  &proof.pages);
+	if (rc < 0)
+		return rc;
+	far_ucx_enter();
+	status = listener_make(&proof, &any_port);
+	if (status == UCS_OK) {
+		what = "no connection to it";
+		status = connect_both(&proof);
+	}
+	if (status == UCS_OK) {
+		what = "no key";
+		status = key_carry(&proof);
+	}
+	if (status == UCS_OK) {
+		what = "a GET waits for its target's process";
+		status = get_alone(&proof);
+	}
+	proof_fini(&proof);
+	far_ucx_leave();
+	if (status == UCS_OK)
+		return 0;
+	(void)snprintf(why, why_bytes, "%s: %s", what, far_ucx_lib->ucs_status_string(status));
+	return status == UCS_ERR_NO_MEMORY ? -ENOMEM : -ENODEV;
+}
+
+/* ---- once per address ---- */
+
+/* Taken around the table alone; nothing is called under it. */
+static pthread_mutex_t proved_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct sockaddr_storage proved[PROVED_MAX];
+static uint32_t proved_count;
+
+static bool
+host_is_equal(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
+{
+	const struct sockaddr_in *a4 = (const struct sockaddr_in *)a;
+	const struct sockaddr_in *b4 = (const struct sockaddr_in *)b;
+	const struct sockaddr_in6 *a6 = (const struct sockaddr_in6 *)a;
+	const struct sockaddr_in6 *b6 = (const struct sockaddr_in6 *)b;
+
+	if (a->ss_family != b->ss_family)
+		return false;
+	if (a->ss_family == AF_INET)
+		return a4->sin_addr.s_addr == b4->sin_addr.s_addr;
+	return memcmp(&a6->sin6_addr, &b6->sin6_addr, sizeof(a6->sin6_addr)) == 0 &&
+	       a6->sin6_scope_id == b6->sin6_scope_id;
+}
+
+static bool
+is_proved(const struct sockaddr_storage *local)
+{
+	bool found = false;
+
+	(void)pthread_mutex_lock(&proved_lock);
+	for (uint32_t i = 0; i < proved_count && !found; i++)
+		found = host_is_equal(&proved[i], local);
+	(void)pthread_mutex_unlock(&proved_lock);
+	return found;
+}
+
+static void
+proved_add(const struct sockaddr_storage *local)
+{
+	(void)pthread_mutex_lock(&proved_lock);
+	if (proved_count < PROVED_MAX)
+		proved[proved_count++] = *local;
+	(void)pthread_mutex_unlock(&proved_lock);
+}
+
+static bool
+is_any(const struct sockaddr_storage *local)
+{
+	static const struct in6_addr any6 = IN6ADDR_ANY_INIT;
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)local;
+
+	if (local->ss_family == AF_INET6)
+		return memcmp(&in6->sin6_addr, &any6, sizeof(any6)) == 0;
+	return ((const struct sockaddr_in *)local)->sin_addr.s_addr == htonl(INADDR_ANY);
+}
+
+int
+far_ucx_prove(struct ucx_transport *tp, const struct sockaddr_storage *local)
+{
+	char name[FAR_ADDRESS_BYTES_MAX];
+	char why[256];
+	int rc;
+
+	far_ucx_address_format(local, name);
+	if (is_any(local)) {
+		far_log_error(
+			"ucx: trust: fabric is for one RDMA port: listen at its address, not at "
+			"%s",
+			name);
+		return -EINVAL;
+	}
+	if (is_proved(local))
+		return 0;
+	rc = far_ucx_prove_with(tp->context, local, TIMEOUT_NS, why, sizeof(why));
+	if (rc < 0) {
+		far_log_error(
+			"ucx: GET at %s is not proved one-sided: %s: see that it is the address "
+			"of an RDMA port, or leave trust: none",
+			name, why);
+		return rc;
+	}
+	far_log_info("ucx: GET at %s is one-sided", name);
+	proved_add(local);
+	return 0;
+}
+
+/* A socket that is connected and never sent on knows the address that it would send from. */
+int
+far_ucx_prove_towards(struct ucx_transport *tp, const struct sockaddr_storage *peer,
+		      socklen_t peer_bytes)
+{
+	struct sockaddr_storage local = {0};
+	socklen_t local_bytes = sizeof(local);
+	int fd = socket(peer->ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int rc = 0;
+
+	if (fd < 0)
+		return errno == EMFILE || errno == ENFILE ? -EMFILE : -ENOMEM;
+	if (connect(fd, (const struct sockaddr *)peer, peer_bytes) < 0 ||
+	    getsockname(fd, (struct sockaddr *)&local, &local_bytes) < 0)
+		rc = -ECONNREFUSED; /* no way there, now */
+	(void)close(fd);
+	return rc < 0 ? rc : far_ucx_prove(tp, &local);
+}
