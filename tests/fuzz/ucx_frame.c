@@ -19,6 +19,7 @@ records_walk(const struct ucx_frame *frame)
 {
 	struct ucx_frame_data data;
 	struct ucx_frame_write write;
+	struct ucx_frame_key key;
 	const uint8_t *bytes;
 	volatile uint32_t sum = 0;
 	size_t at = 0;
@@ -32,6 +33,14 @@ records_walk(const struct ucx_frame *frame)
 	} else if (frame->kind == UCX_FRAME_WRITE) {
 		while ((bytes = far_ucx_frame_next_write(frame, &at, &write)) != NULL)
 			sum = sum + touch(bytes, write.size_bytes);
+		FAR_ASSERT(at == frame->body_bytes);
+	} else if (frame->kind == UCX_FRAME_KEY) {
+		while ((bytes = far_ucx_frame_next_key(frame, &at, &key)) != NULL) {
+			sum = sum + touch(bytes, key.key_bytes);
+			FAR_ASSERT(key.key_bytes <= UCX_KEY_BYTES_MAX);
+			FAR_ASSERT(key.base + key.size_bytes > key.base);
+			FAR_ASSERT(key.rights != 0);
+		}
 		FAR_ASSERT(at == frame->body_bytes);
 	}
 }
