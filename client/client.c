@@ -79,6 +79,7 @@ open_transport(struct far_client *client, const char *scheme)
 	struct far_transport_config config = {
 		.clock = client->clock,
 		.message_credits = (uint32_t)client->config.message_credits,
+		.trust = (enum far_trust)client->config.trust,
 	};
 	struct far_mem_source source = {
 		.base = client->arena.base,
@@ -108,7 +109,8 @@ open_transport(struct far_client *client, const char *scheme)
 	return 0;
 }
 
-/* Where there is a choice, a transport that this host does not have is one that is not chosen. */
+/* Where there is a choice, a transport that this host does not have is one that is not chosen; but
+ * who asked for RDMA gets it or is told. */
 static int
 open_transports(struct far_client *client, const struct far_donor_config *donor)
 {
@@ -127,7 +129,8 @@ open_transports(struct far_client *client, const struct far_donor_config *donor)
 		if (far_transport_find(scheme) == NULL)
 			continue;
 		rc = open_transport(client, scheme);
-		if (rc < 0 && !any)
+		if (rc < 0 && (!any || (client->config.trust == FAR_TRUST_FABRIC &&
+					strcmp(scheme, "ucx") == 0)))
 			return rc;
 		if (rc < 0)
 			far_log_warn("transport %s cannot be used here: %s (%d)", scheme,

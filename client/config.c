@@ -45,6 +45,10 @@ static const struct far_param params[] = {
 	{"transport", FAR_PARAM_ENUM, AT(transport), 0, 0, "auto", "auto|shm|verbs|ucx",
 	 "Over what donors are reached: auto takes the first of a donor's addresses that answers, "
 	 "in the order shm (same host), verbs, ucx; any other uses that one alone, never another."},
+	{"trust", FAR_PARAM_ENUM, AT(trust), 0, 0, "none", FAR_TRUST_CHOICES,
+	 "none: over ucx a donor serves every read, through TCP; fabric: over RDMA alone, without "
+	 "the "
+	 "donor's CPU, where any peer may write into what is exposed to it."},
 	{"l1.size", FAR_PARAM_SIZE, AT(l1_bytes), MIB, 64 * TIB, NULL, NULL,
 	 "The arena that blocks are read into."},
 	{"l1.align", FAR_PARAM_SIZE, AT(l1_align_bytes), 64, 2 * MIB, "4KiB", NULL,
@@ -208,6 +212,21 @@ transport_from_option(const char *from, struct far_client_config *config,
 	return -EINVAL;
 }
 
+static int
+trust_from_option(const char *from, struct far_client_config *config,
+		  char error[FAR_PARAM_ERROR_BYTES])
+{
+	if (from == NULL || strcmp(from, "none") == 0)
+		return 0;
+	if (strcmp(from, "fabric") == 0) {
+		config->trust = FAR_TRUST_FABRIC;
+		return 0;
+	}
+	snprintf(error, FAR_PARAM_ERROR_BYTES, "trust '%.20s' is unknown: write none or fabric",
+		 from);
+	return -EINVAL;
+}
+
 int
 far_client_config_from_options(const struct far_client_options *options,
 			       struct far_client_config *config, char error[FAR_PARAM_ERROR_BYTES])
@@ -229,6 +248,8 @@ far_client_config_from_options(const struct far_client_options *options,
 	if (rc < 0)
 		return rc;
 	rc = transport_from_option(options->transport, config, error);
+	if (rc == 0)
+		rc = trust_from_option(options->trust, config, error);
 	if (rc < 0)
 		return rc;
 	config->l1_bytes = options->l1_bytes;

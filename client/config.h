@@ -22,6 +22,7 @@ struct far_client_config {
 	char name[64];
 	char name_space[64];
 	uint32_t transport; /* index in far_client_transports */
+	uint32_t trust;     /* enum far_trust */
 	uint64_t l1_bytes;
 	uint64_t l1_align_bytes;
 	uint64_t block_bytes_min;

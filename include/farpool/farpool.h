@@ -53,6 +53,9 @@ struct far_client_options {
 	uint32_t verify_always;      /* 1: CRC32C of every block that was read */
 	uint32_t busy_poll_us;       /* how long the thread spins before it sleeps; 0: not at all */
 	const char *transport;       /* "shm", "verbs", "ucx": that alone; NULL: "auto" */
+	const char
+		*trust; /* "fabric": ucx is one-sided, over RDMA, where any peer may write into what
+			    * is exposed to it; NULL: "none" */
 };
 
 /**

@@ -21,6 +21,15 @@ static const struct far_param own_rows[] = {
 	 .max = FAR_ADDRESS_LIST_BYTES_MAX - 1,
 	 .help = "Where clients connect, one address per transport, separated by commas: "
 		 "shm:/PATH is a socket on this host, ucx:HOST:PORT is for others."},
+	{.name = "trust",
+	 .type = FAR_PARAM_ENUM,
+	 .offset = AT(trust),
+	 .fallback = "none",
+	 .choices = FAR_TRUST_CHOICES,
+	 .help = "none: ucx is TCP, and every read is served; fabric: ucx is RDMA alone, reads "
+		 "cost "
+		 "this donor nothing, and whoever is on the fabric may write into all that it "
+		 "lends."},
 	{.name = "huge_pages",
 	 .type = FAR_PARAM_ENUM,
 	 .offset = AT(huge_pages),

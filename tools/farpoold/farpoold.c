@@ -371,7 +371,9 @@ run(struct farpoold *daemon)
 
 	rc = loop_explain(loop_open(daemon), error);
 	if (rc == 0)
-		rc = farpoold_rails_open(daemon->config.listen, &daemon->rails, error);
+		rc = farpoold_rails_open(daemon->config.listen,
+					 (enum far_trust)daemon->config.trust, &daemon->rails,
+					 error);
 	if (rc == 0)
 		rc = farpoold_memory_open(&daemon->config, daemon->rails.tp_count, &daemon->memory,
 					  error);

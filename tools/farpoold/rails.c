@@ -20,10 +20,10 @@ address_explain(int rc, const struct far_address *address, const char *next,
 
 /* The transport of @address: the one that another address of its scheme opened, or its own. */
 static int
-rail_open(struct farpoold_rails *rails, const struct far_address *address,
+rail_open(struct farpoold_rails *rails, const struct far_address *address, enum far_trust trust,
 	  char error[FAR_PARAM_ERROR_BYTES])
 {
-	struct far_transport_config config = {.clock = far_clock_real()};
+	struct far_transport_config config = {.clock = far_clock_real(), .trust = trust};
 	struct far_transport *tp;
 	int rc;
 
@@ -50,7 +50,7 @@ farpoold_rails_find(const struct farpoold_rails *rails, const char *scheme)
 }
 
 int
-farpoold_rails_open(const char *listen, struct farpoold_rails *rails,
+farpoold_rails_open(const char *listen, enum far_trust trust, struct farpoold_rails *rails,
 		    char error[FAR_PARAM_ERROR_BYTES])
 {
 	char cause[192];
@@ -63,7 +63,7 @@ farpoold_rails_open(const char *listen, struct farpoold_rails *rails,
 	/* Whoever finds one of them open finds those that it would rather take open, too. */
 	far_address_list_rank(&rails->addresses);
 	for (uint32_t i = 0; i < rails->addresses.count; i++) {
-		int rc = rail_open(rails, &rails->addresses.items[i], error);
+		int rc = rail_open(rails, &rails->addresses.items[i], trust, error);
 
 		if (rc < 0)
 			return rc;

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/alloc.h"
+#include "transport/transport.h"
 
 static char error[FAR_PARAM_ERROR_BYTES];
 
@@ -98,6 +99,27 @@ options_of_another_size_are_refused(void **state)
 	far_client_config_fini(&config);
 }
 
+static void
+trust_is_none_unless_it_is_asked_for(void **state)
+{
+	struct far_client_options options = {.size_bytes = sizeof(options), .l1_bytes = 64 << 20};
+	struct far_client_config config;
+
+	(void)state;
+	assert_int_equal(far_client_config_from_options(&options, &config, error), 0);
+	assert_int_equal(config.trust, FAR_TRUST_NONE);
+	far_client_config_fini(&config);
+	options.trust = "fabric";
+	assert_int_equal(far_client_config_from_options(&options, &config, error), 0);
+	assert_int_equal(config.trust, FAR_TRUST_FABRIC);
+	far_client_config_fini(&config);
+	options.trust = "everybody";
+	assert_int_equal(far_client_config_from_options(&options, &config, error), -EINVAL);
+	assert_non_null(strstr(error, "trust"));
+	far_client_config_fini(&config);
+	refused("l1: {size: 64MiB}\ntrust: everybody\n", "trust");
+}
+
 /* docs/configuration.md has a section per table, made by far_param_document(). */
 static void
 reference_page_is_the_table(void **state)
@@ -135,6 +157,7 @@ main(void)
 		cmocka_unit_test(defaults_of_file_and_options_agree),
 		cmocka_unit_test(contradictions_are_refused_with_their_cause),
 		cmocka_unit_test(options_of_another_size_are_refused),
+		cmocka_unit_test(trust_is_none_unless_it_is_asked_for),
 		cmocka_unit_test(reference_page_is_the_table),
 	};
 
