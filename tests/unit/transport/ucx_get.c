@@ -384,6 +384,7 @@ a_read_registers_nothing(void **state)
 	if (before == 0) {
 		world_close(w);
 		skip(); /* no rdma command */
+		return;
 	}
 	for (uint32_t round = 3; round <= 6; round++) {
 		reads_post(w, OPS);
