@@ -159,8 +159,9 @@ struct far_transport_config {
 	uint32_t traffic_class;            /* IP traffic class of RoCE and sockets */
 	uint32_t service_level;            /* InfiniBand */
 	enum far_trust trust;
-	void *fabric;     /* loop only: struct far_loop_fabric */
-	const char *host; /* loop only: this host's name on the fabric */
+	bool posts_no_reads; /* it never will: a ucx process is then less open to its peers */
+	void *fabric;        /* loop only: struct far_loop_fabric */
+	const char *host;    /* loop only: this host's name on the fabric */
 };
 
 /*

@@ -21,6 +21,7 @@ fabric_open_world(struct contract *c)
 	c->clock = far_clock_real();
 	snprintf(c->address, sizeof(c->address), "%s:%u", getenv(HOST_VARIABLE), port_next());
 	c->config[DONOR].trust = FAR_TRUST_FABRIC;
+	c->config[DONOR].posts_no_reads = true;
 	c->config[CLIENT].trust = FAR_TRUST_FABRIC;
 	return 0;
 }

@@ -23,7 +23,9 @@ static int
 rail_open(struct farpoold_rails *rails, const struct far_address *address, enum far_trust trust,
 	  char error[FAR_PARAM_ERROR_BYTES])
 {
-	struct far_transport_config config = {.clock = far_clock_real(), .trust = trust};
+	struct far_transport_config config = {
+		.clock = far_clock_real(), .trust = trust, .posts_no_reads = true, /* clients do */
+	};
 	struct far_transport *tp;
 	int rc;
 

@@ -95,6 +95,12 @@ static const struct profile tcp_profile = {
 	SETTINGS(tcp_settings),
 	.features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP,
 };
+/* Over RDMA the target of a GET needs no RMA of its own: it is the device that answers. Without it a
+ * process does not listen to UCX's emulation either, which comes over any transport. */
+static const struct profile target_profile = {
+	SETTINGS(fabric_settings),
+	.features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP,
+};
 static const struct profile fabric_profile = {
 	SETTINGS(fabric_settings),
 	.features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP | UCP_FEATURE_RMA,
@@ -319,13 +325,28 @@ config_make(struct ucx_transport *tp, const struct profile *profile, ucp_config_
 
 /* ---- opening ---- */
 
-static int
-worker_make(struct ucx_transport *tp, const struct profile *profile, ucp_config_t *config)
+static const struct profile *
+profile_of(const struct ucx_transport *tp)
+{
+	if (!tp->fabric)
+		return &tcp_profile;
+	return tp->posts_no_reads ? &target_profile : &fabric_profile;
+}
+
+static ucs_status_t
+context_make(const struct profile *profile, const ucp_config_t *config, ucp_context_h *out)
 {
 	ucp_params_t params = {
 		.field_mask = UCP_PARAM_FIELD_FEATURES,
 		.features = profile->features,
 	};
+
+	return far_ucx_lib->ucp_init_version(UCX_LIB_MAJOR, UCX_LIB_MINOR, &params, config, out);
+}
+
+static int
+worker_make(struct ucx_transport *tp, const struct profile *profile, ucp_config_t *config)
+{
 	ucp_worker_params_t worker = {
 		.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE,
 		/* One thread at a time: the one that opens may hand over to the one that polls. */
@@ -338,10 +359,8 @@ worker_make(struct ucx_transport *tp, const struct profile *profile, ucp_config_
 		.cb = far_ucx_on_frame,
 		.arg = tp,
 	};
-	ucs_status_t status;
+	ucs_status_t status = context_make(profile, config, &tp->context);
 
-	status = far_ucx_lib->ucp_init_version(UCX_LIB_MAJOR, UCX_LIB_MINOR, &params, config,
-					       &tp->context);
 	if (status == UCS_OK)
 		status = far_ucx_lib->ucp_worker_create(tp->context, &worker, &tp->worker);
 	if (status == UCS_OK)
@@ -362,7 +381,7 @@ worker_make(struct ucx_transport *tp, const struct profile *profile, ucp_config_
 int
 far_ucx_open_worker(struct ucx_transport *tp)
 {
-	const struct profile *profile = tp->fabric ? &fabric_profile : &tcp_profile;
+	const struct profile *profile = profile_of(tp);
 	ucp_config_t *config;
 	sigset_t all, before;
 	int rc;
@@ -385,6 +404,25 @@ far_ucx_open_worker(struct ucx_transport *tp)
 	return rc;
 }
 
+int
+far_ucx_open_asker(struct ucx_transport *tp, ucp_context_h *out)
+{
+	ucp_config_t *config;
+	ucs_status_t status;
+	int rc = config_make(tp, &fabric_profile, &config);
+
+	if (rc < 0)
+		return rc;
+	far_ucx_enter();
+	status = context_make(&fabric_profile, config, out);
+	far_ucx_leave();
+	far_ucx_lib->ucp_config_release(config);
+	if (status == UCS_OK)
+		return 0;
+	far_log_error("ucx: no second context: %s", far_ucx_lib->ucs_status_string(status));
+	return status == UCS_ERR_NO_MEMORY ? -ENOMEM : -ENODEV;
+}
+
 void
 far_ucx_close_worker(struct ucx_transport *tp)
 {
@@ -393,6 +431,14 @@ far_ucx_close_worker(struct ucx_transport *tp)
 		far_ucx_lib->ucp_worker_destroy(tp->worker);
 	if (tp->context != NULL)
 		far_ucx_lib->ucp_cleanup(tp->context);
+	far_ucx_leave();
+}
+
+void
+far_ucx_close_asker(ucp_context_h asker)
+{
+	far_ucx_enter();
+	far_ucx_lib->ucp_cleanup(asker);
 	far_ucx_leave();
 }
 

@@ -142,6 +142,7 @@ get_start(struct ucx_link *link, struct ucx_peer_key *key, uint32_t op_idx,
 		param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMH;
 		param.memh = piece->mem->handle;
 	}
+	FAR_ASSERT(!UCX_TP(link->link.tp)->posts_no_reads);
 	link->get_free = get->next;
 	get->key = key;
 	get->op_idx = op_idx;

@@ -12,16 +12,19 @@
 #include "base/pages.h"
 #include "base/rng.h"
 
-#define PAGE_BYTES 4096U
-#define PROVED_MAX 64U /* addresses of this host; those beyond are proved each time */
-#define STEP_NS    (50 * FAR_NS_PER_US)
+#define PAGE_BYTES   4096U
+#define VERDICTS_MAX 64U /* addresses of this host; those beyond are proved each time */
+#define STEP_NS      (50 * FAR_NS_PER_US)
 /* Of each step. A GET that is emulated would take for ever. */
-#define TIMEOUT_NS    (5 * FAR_NS_PER_S)
-#define CLOSE_WAIT_NS (2 * FAR_NS_PER_S)
+#define TIMEOUT_NS    (2 * FAR_NS_PER_S)
+#define CLOSE_WAIT_NS FAR_NS_PER_S
+/* Whoever failed is not tried again at each attempt to connect: his caller has other donors, too. */
+#define AGAIN_NS (15 * FAR_NS_PER_S)
 
 /* Both ends in one thread, so that the target's does nothing whenever we do not. */
 struct proof {
-	ucp_context_h context; /* borrowed */
+	ucp_context_h asker_context; /* borrowed */
+	ucp_context_h context;       /* the target's; borrowed */
 	ucp_worker_h asker;
 	ucp_worker_h target;
 	ucp_listener_h listener;
@@ -147,7 +150,7 @@ listener_make(struct proof *proof, const struct sockaddr_storage *local)
 
 	params.sockaddr.addrlen = local->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6)
 							       : sizeof(struct sockaddr_in);
-	status = far_ucx_lib->ucp_worker_create(proof->context, &worker, &proof->asker);
+	status = far_ucx_lib->ucp_worker_create(proof->asker_context, &worker, &proof->asker);
 	if (status == UCS_OK)
 		status = far_ucx_lib->ucp_worker_create(proof->context, &worker, &proof->target);
 	if (status == UCS_OK)
@@ -290,10 +293,15 @@ proof_fini(struct proof *proof)
 }
 
 int
-far_ucx_prove_with(ucp_context_h context, const struct sockaddr_storage *local, uint64_t timeout_ns,
-		   char *why, size_t why_bytes)
+far_ucx_prove_with(ucp_context_h asker, ucp_context_h target, const struct sockaddr_storage *local,
+		   uint64_t timeout_ns, char *why, size_t why_bytes)
 {
-	struct proof proof = {.context = context, .failed = UCS_OK, .timeout_ns = timeout_ns};
+	struct proof proof = {
+		.asker_context = asker,
+		.context = target,
+		.failed = UCS_OK,
+		.timeout_ns = timeout_ns,
+	};
 	struct sockaddr_storage any_port = *local;
 	const char *what = "no listener there";
 	ucs_status_t status;
@@ -331,10 +339,15 @@ far_ucx_prove_with(ucp_context_h context, const struct sockaddr_storage *local, 
 
 /* ---- once per address ---- */
 
+struct verdict {
+	struct sockaddr_storage local;
+	uint64_t until_ns; /* FAR_TIME_NEVER: proved; else it failed, and is not tried before */
+};
+
 /* Taken around the table alone; nothing is called under it. */
-static pthread_mutex_t proved_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct sockaddr_storage proved[PROVED_MAX];
-static uint32_t proved_count;
+static pthread_mutex_t verdicts_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct verdict verdicts[VERDICTS_MAX];
+static uint32_t verdict_count;
 
 static bool
 host_is_equal(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
@@ -352,25 +365,41 @@ host_is_equal(const struct sockaddr_storage *a, const struct sockaddr_storage *b
 	       a6->sin6_scope_id == b6->sin6_scope_id;
 }
 
-static bool
-is_proved(const struct sockaddr_storage *local)
+static struct verdict *
+verdict_find(const struct sockaddr_storage *local)
 {
-	bool found = false;
+	for (uint32_t i = 0; i < verdict_count; i++)
+		if (host_is_equal(&verdicts[i].local, local))
+			return &verdicts[i];
+	return NULL;
+}
 
-	(void)pthread_mutex_lock(&proved_lock);
-	for (uint32_t i = 0; i < proved_count && !found; i++)
-		found = host_is_equal(&proved[i], local);
-	(void)pthread_mutex_unlock(&proved_lock);
-	return found;
+/* Returns FAR_TIME_NEVER, until when it is refused, or 0: nobody knows. */
+static uint64_t
+verdict_get(const struct sockaddr_storage *local)
+{
+	const struct verdict *verdict;
+	uint64_t until_ns;
+
+	(void)pthread_mutex_lock(&verdicts_lock);
+	verdict = verdict_find(local);
+	until_ns = verdict != NULL ? verdict->until_ns : 0;
+	(void)pthread_mutex_unlock(&verdicts_lock);
+	return until_ns;
 }
 
 static void
-proved_add(const struct sockaddr_storage *local)
+verdict_set(const struct sockaddr_storage *local, uint64_t until_ns)
 {
-	(void)pthread_mutex_lock(&proved_lock);
-	if (proved_count < PROVED_MAX)
-		proved[proved_count++] = *local;
-	(void)pthread_mutex_unlock(&proved_lock);
+	struct verdict *verdict;
+
+	(void)pthread_mutex_lock(&verdicts_lock);
+	verdict = verdict_find(local);
+	if (verdict == NULL && verdict_count < VERDICTS_MAX)
+		verdict = &verdicts[verdict_count++];
+	if (verdict != NULL)
+		*verdict = (struct verdict){.local = *local, .until_ns = until_ns};
+	(void)pthread_mutex_unlock(&verdicts_lock);
 }
 
 static bool
@@ -387,9 +416,11 @@ is_any(const struct sockaddr_storage *local)
 int
 far_ucx_prove(struct ucx_transport *tp, const struct sockaddr_storage *local)
 {
+	ucp_context_h asker = tp->context;
 	char name[FAR_ADDRESS_BYTES_MAX];
+	uint64_t until_ns;
 	char why[256];
-	int rc;
+	int rc = 0;
 
 	far_ucx_address_format(local, name);
 	if (is_any(local)) {
@@ -399,18 +430,28 @@ far_ucx_prove(struct ucx_transport *tp, const struct sockaddr_storage *local)
 			name);
 		return -EINVAL;
 	}
-	if (is_proved(local))
+	until_ns = verdict_get(local);
+	if (until_ns == FAR_TIME_NEVER)
 		return 0;
-	rc = far_ucx_prove_with(tp->context, local, TIMEOUT_NS, why, sizeof(why));
+	if (far_clock_now(far_clock_real()) < until_ns)
+		return -ENODEV; /* it has been said why */
+	if (tp->posts_no_reads)
+		rc = far_ucx_open_asker(tp, &asker);
+	if (rc < 0)
+		return rc;
+	rc = far_ucx_prove_with(asker, tp->context, local, TIMEOUT_NS, why, sizeof(why));
+	if (asker != tp->context)
+		far_ucx_close_asker(asker);
 	if (rc < 0) {
 		far_log_error(
 			"ucx: GET at %s is not proved one-sided: %s: see that it is the address "
 			"of an RDMA port, or leave trust: none",
 			name, why);
+		verdict_set(local, far_clock_now(far_clock_real()) + AGAIN_NS);
 		return rc;
 	}
 	far_log_info("ucx: GET at %s is one-sided", name);
-	proved_add(local);
+	verdict_set(local, FAR_TIME_NEVER);
 	return 0;
 }
 

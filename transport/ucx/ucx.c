@@ -98,6 +98,7 @@ ucx_open(const struct far_transport_config *config, struct far_transport **out)
 		return -ENOMEM;
 	tp->tp.ops = &far_ucx_ops;
 	tp->fabric = config->trust == FAR_TRUST_FABRIC;
+	tp->posts_no_reads = config->posts_no_reads;
 	/* A key of UCX's can always write, on any link of its device. */
 	tp->tp.caps.flags =
 		FAR_CAP_FENCED_WRITES |

@@ -54,7 +54,8 @@ struct ucx_transport {
 	ucp_worker_h worker;
 	int worker_fd; /* UCX's; borrowed */
 	int timer_fd;
-	bool fabric;  /* trust: fabric: RDMA alone, and READs are GETs */
+	bool fabric; /* trust: fabric: RDMA alone, and READs are GETs */
+	bool posts_no_reads;
 	bool handles; /* a GET takes the handle of the memory that it fills */
 	uint64_t nonce;
 	uint64_t id_last; /* of links and regions; they never repeat */
@@ -84,6 +85,9 @@ struct ucx_transport {
 /* Opens context and worker. Returns 0, -ENODEV (with the reason in the log), -ENOMEM. */
 int far_ucx_open_worker(struct ucx_transport *tp);
 void far_ucx_close_worker(struct ucx_transport *tp);
+/* A context that can GET, beside that of a transport that cannot. Returns as above. */
+int far_ucx_open_asker(struct ucx_transport *tp, ucp_context_h *out);
+void far_ucx_close_asker(ucp_context_h asker);
 /* Between the two, what UCX says goes to our log; they nest. */
 void far_ucx_enter(void);
 void far_ucx_leave(void);
@@ -164,9 +168,10 @@ int far_ucx_prove(struct ucx_transport *tp, const struct sockaddr_storage *local
 /* The same for the address that this host would reach @peer from. */
 int far_ucx_prove_towards(struct ucx_transport *tp, const struct sockaddr_storage *peer,
 			  socklen_t peer_bytes);
-/* What both do, with any context: a test shows it one that emulates. @why: of a failure. */
-int far_ucx_prove_with(ucp_context_h context, const struct sockaddr_storage *local,
-		       uint64_t timeout_ns, char *why, size_t why_bytes);
+/* What both do, with any contexts: a test shows it one that emulates. @why: of a failure. */
+int far_ucx_prove_with(ucp_context_h asker, ucp_context_h target,
+		       const struct sockaddr_storage *local, uint64_t timeout_ns, char *why,
+		       size_t why_bytes);
 
 /* ---- conn.c: one UCX endpoint, with the buffers that UCX may still read ---- */
 enum ucx_conn_state {

@@ -59,8 +59,9 @@ a_get_that_is_emulated_is_not_one_sided(void **state)
 	(void)state;
 
 	host_parse("127.0.0.1", &local);
-	assert_int_equal(far_ucx_prove_with(context, &local, 200 * FAR_NS_PER_MS, why, sizeof(why)),
-			 -ENODEV);
+	assert_int_equal(
+		far_ucx_prove_with(context, context, &local, 200 * FAR_NS_PER_MS, why, sizeof(why)),
+		-ENODEV);
 	assert_non_null(strstr(why, "waits for its target"));
 	assert_int_equal(far_pages_live_bytes(), 0);
 	far_ucx_lib->ucp_cleanup(context);
@@ -75,10 +76,47 @@ an_address_of_nobody_here_is_not_proved(void **state)
 	(void)state;
 
 	host_parse("192.0.2.1", &local);
-	assert_int_equal(far_ucx_prove_with(context, &local, 200 * FAR_NS_PER_MS, why, sizeof(why)),
-			 -ENODEV);
+	assert_int_equal(
+		far_ucx_prove_with(context, context, &local, 200 * FAR_NS_PER_MS, why, sizeof(why)),
+		-ENODEV);
 	assert_non_null(strstr(why, "no listener"));
 	assert_int_equal(far_pages_live_bytes(), 0);
+	far_ucx_lib->ucp_cleanup(context);
+}
+
+static uint32_t workers_made;
+static __typeof__(&ucp_worker_create) ucp_worker_create_real;
+
+static ucs_status_t
+worker_create_counted(ucp_context_h context, const ucp_worker_params_t *params, ucp_worker_h *out)
+{
+	workers_made++;
+	return ucp_worker_create_real(context, params, out);
+}
+
+/* Whoever asks has other donors to see to. */
+static void
+a_refusal_is_not_tried_again_at_once(void **state)
+{
+	ucp_context_h context = context_open("tcp", "tcp");
+	struct ucx_transport tp = {.context = context, .fabric = true};
+	const struct ucx_lib *before = far_ucx_lib;
+	struct ucx_lib counted = *before;
+	struct sockaddr_storage local;
+	(void)state;
+
+	ucp_worker_create_real = before->ucp_worker_create;
+	counted.ucp_worker_create = worker_create_counted;
+	far_ucx_lib = &counted;
+	host_parse("127.0.0.1", &local);
+	assert_int_equal(far_ucx_prove(&tp, &local), -ENODEV);
+	assert_int_equal(workers_made, 2);
+	assert_int_equal(far_ucx_prove(&tp, &local), -ENODEV);
+	assert_int_equal(workers_made, 2);
+	host_parse("0.0.0.0", &local);
+	assert_int_equal(far_ucx_prove(&tp, &local), -EINVAL); /* of which port? */
+	assert_int_equal(workers_made, 2);
+	far_ucx_lib = before;
 	far_ucx_lib->ucp_cleanup(context);
 }
 
@@ -98,7 +136,8 @@ a_proof_out_of_time_leaves_nothing_behind(void **state)
 	host_parse(host, &local);
 	for (uint64_t ms = 0; ms < 100 && !proved; ms += 5) {
 		char why[256] = "";
-		int rc = far_ucx_prove_with(context, &local, ms * FAR_NS_PER_MS, why, sizeof(why));
+		int rc = far_ucx_prove_with(context, context, &local, ms * FAR_NS_PER_MS, why,
+					    sizeof(why));
 
 		assert_true(rc == 0 || rc == -ENODEV);
 		assert_true((rc == 0) == (why[0] == '\0'));
@@ -108,9 +147,9 @@ a_proof_out_of_time_leaves_nothing_behind(void **state)
 	if (!proved) {
 		char why[256] = "";
 
-		assert_int_equal(
-			far_ucx_prove_with(context, &local, 10 * FAR_NS_PER_S, why, sizeof(why)),
-			0);
+		assert_int_equal(far_ucx_prove_with(context, context, &local, 10 * FAR_NS_PER_S,
+						    why, sizeof(why)),
+				 0);
 	}
 	far_ucx_lib->ucp_cleanup(context);
 }
@@ -121,6 +160,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_get_that_is_emulated_is_not_one_sided),
 		cmocka_unit_test(an_address_of_nobody_here_is_not_proved),
+		cmocka_unit_test(a_refusal_is_not_tried_again_at_once),
 		cmocka_unit_test(a_proof_out_of_time_leaves_nothing_behind),
 	};
 
