@@ -352,17 +352,20 @@ static uint32_t verdict_count;
 static bool
 host_is_equal(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
 {
-	const struct sockaddr_in *a4 = (const struct sockaddr_in *)a;
-	const struct sockaddr_in *b4 = (const struct sockaddr_in *)b;
-	const struct sockaddr_in6 *a6 = (const struct sockaddr_in6 *)a;
-	const struct sockaddr_in6 *b6 = (const struct sockaddr_in6 *)b;
+	struct sockaddr_in6 a6, b6;
+	struct sockaddr_in a4, b4;
 
 	if (a->ss_family != b->ss_family)
 		return false;
-	if (a->ss_family == AF_INET)
-		return a4->sin_addr.s_addr == b4->sin_addr.s_addr;
-	return memcmp(&a6->sin6_addr, &b6->sin6_addr, sizeof(a6->sin6_addr)) == 0 &&
-	       a6->sin6_scope_id == b6->sin6_scope_id;
+	if (a->ss_family != AF_INET6) {
+		memcpy(&a4, a, sizeof(a4));
+		memcpy(&b4, b, sizeof(b4));
+		return a4.sin_addr.s_addr == b4.sin_addr.s_addr;
+	}
+	memcpy(&a6, a, sizeof(a6));
+	memcpy(&b6, b, sizeof(b6));
+	return memcmp(&a6.sin6_addr, &b6.sin6_addr, sizeof(a6.sin6_addr)) == 0 &&
+	       a6.sin6_scope_id == b6.sin6_scope_id;
 }
 
 static struct verdict *
@@ -406,11 +409,15 @@ static bool
 is_any(const struct sockaddr_storage *local)
 {
 	static const struct in6_addr any6 = IN6ADDR_ANY_INIT;
-	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)local;
+	struct sockaddr_in6 in6;
+	struct sockaddr_in in;
 
-	if (local->ss_family == AF_INET6)
-		return memcmp(&in6->sin6_addr, &any6, sizeof(any6)) == 0;
-	return ((const struct sockaddr_in *)local)->sin_addr.s_addr == htonl(INADDR_ANY);
+	if (local->ss_family == AF_INET6) {
+		memcpy(&in6, local, sizeof(in6));
+		return memcmp(&in6.sin6_addr, &any6, sizeof(any6)) == 0;
+	}
+	memcpy(&in, local, sizeof(in));
+	return in.sin_addr.s_addr == htonl(INADDR_ANY);
 }
 
 int

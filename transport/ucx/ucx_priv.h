@@ -439,6 +439,7 @@ struct ucx_link {
 	struct ucx_stream_item *stream; /* owned: messages and WRITEs in their order */
 	uint32_t stream_head, stream_tail;
 	uint32_t stream_offset; /* of the message at the head */
+	uint32_t untold_count;  /* with trust: fabric, of the keys below */
 	uint8_t *inbox;         /* owned: size and bytes of messages that were not delivered */
 	uint32_t inbox_bytes_max;
 	uint32_t inbox_head, inbox_tail, inbox_count;
@@ -470,7 +471,6 @@ struct ucx_link {
 	struct ucx_peer_key **peer_keys; /* owned: UCX_REGIONS_MAX, by slot */
 	uint64_t untold_words[UCX_REGIONS_MAX / 64];
 	struct far_bitmap untold; /* slots of regions whose keys wait to be sent */
-	uint32_t untold_count;
 };
 
 #define UCX_LINK(l) FAR_CONTAINER_OF((l), struct ucx_link, link)
