@@ -106,8 +106,11 @@ far_ucx_keys_send(struct ucx_link *link)
 		};
 
 		(void)far_ucx_tx_add(tx, &record, sizeof(record));
-		(void)far_ucx_tx_add(tx, mem->key, mem->key_bytes);
-		(void)far_ucx_tx_add(tx, zeros, far_ucx_padded(mem->key_bytes) - mem->key_bytes);
+		if (mem->key != NULL) {
+			(void)far_ucx_tx_add(tx, mem->key, mem->key_bytes);
+			(void)far_ucx_tx_add(tx, zeros,
+					     far_ucx_padded(mem->key_bytes) - mem->key_bytes);
+		}
 		far_bitmap_clear(&link->untold, slot);
 		link->untold_count--;
 	}
