@@ -411,23 +411,27 @@ turn_send(struct ucx_link *link)
 	return false;
 }
 
+/* Keys go before anything that is said later: whoever hears of a region can read it. */
+static bool
+frame_next(struct ucx_link *link)
+{
+	if (link->greet_pending)
+		return greet_send(link);
+	if (!link->greeted)
+		return false;
+	if (link->untold_count > 0)
+		return far_ucx_keys_send(link);
+	return state_send(link) || turn_send(link);
+}
+
 int
 far_ucx_flush(struct ucx_link *link)
 {
 	int sent = 0;
 
 	while (sent < UCX_TURN_FRAMES && link->conn != NULL && link->conn->rc == 0) {
-		if (link->greet_pending) {
-			if (!greet_send(link))
-				break;
-		} else if (!link->greeted) {
+		if (!frame_next(link))
 			break;
-		} else if (link->untold_count > 0) {
-			if (!far_ucx_keys_send(link))
-				break;
-		} else if (!state_send(link) && !turn_send(link)) {
-			break;
-		}
 		sent++;
 	}
 	return sent;

@@ -32,7 +32,7 @@ parse(enum ucx_frame_kind kind, const void *body, size_t body_bytes, struct ucx_
 static int
 key_parse(const struct ucx_frame_key *key, size_t padded_bytes, struct ucx_frame *out)
 {
-	uint8_t body[sizeof(*key) + 2 * UCX_KEY_BYTES_MAX];
+	uint8_t body[sizeof(*key) + 2UL * UCX_KEY_BYTES_MAX];
 
 	memset(body, 'k', sizeof(body));
 	memcpy(body, key, sizeof(*key));
