@@ -72,6 +72,47 @@ open_l1(struct far_client *client)
 	return far_l1_session_open(client->l1, "client", &client->session);
 }
 
+/* The addresses of all donors over one transport. */
+struct peers {
+	struct far_address_list *lists; /* owned: one per donor */
+	const char **addresses;         /* owned; they lie in @lists */
+	size_t count;
+};
+
+static void
+peers_fini(struct peers *peers)
+{
+	far_free(peers->addresses);
+	far_free(peers->lists);
+}
+
+static int
+peers_init(struct peers *peers, const struct far_client_config *config, const char *scheme)
+{
+	char cause[192];
+
+	*peers = (struct peers){
+		.lists = far_zalloc_array(config->donor_count, sizeof(*peers->lists)),
+		.addresses = far_zalloc_array(config->donor_count * FAR_ADDRESSES_MAX,
+					      sizeof(*peers->addresses)),
+	};
+	if (peers->lists == NULL || peers->addresses == NULL) {
+		peers_fini(peers);
+		return -ENOMEM;
+	}
+	for (size_t d = 0; d < config->donor_count; d++) {
+		struct far_address_list *list = &peers->lists[d];
+		int rc = far_address_list_parse(config->donors[d].address, list, cause);
+
+		FAR_ASSERT(rc == 0); /* it was checked */
+		for (uint32_t i = 0; i < list->count; i++)
+			if (strcmp(list->items[i].scheme, scheme) == 0)
+				peers->addresses[peers->count++] =
+					far_address_rest(&list->items[i]);
+	}
+	return 0;
+}
+
 /* One transport per scheme that a donor's address names, with the arena registered once in each. */
 static int
 open_transport(struct far_client *client, const char *scheme)
@@ -81,6 +122,7 @@ open_transport(struct far_client *client, const char *scheme)
 		.message_credits = (uint32_t)client->config.message_credits,
 		.trust = (enum far_trust)client->config.trust,
 	};
+	struct peers peers;
 	struct far_mem_source source = {
 		.base = client->arena.base,
 		.size_bytes = client->arena.size_bytes,
@@ -96,7 +138,13 @@ open_transport(struct far_client *client, const char *scheme)
 	}
 	if (i == FAR_CLIENT_TRANSPORTS_MAX)
 		return -E2BIG;
+	rc = peers_init(&peers, &client->config, scheme);
+	if (rc < 0)
+		return rc;
+	config.peers = peers.addresses;
+	config.peer_count = peers.count;
 	rc = far_transport_open(scheme, &config, &client->transports[i]);
+	peers_fini(&peers);
 	if (rc < 0)
 		return rc;
 	rc = far_transport_mem_reg(client->transports[i], &source, FAR_RIGHT_LOCAL, NULL,

@@ -41,6 +41,10 @@ int far_address_list_parse(const char *text, struct far_address_list *out, char 
  * RDMA, then whatever else; those of one transport keep their order. */
 void far_address_list_rank(struct far_address_list *list);
 
+/* registry.c: how early a transport comes when one is chosen by itself: 0 first. Unknown ones come
+ * last. */
+uint32_t far_transport_rank(const char *name);
+
 /* The backend named before the first ':' of an address, and the rest of it; -EINVAL without one. */
 int far_address_split(const char *address, char name_out[FAR_SCHEME_BYTES_MAX],
 		      const char **rest_out);

@@ -160,8 +160,14 @@ struct far_transport_config {
 	uint32_t service_level;            /* InfiniBand */
 	enum far_trust trust;
 	bool posts_no_reads; /* it never will: a ucx process is then less open to its peers */
-	void *fabric;        /* loop only: struct far_loop_fabric */
-	const char *host;    /* loop only: this host's name on the fabric */
+	/* What it is for, where that is known: ucx opens ports on the interfaces that these need, and on
+	 * no other. Addresses without the scheme; borrowed for open. */
+	const char *const *listens; /* ours */
+	size_t listen_count;
+	const char *const *peers; /* those that links are made to */
+	size_t peer_count;
+	void *fabric;     /* loop only: struct far_loop_fabric */
+	const char *host; /* loop only: this host's name on the fabric */
 };
 
 /*
@@ -387,7 +393,5 @@ far_transport_arm(struct far_transport *tp)
 
 /* registry.c: the table of @name, or NULL. */
 const struct far_transport_ops *far_transport_find(const char *name);
-/* How early a transport comes when one is chosen by itself: 0 first. Unknown ones come last. */
-uint32_t far_transport_rank(const char *name);
 
 #endif

@@ -23,14 +23,24 @@ static int
 rail_open(struct farpoold_rails *rails, const struct far_address *address, enum far_trust trust,
 	  char error[FAR_PARAM_ERROR_BYTES])
 {
+	const char *listens[FAR_ADDRESSES_MAX];
 	struct far_transport_config config = {
-		.clock = far_clock_real(), .trust = trust, .posts_no_reads = true, /* clients do */
+		.clock = far_clock_real(),
+		.trust = trust,
+		.posts_no_reads = true, /* clients do */
+		.listens = listens,
 	};
 	struct far_transport *tp;
 	int rc;
 
 	if (farpoold_rails_find(rails, address->scheme) != NULL)
 		return 0;
+	for (uint32_t i = 0; i < rails->addresses.count; i++) {
+		const struct far_address *other = &rails->addresses.items[i];
+
+		if (strcmp(other->scheme, address->scheme) == 0)
+			listens[config.listen_count++] = far_address_rest(other);
+	}
 	rc = far_transport_open(address->scheme, &config, &tp);
 	if (rc < 0)
 		return address_explain(rc, address, far_err_text(rc), error);

@@ -27,7 +27,7 @@ struct setting {
  * Only TCP: shared memory does not see a peer die, and RDMA has a transport of its own. No
  * rendezvous: it lets the peer name memory. Nothing is cut into fragments that UCX would put
  * together in memory of its own: segments hold a frame, on both sides alike. One device: the one
- * that has the address.
+ * that has the address; ports on those alone that device.c finds to be needed.
  */
 static const struct setting tcp_settings[] = {
 	{.name = "TLS", .value = "tcp", .essential = true},
@@ -293,7 +293,8 @@ version_check(struct ucx_transport *tp, unsigned *minor_out)
 static int
 config_make(struct ucx_transport *tp, const struct profile *profile, ucp_config_t **out)
 {
-	bool applied[SETTINGS_MAX] = {false};
+	struct setting devices = {.name = "NET_DEVICES", .value = tp->devices};
+	bool applied[SETTINGS_MAX + 1] = {false};
 	ucs_status_t status;
 	unsigned minor;
 	int rc;
@@ -316,6 +317,8 @@ config_make(struct ucx_transport *tp, const struct profile *profile, ucp_config_
 		    (setting->minor_max == 0 || minor <= setting->minor_max))
 			rc = setting_apply(*out, setting, &applied[i]);
 	}
+	if (rc == 0 && tp->devices[0] != '\0')
+		rc = setting_apply(*out, &devices, &applied[SETTINGS_MAX]);
 	if (rc == 0)
 		rc = settings_check(profile, *out, applied);
 	if (rc < 0)

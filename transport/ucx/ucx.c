@@ -122,7 +122,11 @@ ucx_open(const struct far_transport_config *config, struct far_transport **out)
 	far_random_bytes(&tp->nonce, sizeof(tp->nonce));
 	alive_open(tp);
 	tp->slots = far_zalloc_array(UCX_REGIONS_MAX, sizeof(*tp->slots));
-	rc = tp->slots == NULL ? -ENOMEM : far_ucx_open_worker(tp);
+	rc = tp->slots == NULL ? -ENOMEM : 0;
+	if (rc == 0 && !tp->fabric)
+		rc = far_ucx_devices_find(config, tp->devices, sizeof(tp->devices));
+	if (rc == 0)
+		rc = far_ucx_open_worker(tp);
 	if (rc == 0)
 		rc = fds_open(tp);
 	if (rc < 0) {

@@ -29,6 +29,7 @@
 #define UCX_CONN_BUCKETS    256U
 #define UCX_TURN_FRAMES     4
 #define UCX_NONE            UINT32_MAX
+#define UCX_DEVICES_BYTES   256U                 /* names of interfaces */
 #define UCX_GETS_MAX        256U                 /* that UCX has, per link */
 #define UCX_GET_BYTES_MAX   (2U * 1024U * 1024U) /* of theirs */
 #define UCX_GET_SLICE_BYTES (256U * 1024U)       /* a small READ waits for no more of a big one */
@@ -54,7 +55,8 @@ struct ucx_transport {
 	ucp_worker_h worker;
 	int worker_fd; /* UCX's; borrowed */
 	int timer_fd;
-	bool fabric; /* trust: fabric: RDMA alone, and READs are GETs */
+	bool fabric;                     /* trust: fabric: RDMA alone, and READs are GETs */
+	char devices[UCX_DEVICES_BYTES]; /* interfaces for TCP; "": all */
 	bool posts_no_reads;
 	bool handles; /* a GET takes the handle of the memory that it fills */
 	uint64_t nonce;
@@ -95,6 +97,12 @@ void far_ucx_leave(void);
 int far_ucx_link_rc(ucs_status_t status, bool connecting);
 /* A failed call: -ENOMEM, -EINVAL, -EADDRINUSE, ... */
 int far_ucx_call_rc(ucs_status_t status);
+
+/* ---- device.c ---- */
+/* The interfaces that TCP needs for what @config says, "eth0,lo"; "": all that there are, since a name
+ * has to be looked up, or an address stands for all. Returns 0, or -ENODEV: one is down (the log says
+ * so). */
+int far_ucx_devices_find(const struct far_transport_config *config, char *out, size_t out_bytes);
 
 /* ---- memory.c ---- */
 struct ucx_mem {
