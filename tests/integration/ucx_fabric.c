@@ -26,8 +26,10 @@ rig_begin(struct rig *rig)
 {
 	const char *host = getenv(HOST_VARIABLE);
 
-	if (host == NULL)
+	if (host == NULL) {
+		print_message("skipped: " HOST_VARIABLE " names no address of an RDMA port\n");
 		skip();
+	}
 	rig_open(rig);
 	rig_over_ucx(rig, host, host, PORT, NULL);
 }

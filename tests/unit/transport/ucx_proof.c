@@ -130,8 +130,10 @@ a_proof_out_of_time_leaves_nothing_behind(void **state)
 	bool proved = false;
 	(void)state;
 
-	if (host == NULL)
+	if (host == NULL) {
+		print_message("skipped: " HOST_VARIABLE " names no address of an RDMA port\n");
 		skip();
+	}
 	context = context_open("rc", "rdmacm");
 	host_parse(host, &local);
 	for (uint64_t ms = 0; ms < 100 && !proved; ms += 5) {
