@@ -113,7 +113,7 @@ peers_init(struct peers *peers, const struct far_client_config *config, const ch
 	return 0;
 }
 
-/* One transport per scheme that a donor's address names, with the arena registered once in each. */
+/* Opens a transport for those donors that have an address of it, and registers the arena. */
 static int
 open_transport(struct far_client *client, const char *scheme)
 {
@@ -122,7 +122,6 @@ open_transport(struct far_client *client, const char *scheme)
 		.message_credits = (uint32_t)client->config.message_credits,
 		.trust = (enum far_trust)client->config.trust,
 	};
-	struct peers peers;
 	struct far_mem_source source = {
 		.base = client->arena.base,
 		.size_bytes = client->arena.size_bytes,
@@ -130,22 +129,20 @@ open_transport(struct far_client *client, const char *scheme)
 		.relaxed = true,
 	};
 	size_t i = client->transport_count;
+	struct peers peers;
 	int rc;
 
-	for (size_t t = 0; t < client->transport_count; t++) {
-		if (strcmp(client->transports[t]->ops->name, scheme) == 0)
-			return 0;
-	}
-	if (i == FAR_CLIENT_TRANSPORTS_MAX)
-		return -E2BIG;
+	if (client->config.donor_count == 0)
+		return 0;
 	rc = peers_init(&peers, &client->config, scheme);
 	if (rc < 0)
 		return rc;
 	config.peers = peers.addresses;
 	config.peer_count = peers.count;
-	rc = far_transport_open(scheme, &config, &client->transports[i]);
+	if (peers.count > 0)
+		rc = far_transport_open(scheme, &config, &client->transports[i]);
 	peers_fini(&peers);
-	if (rc < 0)
+	if (rc < 0 || config.peer_count == 0)
 		return rc;
 	rc = far_transport_mem_reg(client->transports[i], &source, FAR_RIGHT_LOCAL, NULL,
 				   &client->arenas[i]);
@@ -157,28 +154,23 @@ open_transport(struct far_client *client, const char *scheme)
 	return 0;
 }
 
-/* Where there is a choice, a transport that this host does not have is one that is not chosen; but
- * who asked for RDMA gets it or is told. */
+/* Each once. Where there is a choice, a transport that this host does not have is one that is not
+ * chosen; but who asked for RDMA gets it or is told. */
 static int
-open_transports(struct far_client *client, const struct far_donor_config *donor)
+open_transports(struct far_client *client)
 {
-	const char *wanted = far_client_transports[client->config.transport];
-	bool any = client->config.transport == 0;
-	struct far_address_list list;
-	char cause[192];
-	int rc = far_address_list_parse(donor->address, &list, cause);
+	const struct far_client_config *config = &client->config;
 
-	FAR_ASSERT(rc == 0); /* it was checked */
-	for (uint32_t i = 0; i < list.count; i++) {
-		const char *scheme = list.items[i].scheme;
+	for (uint32_t t = 1; far_client_transports[t] != NULL; t++) {
+		const char *scheme = far_client_transports[t];
+		bool fabric = config->trust == FAR_TRUST_FABRIC && strcmp(scheme, "ucx") == 0;
+		int rc;
 
-		if (!any && strcmp(scheme, wanted) != 0)
-			continue;
-		if (far_transport_find(scheme) == NULL)
+		if ((config->transport != 0 && config->transport != t) ||
+		    far_transport_find(scheme) == NULL)
 			continue;
 		rc = open_transport(client, scheme);
-		if (rc < 0 && (!any || (client->config.trust == FAR_TRUST_FABRIC &&
-					strcmp(scheme, "ucx") == 0)))
+		if (rc < 0 && (config->transport != 0 || fabric))
 			return rc;
 		if (rc < 0)
 			far_log_warn("transport %s cannot be used here: %s (%d)", scheme,
@@ -203,13 +195,11 @@ open_adapters(struct far_client *client)
 		.verify_always = config->verify != 0,
 	};
 	char error[256] = "";
+	int rc;
 
-	for (size_t i = 0; i < config->donor_count; i++) {
-		int rc = open_transports(client, &config->donors[i]);
-
-		if (rc < 0)
-			return rc;
-	}
+	rc = open_transports(client);
+	if (rc < 0)
+		return rc;
 	env.transport_count = client->transport_count;
 	for (size_t i = 0; i < config->donor_count; i++) {
 		struct far_l2_config l2 = {
@@ -221,8 +211,8 @@ open_adapters(struct far_client *client)
 			.weight = config->donors[i].weight,
 		};
 		struct far_l2 *adapter;
-		int rc = far_l2_open(&l2, &env, &adapter, error);
 
+		rc = far_l2_open(&l2, &env, &adapter, error);
 		if (rc < 0) {
 			far_log_error("donor %s: %s", config->donors[i].name, error);
 			return rc;

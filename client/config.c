@@ -295,10 +295,11 @@ donor_address_check(const struct far_client_config *config, const struct far_don
 			 donor->name, donor->address);
 	else
 		snprintf(error, FAR_PARAM_ERROR_BYTES,
-			 "donor '%s': transport is %s, and address '%.200s' has none of it%s: add "
-			 "one, or write transport: auto",
-			 donor->name, wanted, donor->address,
-			 far_transport_find(wanted) == NULL ? " that this build can use" : "");
+			 "donor '%s': transport is %s, and %s: %s, or write transport: auto",
+			 donor->name, wanted,
+			 far_transport_find(wanted) == NULL ? "this build does not have it"
+							    : "none of its addresses is of it",
+			 far_transport_find(wanted) == NULL ? "use one that has" : "add one");
 	return -EINVAL;
 }
 

@@ -8,7 +8,7 @@
 #include "base/key.h"
 #include "wire/index.h"
 
-#define FAR_WIRE_VERSION    1U
+#define FAR_WIRE_VERSION    2U /* 2: WELCOME says which rail is the link's */
 #define FAR_FRAME_BYTES_MAX 65536U
 #define FAR_FRAME_OPTIONAL  (1U << 0)
 

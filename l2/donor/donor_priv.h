@@ -209,7 +209,7 @@ struct far_donor {
 	enum donor_link_state link_state;
 	enum far_l2_state state;
 	int state_rc;
-	int log_rc; /* the last reason that was logged */
+	char log_text[FAR_L2_TEXT_BYTES]; /* the last reason that was logged */
 	char text[FAR_L2_TEXT_BYTES];
 	bool hello_unsent;
 	bool bye_sent;

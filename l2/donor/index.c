@@ -107,6 +107,11 @@ header_take(struct far_donor *donor)
 		far_donor_link_fail(donor, -EPROTO, "its index is another donor's or namespace's");
 		return;
 	}
+	if (donor->rail >= header->rail_count) {
+		far_donor_link_fail(donor, -EPROTO,
+				    "its welcome names a rail that it does not have");
+		return;
+	}
 	if (header->table_count > DONOR_TABLE_MAX) {
 		far_donor_link_fail(donor, -E2BIG, "its segment table is too long for this client");
 		return;

@@ -72,8 +72,8 @@ round_end(struct far_donor *donor, int rc, bool was_up, const char *reason)
 		far_donor_paths_text(donor, donor->text, sizeof(donor->text));
 	far_donor_text_clean(donor->text);
 	/* Not once per attempt: a donor that is away for a day is one line. */
-	if (!donor->quiescing && (was_up || rc != donor->log_rc)) {
-		donor->log_rc = rc;
+	if (!donor->quiescing && (was_up || strcmp(donor->text, donor->log_text) != 0)) {
+		memcpy(donor->log_text, donor->text, sizeof(donor->log_text));
 		far_log_warn("donor %s: %s (%d)", donor->name, donor->text, rc);
 	}
 	far_donor_path_first(donor);
@@ -135,7 +135,7 @@ far_donor_link_up(struct far_donor *donor)
 	donor->link_state = LINK_UP;
 	donor->state = FAR_L2_UP;
 	donor->state_rc = 0;
-	donor->log_rc = 0;
+	donor->log_text[0] = '\0';
 	donor->up_ns = now_ns_of(donor);
 	donor->path->refused = false;
 	(void)snprintf(donor->text, sizeof(donor->text), "%.200s, %s, epoch %016llx, %.100s",
@@ -365,7 +365,9 @@ link_attempt(struct far_donor *donor, uint64_t now_ns)
 	if (rc == -EINVAL) {
 		donor->link = NULL;
 		link_end(donor, rc, FAR_L2_REFUSED,
-			 "not an address of this transport: write shm:/PATH or ucx:HOST:PORT");
+			 "not an address of this transport: write shm:/PATH (of less than 108 "
+			 "bytes) or "
+			 "ucx:HOST:PORT");
 	} else if (rc < 0) {
 		donor->link = NULL;
 		far_donor_link_fail(donor, rc, far_err_text(rc));

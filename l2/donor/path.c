@@ -4,15 +4,18 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Appends to a line of text that is cut where it ends. */
+/* Appends an address and its note to a line of text, in which @left more have to find room. */
 static void
-text_add(char *text, size_t text_bytes, const char *separator, const char *a, const char *b)
+text_add(char *text, size_t text_bytes, const char *separator, const struct donor_path *path,
+	 uint32_t left)
 {
 	size_t used = strlen(text);
+	int each = (int)((text_bytes - used) / (left + 1)) / 2 - 4;
 
-	if (used + 1 < text_bytes)
-		(void)snprintf(text + used, text_bytes - used, "%s%.100s: %.120s",
-			       used > 0 ? separator : "", a, b);
+	if (each > 0)
+		(void)snprintf(text + used, text_bytes - used, "%s%.*s: %.*s",
+			       used > 0 ? separator : "", each, path->address.text, each,
+			       path->note);
 }
 
 static int
@@ -155,7 +158,7 @@ far_donor_paths_text(const struct far_donor *donor, char *out, size_t out_bytes)
 {
 	out[0] = '\0';
 	for (uint32_t i = 0; i < donor->path_count; i++)
-		text_add(out, out_bytes, "; ", donor->paths[i].address.text, donor->paths[i].note);
+		text_add(out, out_bytes, "; ", &donor->paths[i], donor->path_count - i - 1);
 }
 
 void
@@ -172,6 +175,5 @@ far_donor_path_why(const struct far_donor *donor, char *out, size_t out_bytes)
 		(void)snprintf(out, out_bytes, "auto: %s",
 			       taken == 0 ? "the first choice answers" : "not ");
 	for (uint32_t i = 0; !donor->path_forced && i < taken; i++)
-		text_add(out, out_bytes, i > 0 ? "; " : "", donor->paths[i].address.text,
-			 donor->paths[i].note);
+		text_add(out, out_bytes, i > 0 ? "; " : "", &donor->paths[i], taken - i - 1);
 }

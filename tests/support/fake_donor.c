@@ -31,6 +31,7 @@ welcome_send(struct fake_donor *donor)
 {
 	struct far_frame_welcome welcome = {
 		.version = FAR_WIRE_VERSION,
+		.rail = donor->welcome_rail,
 		.epoch = donor->epoch,
 		.index_addr = donor->index_mem->remote.addr,
 		.index_bytes = donor->layout.index_bytes,

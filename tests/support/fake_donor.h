@@ -32,6 +32,7 @@ struct fake_donor {
 	uint64_t generation;
 
 	char welcome_name[FAR_NAME_BYTES_MAX + 1];
+	uint32_t welcome_rail;
 	bool mute; /* answers nothing */
 	bool welcomes;
 	bool grants;    /* lanes from the start of the segment; else nothing */

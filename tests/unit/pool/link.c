@@ -119,7 +119,7 @@ client_of_another_version_is_refused(void **state)
 	(void)state;
 	rig_hello_fill(&hello);
 	hello.version = FAR_WIRE_VERSION + 1;
-	refused_as(rig, 0, &hello, -EPROTO, "speaks version 1, the client 2");
+	refused_as(rig, 0, &hello, -EPROTO, "speaks version 2, the client 3");
 	rig_close(rig);
 }
 

@@ -70,6 +70,23 @@ before_it_is_up_tasks_end_at_once(void **state)
 }
 
 static void
+a_welcome_over_a_rail_that_is_not_there_costs_the_link(void **state)
+{
+	(void)state;
+	far_log_capture_expect("names a rail that it does not have");
+	rig.donor.welcome_rail = 1; /* of one: number 0 */
+	fake_rig_client(&rig, false);
+	fake_rig_run(&rig, FAR_NS_PER_MS);
+	assert_int_equal(rig.status.state, FAR_L2_DOWN);
+	rig.donor.welcome_rail = 70000;
+	fake_rig_run(&rig, 20 * FAR_NS_PER_MS);
+	assert_int_not_equal(rig.status.state, FAR_L2_UP);
+	rig.donor.welcome_rail = 0;
+	fake_rig_run(&rig, 20 * FAR_NS_PER_MS);
+	assert_int_equal(rig.status.state, FAR_L2_UP);
+}
+
+static void
 another_name_is_refused_and_asked_again_slowly(void **state)
 {
 	(void)state;
@@ -222,6 +239,7 @@ main(void)
 #define CLAIM(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		CLAIM(a_welcome_brings_the_link_up_and_says_who_and_where),
 		CLAIM(before_it_is_up_tasks_end_at_once),
+		CLAIM(a_welcome_over_a_rail_that_is_not_there_costs_the_link),
 		CLAIM(another_name_is_refused_and_asked_again_slowly),
 		CLAIM(a_refusal_is_told_in_the_donors_words_without_control_characters),
 		CLAIM(a_stopped_donor_is_given_up_on_time_and_logged_once),
