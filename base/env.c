@@ -79,7 +79,7 @@ far_env_call_with(char *const *more, void (*call)(void *arg), void *arg)
 {
 	static char *nothing[] = {NULL};
 	struct lent *lent;
-	char **before;
+	char **before, **ours;
 
 	(void)pthread_mutex_lock(&lock);
 	before = __atomic_load_n(&environ, __ATOMIC_ACQUIRE);
@@ -94,9 +94,10 @@ far_env_call_with(char *const *more, void (*call)(void *arg), void *arg)
 	__atomic_store_n(&environ, lent->entries, __ATOMIC_RELEASE);
 	call(arg);
 	/* setenv() writes a new array, or into this one: with ours gone its change would be, too. */
-	if (__atomic_load_n(&environ, __ATOMIC_ACQUIRE) == lent->entries &&
-	    memcmp(lent->entries, lent->copy, lent->bytes) == 0)
-		__atomic_store_n(&environ, before, __ATOMIC_RELEASE);
+	ours = lent->entries;
+	if (memcmp(lent->entries, lent->copy, lent->bytes) == 0)
+		(void)__atomic_compare_exchange_n(&environ, &ours, before, false, __ATOMIC_ACQ_REL,
+						  __ATOMIC_ACQUIRE);
 	(void)pthread_mutex_unlock(&lock);
 	return 0;
 }

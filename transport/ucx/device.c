@@ -43,7 +43,9 @@ hosts_equal(const struct sockaddr_storage *a, const struct sockaddr *b)
 	}
 	memcpy(&a6, a, sizeof(a6));
 	memcpy(&b6, b, sizeof(b6));
-	return memcmp(&a6.sin6_addr, &b6.sin6_addr, sizeof(a6.sin6_addr)) == 0;
+	/* The same link-local address may stand at several interfaces: the scope tells them apart. */
+	return memcmp(&a6.sin6_addr, &b6.sin6_addr, sizeof(a6.sin6_addr)) == 0 &&
+	       (a6.sin6_scope_id == 0 || a6.sin6_scope_id == b6.sin6_scope_id);
 }
 
 /* The interface that has this address; 127.0.0.2 is nobody's, but that of 127.0.0.1 takes it. */
@@ -94,12 +96,15 @@ is_listed(const char *list, const char *name)
 	return false;
 }
 
-/* False: one more has no room. */
+/* False: one more has no room. @label: of an address: "eth0", or "eth0:1" of an alias, which is eth0 to
+ * UCX. */
 static bool
-list_add(struct devices *devices, const char *name)
+list_add(struct devices *devices, const char *label)
 {
 	size_t used = strlen(devices->out);
+	char name[IF_NAMESIZE];
 
+	(void)snprintf(name, sizeof(name), "%.*s", (int)strcspn(label, ":"), label);
 	if (is_listed(devices->out, name))
 		return true;
 	if (used + (used > 0) + strlen(name) >= devices->out_bytes)
