@@ -71,7 +71,8 @@ struct far_client_options {
  * Returns: 0, or
  *          -EINVAL  an option is out of range, two donors share a name, a donor has no address that
  *                   can be used on this host (the log names it);
- *          -ENODEV  the transport that is configured is not to be had on this host;
+ *          -ENODEV  the transport that is configured, or RDMA with trust "fabric", is not to be had on
+ *                   this host;
  *          -ENOMEM  the arena is larger than the memory that is available.
  */
 FAR_API int far_client_open(const struct far_client_options *options, struct far_client **out);

@@ -26,7 +26,7 @@ setup(void **state)
 {
 	(void)state;
 	rig_open(&rig);
-	snprintf(ucx, sizeof(ucx), "ucx:127.0.0.1:%u", far_test_tcp_port());
+	snprintf(ucx, sizeof(ucx), "ucx:127.0.0.1:%u", far_test_tcp_port()); /* 0 fails at listen */
 	rig.also_listen = ucx;
 	rig_donor_add(&rig, "donor-a", "64MiB", NULL);
 	snprintf(shm, sizeof(shm), "%s", rig.donors[0].address);
@@ -162,53 +162,6 @@ blocks_stored_over_one_are_read_over_the_other(void **state)
 	assert_int_equal(rig_donor_signal(&rig.donors[0], SIGTERM), 0);
 }
 
-/* The local address of an inode's listening TCP socket, as /proc has it; "": it is no such socket. */
-static void
-listening_address(const char *table, unsigned long inode, char out[40])
-{
-	FILE *file = fopen(table, "re");
-	char line[256];
-
-	out[0] = '\0';
-	assert_non_null(file);
-	while (fgets(line, sizeof(line), file) != NULL) {
-		char local[40], state[8];
-		unsigned long number;
-
-		if (sscanf(line, " %*s %39s %*s %7s %*s %*s %*s %*s %*s %lu", local, state,
-			   &number) == 3 &&
-		    number == inode && strcmp(state, "0A") == 0)
-			snprintf(out, 40, "%.39s", local);
-	}
-	fclose(file);
-}
-
-/* How many TCP ports a process listens at; @elsewhere: not at 127.0.0.1. */
-static unsigned
-ports_of(pid_t pid, unsigned *elsewhere)
-{
-	char path[64];
-	unsigned count = 0;
-
-	*elsewhere = 0;
-	for (int fd = 0; fd < 256; fd++) {
-		char target[64] = "", address[40];
-		unsigned long inode;
-
-		snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)pid, fd);
-		if (readlink(path, target, sizeof(target) - 1) < 0 ||
-		    sscanf(target, "socket:[%lu]", &inode) != 1)
-			continue;
-		listening_address("/proc/net/tcp6", inode, address);
-		*elsewhere += address[0] != '\0';
-		count += address[0] != '\0';
-		listening_address("/proc/net/tcp", inode, address);
-		*elsewhere += address[0] != '\0' && strncmp(address, "0100007F:", 9) != 0;
-		count += address[0] != '\0';
-	}
-	return count;
-}
-
 /* UCX would open one on every interface, for whoever comes by. */
 static void
 ports_are_open_where_the_addresses_need_them_and_nowhere_else(void **state)
@@ -224,13 +177,14 @@ ports_are_open_where_the_addresses_need_them_and_nowhere_else(void **state)
 	char error[256];
 	(void)state;
 
-	assert_int_equal(ports_of(rig.donors[0].pid, &elsewhere), 2); /* UCX's, and ours */
+	assert_int_equal(far_test_tcp_listens(rig.donors[0].pid, NULL, 0, &elsewhere),
+			 2); /* UCX's, and ours */
 	assert_int_equal(elsewhere, 0);
 	assert_int_equal(far_client_open(&options, &client), 0);
 	assert_int_equal(
 		far_client_wait_donors(client, far_now_ns() + 10000000000ULL, error, sizeof(error)),
 		0);
-	assert_int_equal(ports_of(getpid(), &elsewhere), 1);
+	assert_int_equal(far_test_tcp_listens(getpid(), NULL, 0, &elsewhere), 1);
 	assert_int_equal(elsewhere, 0);
 	far_client_close(client);
 }

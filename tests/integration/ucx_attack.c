@@ -344,54 +344,6 @@ a_crowd_that_connects_and_says_nothing_leaves_again(void **state)
 
 /* ---- no UCX at all ---- */
 
-/* The @nth word of a line, from 0. */
-static const char *
-word_of(const char *line, unsigned nth)
-{
-	for (line += strspn(line, " "); nth > 0; nth--) {
-		line += strcspn(line, " ");
-		line += strspn(line, " ");
-	}
-	return line;
-}
-
-/* Whether a process of ours has a socket open. */
-static bool
-has_socket(pid_t pid, unsigned long inode)
-{
-	char command[128];
-
-	snprintf(command, sizeof(command),
-		 "ls -l /proc/%d/fd 2>/dev/null | grep -q 'socket:\\[%lu\\]'", (int)pid, inode);
-	return system(command) == 0;
-}
-
-/* Ports of 127.0.0.1 at which a process listens: its own, and the one that UCX opens for data.
- * Returns how many. */
-static size_t
-ports_of(pid_t pid, unsigned *ports, size_t ports_max)
-{
-	char path[64], line[512], listens[32];
-	size_t count = 0;
-	FILE *file;
-
-	/* sl local_address rem_address st tx_queue:rx_queue tr:when retrnsmt uid timeout inode */
-	snprintf(listens, sizeof(listens), "%08X:", htonl(INADDR_LOOPBACK));
-	snprintf(path, sizeof(path), "/proc/%d/net/tcp", (int)pid);
-	file = fopen(path, "r");
-	assert_non_null(file);
-	while (fgets(line, sizeof(line), file) != NULL) {
-		const char *local = word_of(line, 1);
-
-		if (strncmp(local, listens, strlen(listens)) == 0 &&
-		    strncmp(word_of(line, 3), "0A", 2) == 0 && count < ports_max &&
-		    has_socket(pid, strtoul(word_of(line, 9), NULL, 10)))
-			ports[count++] = (unsigned)strtoul(local + strlen(listens), NULL, 16);
-	}
-	fclose(file);
-	return count;
-}
-
 static int
 raw_connect(unsigned port)
 {
@@ -438,13 +390,14 @@ random_bytes_half_frames_and_silence_do_not_stop_a_donor(void **state)
 	struct scene *scene = scene_begin();
 	size_t before = rig_fd_count(scene->donor->pid);
 	struct fetch_outcome outcome = {0};
-	unsigned ports[2];
+	unsigned ports[2], elsewhere;
 	struct far_rng rng;
 	uint64_t until_ns;
 	(void)state;
 
 	far_rng_init(&rng, 1);
-	assert_int_equal(ports_of(scene->donor->pid, ports, 2), 2);
+	assert_int_equal(far_test_tcp_listens(scene->donor->pid, ports, 2, &elsewhere), 2);
+	assert_int_equal(elsewhere, 0);
 	for (size_t p = 0; p < 2; p++) {
 		for (size_t i = 0; i < SILENT; i++)
 			fds[p * SILENT + i] = silent_connect(ports[p], i % 2 == 1);
