@@ -293,6 +293,73 @@ a_lost_rail_takes_nothing_from_the_other(void **state)
 	assert_read(&clients[0], 0, BLOCKS);
 }
 
+static void
+on_drained(void *arg, uint32_t segment)
+{
+	*(uint32_t *)arg = segment;
+}
+
+/* Both links let go of it before its registrations end, each over its own rail. */
+static void
+a_segment_is_given_back_when_the_links_of_both_rails_let_go(void **state)
+{
+	uint32_t drained = 0;
+	(void)state;
+
+	task_run(&clients[0], FAR_L2_STORE, 0, BLOCKS);
+	task_run(&clients[1], FAR_L2_LOAD, 0, BLOCKS);
+	assert_int_equal(far_pool_segment_drain(pool, 1, on_drained, &drained), 0);
+	run(FAR_NS_PER_S);
+	assert_int_equal(drained, 1);
+	far_pool_check(pool);
+	for (uint32_t i = 0; i < RAILS; i++) {
+		struct far_l2_status status;
+
+		far_l2_status_get(clients[i].l2, &status);
+		assert_int_equal(status.state, FAR_L2_UP);
+		assert_int_equal(status.times_down, 0);
+	}
+}
+
+/* Whatever cannot be had, of whichever rail: what was registered before it is undone. */
+static void
+a_pool_that_runs_out_of_memory_leaves_no_rail_behind(void **state)
+{
+	struct far_pool_rails rails = {.tps = donor_tps, .count = RAILS};
+	struct far_pool_config config = {.name = "other", .name_space = "default"};
+	struct far_mem_source source = {.fd = -1};
+	struct far_pool *other = NULL;
+	uint8_t *memory;
+	int rc = -ENOMEM;
+	(void)state;
+
+	config.capacity_bytes = POOL_BYTES;
+	config.segment_bytes = POOL_BYTES;
+	config.lane_bytes = FAR_LANE_BYTES_MIN;
+	config.block_bytes_min = BLOCK_BYTES;
+	config.lanes_free_min = 1;
+	config.links_max = 8;
+	config.lane_idle_ns = FAR_NS_PER_S;
+	config.recall_ns = FAR_NS_PER_S;
+	source.size_bytes = far_pool_index_bytes(&config, RAILS);
+	memory = far_zalloc_aligned(4096, source.size_bytes);
+	source.base = memory;
+	for (uint64_t n = 1; rc < 0; n++) {
+		uint64_t before = far_alloc_live_bytes();
+
+		far_alloc_fail_nth(n);
+		rc = far_pool_open(&config, &rails, &source, fabric_clock, &rng, NULL, &other);
+		far_alloc_fail_nth(0);
+		if (rc < 0) {
+			assert_int_equal(rc, -ENOMEM);
+			assert_int_equal(far_alloc_live_bytes(), before);
+		}
+	}
+	far_pool_shutdown(other);
+	far_pool_close(other);
+	far_free(memory);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -302,6 +369,8 @@ main(void)
 		TEST(what_one_rail_stored_the_other_reads),
 		TEST(each_link_reads_with_keys_of_its_own_rail),
 		TEST(a_lost_rail_takes_nothing_from_the_other),
+		TEST(a_segment_is_given_back_when_the_links_of_both_rails_let_go),
+		TEST(a_pool_that_runs_out_of_memory_leaves_no_rail_behind),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
