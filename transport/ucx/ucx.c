@@ -106,6 +106,7 @@ ucx_open(const struct far_transport_config *config, struct far_transport **out)
 	tp->tp.caps.op_bytes_max = (uint64_t)UINT32_MAX * FAR_PIECES_MAX;
 	tp->tp.fd = -1;
 	tp->timer_fd = -1;
+	tp->timer_ns = FAR_TIME_NEVER;
 	tp->clock = config->clock != NULL ? config->clock : far_clock_real();
 	tp->credits = config->message_credits != 0 ? config->message_credits : UCX_CREDITS_DEFAULT;
 	tp->bytes_max = config->bytes_in_flight_max;
@@ -258,12 +259,11 @@ ucx_poll(struct far_transport *ftp, int budget)
 
 /* ---- arm ---- */
 
-static void
-timer_arm(struct ucx_transport *tp)
+/* When the next deadline is; FAR_TIME_NEVER: there is none. */
+static uint64_t
+due_find(const struct ucx_transport *tp)
 {
 	uint64_t due_ns = FAR_TIME_NEVER;
-	uint64_t now_ns, wait_ns;
-	struct itimerspec spec = {0};
 
 	for (struct far_list *it = tp->links.next; it != &tp->links; it = it->next) {
 		uint64_t at_ns =
@@ -277,14 +277,36 @@ timer_arm(struct ucx_transport *tp)
 
 		due_ns = at_ns < due_ns ? at_ns : due_ns;
 	}
+	return due_ns;
+}
+
+/*
+ * The timer is the machine's, whatever clock the transport was given. One that will fire before it is
+ * needed is left alone, since deadlines that move with every answer would cost a system call each
+ * time; one that has fired is set anew, which takes back an expiry that nobody has read.
+ */
+static void
+timer_arm(struct ucx_transport *tp)
+{
+	uint64_t due_ns = due_find(tp), wait_ns = FAR_TIME_NEVER;
+	uint64_t real_ns = far_clock_now(far_clock_real());
+	bool fired = tp->timer_ns <= real_ns;
+	struct itimerspec spec = {0};
+
 	if (due_ns != FAR_TIME_NEVER) {
-		now_ns = far_clock_now(tp->clock);
+		uint64_t now_ns = far_clock_now(tp->clock);
+
 		wait_ns = due_ns > now_ns + DUE_NS_MIN ? due_ns - now_ns : DUE_NS_MIN;
-		spec.it_value.tv_sec = (time_t)(wait_ns / FAR_NS_PER_S);
-		spec.it_value.tv_nsec = (long)(wait_ns % FAR_NS_PER_S);
 	}
-	/* Setting it also takes back an expiry that nobody has read. */
-	(void)timerfd_settime(tp->timer_fd, 0, &spec, NULL);
+	due_ns = far_time_after(real_ns, wait_ns);
+	if (!fired && tp->timer_ns <= due_ns)
+		return;
+	tp->timer_ns = due_ns;
+	if (due_ns != FAR_TIME_NEVER) {
+		spec.it_value.tv_sec = (time_t)(due_ns / FAR_NS_PER_S);
+		spec.it_value.tv_nsec = (long)(due_ns % FAR_NS_PER_S);
+	}
+	(void)timerfd_settime(tp->timer_fd, TFD_TIMER_ABSTIME, &spec, NULL);
 }
 
 static bool
