@@ -66,6 +66,10 @@ static const struct argp_option options[] = {
 	{"in-flight", 'f', "N", 0, "Prefetches at a time (default 2)", 0},
 	{"busy-poll", 'b', "US", 0, "How long farpool's thread spins before it sleeps (default 0)",
 	 0},
+	{"anywhere", 'a', NULL, 0,
+	 "Over tcp: let the kernel choose where both sides run, instead of half of the processors "
+	 "for each",
+	 0},
 	{"mover", 'm', "NAME", 0, "Only this row of the tables; may be given several times", 0},
 	{"json", 'j', "FILE", 0, "Write every round as JSON too; - is the standard output", 0},
 	{"farpoold", 'd', "PATH", 0, "The donor's program (default: the one of this build)", 0},
@@ -139,6 +143,9 @@ option_parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'b':
 		plan->busy_poll_us = (uint32_t)option_number(arg, 0, 1000000, "busy-poll", state);
+		return 0;
+	case 'a':
+		plan->anywhere = true;
 		return 0;
 	case 'm':
 		only_add(plan, arg, state);

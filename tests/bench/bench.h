@@ -22,6 +22,7 @@ struct bench_plan {
 	uint32_t round_count;
 	uint64_t request_bytes;             /* of one prefetch */
 	uint32_t in_flight;                 /* prefetches at a time */
+	bool anywhere;                      /* the kernel chooses where both sides run */
 	uint32_t busy_poll_us;              /* of farpool's thread */
 	const char *farpoold;               /* the donor's program */
 	const char *json;                   /* NULL, a path, or "-" */
@@ -130,6 +131,7 @@ struct bench_suite {
 	uint64_t set_bytes;
 	uint32_t sets_needed; /* what its movers hold at the same time */
 	bool latency;
+	bool apart; /* the two sides stand for two hosts */
 	/* Returns -ENODEV with the reason where nothing of it can be measured. NULL: it always can. */
 	int (*available)(char *why, size_t why_bytes);
 };

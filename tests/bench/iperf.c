@@ -91,8 +91,11 @@ server_open(struct bench_mover *mover)
 	const char *argv[] = {PROGRAM, "-s", "-B", "127.0.0.1", "-p", mover->port, NULL};
 	uint64_t until_ns = far_clock_now(far_clock_real()) + OPEN_NS;
 	struct bench_pass pass;
-	int rc = bench_process_start(&mover->server, argv, NULL, false);
+	int rc;
 
+	bench_side_take(mover->plan, BENCH_SIDE_DONOR);
+	rc = bench_process_start(&mover->server, argv, NULL, false);
+	bench_side_take(mover->plan, BENCH_SIDE_CLIENT);
 	if (rc < 0)
 		return rc;
 	while ((rc = iperf_run(mover, WRITE_MAX, WRITE_MAX, &pass)) < 0) {

@@ -87,7 +87,9 @@ perftest_pass(struct bench_mover *mover, uint64_t block_bytes, struct bench_pass
 
 	*out = (struct bench_pass){.bytes = mover->plan->set_bytes};
 	snprintf(port, sizeof(port), "%u", bench_port());
+	bench_side_take(mover->plan, BENCH_SIDE_DONOR);
 	rc = bench_process_start(&server, argv, environment, false);
+	bench_side_take(mover->plan, BENCH_SIDE_CLIENT);
 	if (rc < 0)
 		return rc;
 	while ((rc = client_run(port, block_bytes, out)) == -ECONNREFUSED) {

@@ -189,8 +189,12 @@ prefetch_open(const struct bench_plan *plan, const char *over, char *why, struct
 	mover->keys = far_zalloc_array(KEYS_MAX, sizeof(*mover->keys));
 	rc = mover->keys == NULL ? -ENOMEM : 0;
 	if (rc == 0) {
+		if (small)
+			bench_side_take(plan, BENCH_SIDE_DONOR);
 		rc = bench_donor_start(&mover->donor, plan->farpoold, over, memory_bytes,
 				       small ? SMALL_BYTES : bench_sizes[0]);
+		if (small)
+			bench_side_take(plan, BENCH_SIDE_CLIENT);
 		if (rc < 0)
 			bench_donor_last_words(&mover->donor, why, BENCH_TEXT_BYTES);
 	}

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -192,6 +193,28 @@ bench_pass_end(struct bench_pass *pass, pid_t peer, uint64_t bytes)
 	pass->cpu_ns = far_clock_cpu_ns() - pass->cpu_ns;
 	pass->peer_cpu_ns = bench_cpu_ns(peer) - pass->peer_cpu_ns;
 	pass->bytes = bytes;
+}
+
+void
+bench_side_take(const struct bench_plan *plan, enum bench_side side)
+{
+	static cpu_set_t all;
+	cpu_set_t half;
+	int count, seen = 0;
+
+	if (CPU_COUNT(&all) == 0 && sched_getaffinity(0, sizeof(all), &all) < 0)
+		return;
+	count = CPU_COUNT(&all);
+	if (plan->anywhere || count < 2)
+		return;
+	CPU_ZERO(&half);
+	for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, &all))
+			continue;
+		if (side == BENCH_SIDE_BOTH || (seen++ < count / 2) == (side == BENCH_SIDE_CLIENT))
+			CPU_SET(cpu, &half);
+	}
+	(void)sched_setaffinity(0, sizeof(half), &half);
 }
 
 unsigned

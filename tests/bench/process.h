@@ -35,6 +35,18 @@ uint64_t bench_cpu_ns(pid_t pid);
 void bench_pass_begin(struct bench_pass *pass, pid_t peer);
 void bench_pass_end(struct bench_pass *pass, pid_t peer, uint64_t bytes);
 
+/*
+ * Two sides on one machine stand for two hosts: each has half of the processors to itself. Else the
+ * kernel takes the one that wakes the other for a reason to run both on one processor, in turns.
+ */
+enum bench_side {
+	BENCH_SIDE_BOTH, /* wherever the kernel likes */
+	BENCH_SIDE_CLIENT,
+	BENCH_SIDE_DONOR, /* for what is started next, then back */
+};
+/* The calling thread, and what it starts from now on. With one processor nothing happens. */
+void bench_side_take(const struct bench_plan *plan, enum bench_side side);
+
 /* A TCP port of 127.0.0.1 that nobody has now; 0: there is none. */
 unsigned bench_port(void);
 

@@ -238,7 +238,9 @@ donor_start(struct bench_mover *mover, const char *address)
 
 	snprintf(set_text, sizeof(set_text), "%llu", (unsigned long long)mover->plan->set_bytes);
 	argv[4] = set_text;
+	bench_side_take(mover->plan, BENCH_SIDE_DONOR);
 	rc = bench_process_start(&mover->donor, argv, NULL, true);
+	bench_side_take(mover->plan, BENCH_SIDE_CLIENT);
 	if (rc < 0)
 		return rc;
 	wait.fd = mover->donor.out_fd;

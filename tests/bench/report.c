@@ -212,6 +212,11 @@ bench_report(const struct bench_plan *plan, const struct bench_table *table)
 	       " MiB, %u in flight; verify never\n",
 	       plan->round_count, table->set_bytes / MIB, plan->request_bytes / MIB,
 	       plan->in_flight);
+	if (suite->apart)
+		printf("  both sides %s\n", plan->anywhere
+						    ? "where the kernel likes"
+						    : "on their own half of the processors, as "
+						      "on two hosts");
 	bandwidth_print(plan, table);
 	if (suite->latency)
 		latency_print(table);

@@ -93,8 +93,9 @@ table_json(const struct bench_plan *plan, const struct bench_table *table)
 
 	for (size_t m = 0; m < suite->mover_count && table->why[0] == '\0'; m++)
 		json_array_append_new(movers, mover_json(plan, table, &table->results[m]));
-	return json_pack("{s:s, s:s, s:s, s:f, s:I, s:f, s:o}", "over", suite->name, "not_measured",
-			 table->why, "yardstick", suite->yardstick, "aim", suite->aim, "set_bytes",
+	return json_pack("{s:s, s:s, s:s, s:f, s:b, s:I, s:f, s:o}", "over", suite->name,
+			 "not_measured", table->why, "yardstick", suite->yardstick, "aim",
+			 suite->aim, "apart", suite->apart && !plan->anywhere, "set_bytes",
 			 (json_int_t)table->set_bytes, "load", table->load, "movers", movers);
 }
 

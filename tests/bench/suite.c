@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "farpool/farpool.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/process.h"
 #include "transport/transport.h"
 
 #define MIB        ((uint64_t)1 << 20)
@@ -241,6 +242,8 @@ bench_suite_run(struct bench_plan *plan, struct bench_table *table)
 	table->results = far_zalloc_array(suite->mover_count, sizeof(*table->results));
 	rc = table->results == NULL ? -ENOMEM : regions_open(plan, suite);
 	if (rc == 0) {
+		if (suite->apart)
+			bench_side_take(plan, BENCH_SIDE_CLIENT);
 		movers_open(plan, table, open);
 		rounds_run(plan, table, open);
 		for (size_t m = suite->mover_count; m-- > 0;) {
@@ -254,6 +257,8 @@ bench_suite_run(struct bench_plan *plan, struct bench_table *table)
 		if (suite->movers[m]->required && table->results[m].why[0] != '\0' &&
 		    !bench_is_left_out(plan, suite->movers[m]))
 			rc = -EIO;
+	if (suite->apart)
+		bench_side_take(plan, BENCH_SIDE_BOTH);
 	far_pages_unmap(&plan->arena);
 	far_pages_unmap(&plan->from);
 	return rc;
@@ -321,5 +326,6 @@ const struct bench_suite bench_suite_tcp = {
 	/* Two regions, two donors of UCX's and one of the transport alone, L1s and the donor. */
 	.sets_needed = 17,
 	.latency = true,
+	.apart = true,
 	.available = tcp_available,
 };

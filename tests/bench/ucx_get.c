@@ -55,7 +55,11 @@ donor_start(struct bench_mover *mover)
 	snprintf(set_text, sizeof(set_text), "%llu", (unsigned long long)mover->plan->set_bytes);
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_adddup2(&actions, fds[1], fds[1]);
+	if (mover->way->spins)
+		bench_side_take(mover->plan, BENCH_SIDE_DONOR);
 	rc = posix_spawn(&mover->donor, "/proc/self/exe", &actions, NULL, argv, environ);
+	if (mover->way->spins)
+		bench_side_take(mover->plan, BENCH_SIDE_CLIENT);
 	posix_spawn_file_actions_destroy(&actions);
 	close(fds[1]);
 	mover->fd = fds[0];
