@@ -58,7 +58,7 @@ struct ucx_transport {
 	bool fabric;                     /* trust: fabric: RDMA alone, and READs are GETs */
 	char devices[UCX_DEVICES_BYTES]; /* interfaces for TCP; "": all */
 	bool posts_no_reads;
-	bool handles; /* a GET takes the handle of the memory that it fills */
+	bool handles;      /* a GET takes the handle of the memory that it fills */
 	uint64_t timer_ns; /* when it fires, on the machine's clock; FAR_TIME_NEVER: not set */
 	uint64_t nonce;
 	uint64_t id_last; /* of links and regions; they never repeat */
