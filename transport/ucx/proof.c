@@ -1,4 +1,4 @@
-/* proof.c - that a GET asks nothing of its target's process: tried, at each address, before it is used. */
+/* proof.c - that a GET asks nothing of its target's process: tried, at each address, before use. */
 #include "transport/ucx/ucx_priv.h"
 
 #include <arpa/inet.h>
@@ -18,7 +18,7 @@
 /* Of each step. A GET that is emulated would take for ever. */
 #define TIMEOUT_NS    (2 * FAR_NS_PER_S)
 #define CLOSE_WAIT_NS FAR_NS_PER_S
-/* Whoever failed is not tried again at each attempt to connect: his caller has other donors, too. */
+/* Whoever failed is not tried again at each attempt to connect: his caller has other donors. */
 #define AGAIN_NS (15 * FAR_NS_PER_S)
 
 /* Both ends in one thread, so that the target's does nothing whenever we do not. */
@@ -134,28 +134,33 @@ ep_make(struct proof *proof, ucp_worker_h worker, ucp_ep_params_t *params, ucp_e
 }
 
 static ucs_status_t
-listener_make(struct proof *proof, const struct sockaddr_storage *local)
+workers_make(struct proof *proof)
 {
-	ucp_worker_params_t worker = {
+	ucp_worker_params_t params = {
 		.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE,
 		.thread_mode = UCS_THREAD_MODE_SERIALIZED,
 	};
+	ucs_status_t status =
+		far_ucx_lib->ucp_worker_create(proof->asker_context, &params, &proof->asker);
+
+	if (status == UCS_OK)
+		status = far_ucx_lib->ucp_worker_create(proof->context, &params, &proof->target);
+	return status;
+}
+
+static ucs_status_t
+listener_make(struct proof *proof, const struct sockaddr_storage *local)
+{
 	ucp_listener_params_t params = {
 		.field_mask =
 			UCP_LISTENER_PARAM_FIELD_SOCK_ADDR | UCP_LISTENER_PARAM_FIELD_CONN_HANDLER,
 		.sockaddr = {.addr = (const struct sockaddr *)local, .addrlen = sizeof(*local)},
 		.conn_handler = {.cb = on_request, .arg = proof},
 	};
-	ucs_status_t status;
 
 	params.sockaddr.addrlen = local->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6)
 							       : sizeof(struct sockaddr_in);
-	status = far_ucx_lib->ucp_worker_create(proof->asker_context, &worker, &proof->asker);
-	if (status == UCS_OK)
-		status = far_ucx_lib->ucp_worker_create(proof->context, &worker, &proof->target);
-	if (status == UCS_OK)
-		status = far_ucx_lib->ucp_listener_create(proof->target, &params, &proof->listener);
-	return status;
+	return far_ucx_lib->ucp_listener_create(proof->target, &params, &proof->listener);
 }
 
 static ucs_status_t
@@ -198,7 +203,7 @@ connect_both(struct proof *proof)
 }
 
 static ucs_status_t
-key_carry(struct proof *proof)
+key_make(struct proof *proof)
 {
 	ucp_mem_map_params_t params = {
 		.field_mask = UCP_MEM_MAP_PARAM_FIELD_ADDRESS | UCP_MEM_MAP_PARAM_FIELD_LENGTH,
@@ -210,9 +215,13 @@ key_carry(struct proof *proof)
 	if (status == UCS_OK)
 		status = far_ucx_lib->ucp_rkey_pack(proof->context, proof->handle, &proof->key,
 						    &proof->key_bytes);
-	if (status == UCS_OK)
-		status = far_ucx_lib->ucp_ep_rkey_unpack(proof->asker_ep, proof->key, &proof->rkey);
 	return status;
+}
+
+static ucs_status_t
+key_carry(struct proof *proof)
+{
+	return far_ucx_lib->ucp_ep_rkey_unpack(proof->asker_ep, proof->key, &proof->rkey);
 }
 
 /* The heart of it: from here on nobody looks at the target's worker. */
@@ -292,6 +301,40 @@ proof_fini(struct proof *proof)
 	far_pages_unmap(&proof->pages);
 }
 
+static int
+steps_take(struct proof *proof, const struct sockaddr_storage *local, char *why, size_t why_bytes)
+{
+	const char *what = "no worker";
+	bool ours = true; /* of this process' memory and descriptors, and nothing of the address */
+	ucs_status_t status = workers_make(proof);
+
+	if (status == UCS_OK) {
+		what = "no memory registered";
+		status = key_make(proof);
+	}
+	if (status == UCS_OK) {
+		what = "no listener there";
+		ours = false;
+		status = listener_make(proof, local);
+	}
+	if (status == UCS_OK) {
+		what = "no connection to it";
+		status = connect_both(proof);
+	}
+	if (status == UCS_OK) {
+		what = "no key";
+		status = key_carry(proof);
+	}
+	if (status == UCS_OK) {
+		what = "a GET waits for its target's process";
+		status = get_alone(proof);
+	}
+	if (status == UCS_OK)
+		return 0;
+	(void)snprintf(why, why_bytes, "%s: %s", what, far_ucx_lib->ucs_status_string(status));
+	return ours || status == UCS_ERR_NO_MEMORY ? -ENOMEM : -ENODEV;
+}
+
 int
 far_ucx_prove_with(ucp_context_h asker, ucp_context_h target, const struct sockaddr_storage *local,
 		   uint64_t timeout_ns, char *why, size_t why_bytes)
@@ -303,38 +346,24 @@ far_ucx_prove_with(ucp_context_h asker, ucp_context_h target, const struct socka
 		.timeout_ns = timeout_ns,
 	};
 	struct sockaddr_storage any_port = *local;
-	const char *what = "no listener there";
-	ucs_status_t status;
 	int rc;
 
+	why[0] = '\0';
 	if (local->ss_family == AF_INET6)
 		((struct sockaddr_in6 *)&any_port)->sin6_port = 0;
 	else
 		((struct sockaddr_in *)&any_port)->sin_port = 0;
 	rc = far_pages_map_shared("farpool-proof", 2UL * PAGE_BYTES, FAR_PAGES_HUGE_OFF, -1,
 				  &proof.pages);
-	if (rc < 0)
+	if (rc < 0) {
+		(void)snprintf(why, why_bytes, "no two pages: %s", far_err_text(rc));
 		return rc;
+	}
 	far_ucx_enter();
-	status = listener_make(&proof, &any_port);
-	if (status == UCS_OK) {
-		what = "no connection to it";
-		status = connect_both(&proof);
-	}
-	if (status == UCS_OK) {
-		what = "no key";
-		status = key_carry(&proof);
-	}
-	if (status == UCS_OK) {
-		what = "a GET waits for its target's process";
-		status = get_alone(&proof);
-	}
+	rc = steps_take(&proof, &any_port, why, why_bytes);
 	proof_fini(&proof);
 	far_ucx_leave();
-	if (status == UCS_OK)
-		return 0;
-	(void)snprintf(why, why_bytes, "%s: %s", what, far_ucx_lib->ucs_status_string(status));
-	return status == UCS_ERR_NO_MEMORY ? -ENOMEM : -ENODEV;
+	return rc;
 }
 
 /* ---- once per address ---- */
@@ -449,6 +478,13 @@ far_ucx_prove(struct ucx_transport *tp, const struct sockaddr_storage *local)
 	rc = far_ucx_prove_with(asker, tp->context, local, TIMEOUT_NS, why, sizeof(why));
 	if (asker != tp->context)
 		far_ucx_close_asker(asker);
+	if (rc < 0 && rc != -ENODEV) {
+		/* Of the address nobody knows anything yet. */
+		far_log_error("ucx: GET at %s was not tried: %s: see this process' memory, "
+			      "RLIMIT_MEMLOCK and RLIMIT_NOFILE",
+			      name, why);
+		return rc;
+	}
 	if (rc < 0) {
 		far_log_error(
 			"ucx: GET at %s is not proved one-sided: %s: see that it is the address "

@@ -171,13 +171,15 @@ bool far_ucx_gets_start(struct ucx_link *link);
 /**
  * Proves it at an address of this host, once per process; the log says what came out.
  *
- * Returns: 0; -ENODEV: it cannot be proved (the log says why and what to do); -ENOMEM.
+ * Returns: 0; -ENODEV: it cannot be proved (the log says why and what to do), and is not tried again
+ *          for a while; -EINVAL: an address that stands for all; -ENOMEM, -EMFILE: not tried.
  */
 int far_ucx_prove(struct ucx_transport *tp, const struct sockaddr_storage *local);
 /* The same for the address that this host would reach @peer from. */
 int far_ucx_prove_towards(struct ucx_transport *tp, const struct sockaddr_storage *peer,
 			  socklen_t peer_bytes);
-/* What both do, with any contexts: a test shows it one that emulates. @why: of a failure. */
+/* What both do, with any contexts: a test shows it one that emulates. @why: of a failure, "" else.
+ * -ENODEV is the address's fault, all else is ours. */
 int far_ucx_prove_with(ucp_context_h asker, ucp_context_h target,
 		       const struct sockaddr_storage *local, uint64_t timeout_ns, char *why,
 		       size_t why_bytes);

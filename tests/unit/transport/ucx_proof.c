@@ -11,6 +11,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 
 #include "base/pages.h"
 #include "transport/ucx/ucx_priv.h"
@@ -120,6 +121,53 @@ a_refusal_is_not_tried_again_at_once(void **state)
 	far_ucx_lib->ucp_cleanup(context);
 }
 
+static ucs_status_t
+worker_create_refused(ucp_context_h context, const ucp_worker_params_t *params, ucp_worker_h *out)
+{
+	(void)context;
+	(void)params;
+	(void)out;
+	return UCS_ERR_IO_ERROR;
+}
+
+/* It is this process that has nothing left, and soon has again. */
+static void
+what_we_lack_is_not_held_against_an_address(void **state)
+{
+	ucp_context_h context = context_open("tcp", "tcp");
+	struct ucx_transport tp = {.context = context, .fabric = true};
+	const struct ucx_lib *before = far_ucx_lib;
+	struct ucx_lib refusing = *before, counted = *before;
+	struct sockaddr_storage local;
+	struct rlimit limit, none;
+	char why[256] = "what was there before";
+	uint32_t workers_before = workers_made;
+	int rc;
+	(void)state;
+
+	host_parse("127.0.0.2", &local);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = limit;
+	none.rlim_cur = 0;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	rc = far_ucx_prove_with(context, context, &local, FAR_NS_PER_S, why, sizeof(why));
+	assert_int_equal(far_ucx_prove(&tp, &local), rc);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_int_equal(rc, -EMFILE);
+	assert_non_null(strstr(why, "no two pages"));
+	refusing.ucp_worker_create = worker_create_refused;
+	far_ucx_lib = &refusing;
+	assert_int_equal(far_ucx_prove(&tp, &local), -ENOMEM);
+	ucp_worker_create_real = before->ucp_worker_create;
+	counted.ucp_worker_create = worker_create_counted;
+	far_ucx_lib = &counted;
+	assert_int_equal(far_ucx_prove(&tp, &local), -ENODEV); /* now it was tried */
+	assert_int_equal(workers_made, workers_before + 2);
+	assert_int_equal(far_pages_live_bytes(), 0);
+	far_ucx_lib = before;
+	far_ucx_lib->ucp_cleanup(context);
+}
+
 /* However far it came before its time was over. */
 static void
 a_proof_out_of_time_leaves_nothing_behind(void **state)
@@ -163,6 +211,7 @@ main(void)
 		cmocka_unit_test(a_get_that_is_emulated_is_not_one_sided),
 		cmocka_unit_test(an_address_of_nobody_here_is_not_proved),
 		cmocka_unit_test(a_refusal_is_not_tried_again_at_once),
+		cmocka_unit_test(what_we_lack_is_not_held_against_an_address),
 		cmocka_unit_test(a_proof_out_of_time_leaves_nothing_behind),
 	};
 
