@@ -46,15 +46,12 @@ link_open(struct ucx_transport *tp, struct ucx_link **out)
 	far_list_init(&link->work_node);
 	far_bitmap_init(&link->exposed, link->exposed_words, UCX_REGIONS_MAX);
 	/* All that the link will ever need; pages of it that it never uses are never there. */
-	link->inbox_bytes_max = tp->credits * (uint32_t)far_ucx_padded(FAR_MESSAGE_BYTES_MAX + 8);
-	link->inbox = far_zalloc(link->inbox_bytes_max);
 	link->partial = far_zalloc(FAR_MESSAGE_BYTES_MAX);
 	link->ring = far_zalloc((size_t)UCX_RING_BYTES);
 	link->stream = far_zalloc_array(UCX_STREAM_MAX, sizeof(*link->stream));
-	rc = link->inbox == NULL || link->partial == NULL || link->ring == NULL ||
-			     link->stream == NULL
-		     ? -ENOMEM
-		     : 0;
+	rc = link->partial == NULL || link->ring == NULL || link->stream == NULL ? -ENOMEM : 0;
+	if (rc == 0)
+		rc = far_ucx_inbox_init(link, tp->credits);
 	if (rc == 0)
 		rc = far_ucx_queue_init(&link->queue);
 	if (rc == 0)

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/copy.h"
 #include "base/publish.h"
 
@@ -20,14 +21,31 @@ place(uint8_t *to, const uint8_t *from, size_t size_bytes)
 
 /* ---- messages ---- */
 
+/* A ring whose records are never split over its end. A record keeps its place until its handler has
+ * returned, and so does its credit: with room for one record more than there are credits, the longest
+ * message finds a place, whatever is left over at the end. Pages that are never used are never there.
+ */
+int
+far_ucx_inbox_init(struct ucx_link *link, uint32_t credits)
+{
+	link->inbox_bytes_max =
+		(credits + 1) * (uint32_t)far_ucx_padded(FAR_MESSAGE_BYTES_MAX + sizeof(uint64_t));
+	link->inbox = far_zalloc(link->inbox_bytes_max);
+	return link->inbox == NULL ? -ENOMEM : 0;
+}
+
 static int
 inbox_push(struct ucx_link *link, const uint8_t *bytes, uint32_t size_bytes)
 {
 	uint64_t record = size_bytes; /* before each message, so that it is aligned */
 	uint32_t need = (uint32_t)(sizeof(record) + far_ucx_padded(size_bytes));
 
-	/* Credits bound what there can be. */
-	FAR_ASSERT(need <= link->inbox_bytes_max - link->inbox_tail);
+	if (link->inbox_wrap == 0 && need > link->inbox_bytes_max - link->inbox_tail) {
+		link->inbox_wrap = link->inbox_tail;
+		link->inbox_tail = 0;
+	}
+	FAR_ASSERT(need <= (link->inbox_wrap != 0 ? link->inbox_head : link->inbox_bytes_max) -
+				   link->inbox_tail);
 	memcpy(link->inbox + link->inbox_tail, &record, sizeof(record));
 	memcpy(link->inbox + link->inbox_tail + sizeof(record), bytes, size_bytes);
 	link->inbox_tail += need;
@@ -72,19 +90,25 @@ far_ucx_inbox_deliver(struct ucx_link *link)
 		struct far_event event = {.kind = FAR_EV_MESSAGE};
 		uint64_t size_bytes;
 
+		if (link->inbox_wrap != 0 && link->inbox_head == link->inbox_wrap) {
+			link->inbox_head = 0;
+			link->inbox_wrap = 0;
+		}
 		memcpy(&size_bytes, link->inbox + link->inbox_head, sizeof(size_bytes));
 		event.msg = link->inbox + link->inbox_head + sizeof(size_bytes);
 		event.msg_bytes = size_bytes;
-		link->inbox_head += (uint32_t)far_ucx_padded(sizeof(size_bytes) + size_bytes);
 		link->inbox_count--;
 		tp->inbox_count--;
 		told++;
 		far_ucx_link_emit(link, &event);
+		/* Its handler may have had more taken in: by ending a listener, for one. */
+		link->inbox_head += (uint32_t)far_ucx_padded(sizeof(size_bytes) + size_bytes);
 		link->owed++;
 	}
 	if (link->inbox_count == 0) {
 		link->inbox_head = 0;
 		link->inbox_tail = 0;
+		link->inbox_wrap = 0;
 	}
 	return told;
 }

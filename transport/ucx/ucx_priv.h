@@ -454,7 +454,9 @@ struct ucx_link {
 	uint8_t *inbox;         /* owned: size and bytes of messages that were not delivered */
 	uint32_t inbox_bytes_max;
 	uint32_t inbox_head, inbox_tail, inbox_count;
-	uint8_t *partial; /* owned: a message of which parts are missing */
+	uint32_t
+		inbox_wrap; /* where older records end, when newer ones lie at the start; 0: none */
+	uint8_t *partial;   /* owned: a message of which parts are missing */
 	uint32_t partial_bytes, partial_total;
 
 	/* Bytes of DATA and WRITE, modulo 2^32. */
@@ -521,6 +523,8 @@ uint32_t far_ucx_window(const struct ucx_link *link);
 /* ---- receive.c: what arrives; inside progress, so nothing is told to anybody ---- */
 /* Returns 0, or why the link ends. */
 int far_ucx_receive(struct ucx_link *link, const struct ucx_frame *frame);
+/* Room for what @credits allow the peer. Returns 0, -ENOMEM. */
+int far_ucx_inbox_init(struct ucx_link *link, uint32_t credits);
 /* Delivers messages while the budget lasts. Returns how many. */
 int far_ucx_inbox_deliver(struct ucx_link *link);
 void far_ucx_inbox_drop(struct ucx_link *link);
