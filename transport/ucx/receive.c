@@ -267,9 +267,10 @@ far_ucx_receive(struct ucx_link *link, const struct ucx_frame *frame)
 	if (!link->greeted) {
 		if (frame->kind != UCX_FRAME_WELCOME)
 			return -EPROTO;
-		link->connected_pending = true;
 		link->conn->greeted = true;
-		return far_ucx_link_greeted(link, &frame->u.hello);
+		rc = far_ucx_link_greeted(link, &frame->u.hello);
+		link->connected_pending = rc == 0;
+		return rc;
 	}
 	/* Whatever stands behind a WRITE that was refused is not for anybody. */
 	if (link->write_refused < 0)

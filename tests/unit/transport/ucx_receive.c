@@ -1,4 +1,4 @@
-/* ucx_receive.c - what arrives at a ucx link: credits bound it, whenever it is taken in. */
+/* ucx_receive.c - what arrives at a ucx link: credits bound it; who is refused is never told of. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -126,11 +126,33 @@ no_order_of_taking_in_and_telling_overflows_the_inbox(void **state)
 	world_close(w);
 }
 
+/* With trust: fabric, by one that answers READs instead of saying keys. */
+static void
+a_link_is_not_connected_to_a_peer_that_is_refused(void **state)
+{
+	struct world *w = world_open();
+	struct ucx_frame frame = {.kind = UCX_FRAME_WELCOME};
+	struct ucx_conn conn = {.tp = &w->tp};
+	(void)state;
+
+	frame.u.hello.credits = 1;
+	w->link->greeted = false;
+	w->link->conn = &conn;
+	w->link->gets = (struct ucx_get *)(void *)w; /* that it has some */
+	assert_int_equal(far_ucx_receive(w->link, &frame), -EPROTO);
+	assert_false(w->link->connected_pending);
+	frame.u.hello.features = UCX_FEATURE_GET;
+	assert_int_equal(far_ucx_receive(w->link, &frame), 0);
+	assert_true(w->link->connected_pending);
+	world_close(w);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(no_order_of_taking_in_and_telling_overflows_the_inbox),
+		cmocka_unit_test(a_link_is_not_connected_to_a_peer_that_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
