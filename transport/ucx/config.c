@@ -12,22 +12,24 @@
 
 #define LINE_BYTES  512
 #define PRINT_BYTES 65536 /* more than UCX has to say of itself */
+#define VALUE_BYTES 120   /* UCX prints no more of a value than 127 bytes */
 
 struct setting {
 	const char *name;    /* without UCX_ */
 	const char *in_file; /* the name that ucp_config_modify() knows, if it is another */
 	const char *value;
 	bool essential; /* without it there is no transport */
-	bool fixed;     /* not for an operator to choose: UCX stops the process of another choice */
-	bool final;     /* nor for him, and he is told to take his choice back */
+	bool fixed;     /* not for an operator to choose: his choice is not used, and he is told */
+	bool final;     /* nor this: nothing is opened until he takes his choice back */
 	unsigned minor_min, minor_max; /* of UCX, where it is wanted; 0: no bound */
 };
 
 /*
  * Only TCP: shared memory does not see a peer die, and RDMA has a transport of its own. No
  * rendezvous: it lets the peer name memory. Nothing is cut into fragments that UCX would put
- * together in memory of its own: segments hold a frame, on both sides alike. One device: the one
- * that has the address; ports on those alone that device.c finds to be needed.
+ * together in memory of its own: segments hold a frame, on both sides alike, or UCX stops the process
+ * that is sent a longer one. One device: the one that has the address; ports on those alone that
+ * device.c finds to be needed.
  */
 static const struct setting tcp_settings[] = {
 	{.name = "TLS", .value = "tcp", .essential = true},
@@ -52,13 +54,16 @@ static const struct setting tcp_settings[] = {
 
 /*
  * Only RDMA: with shared memory, copies or TCP beside it, UCX would emulate a GET there, which looks
- * at no key and needs the target awake. A frame fits a segment, and so does a slice of a GET. A queue
- * pair gives up after (5 + 1) * 268 ms without an answer, and after 0.7 s without a buffer: seven
- * retries, the default, are for ever on some devices. No relaxed ordering: an index is read here.
+ * at no key and needs the target awake; and nobody listens at a TCP port. A frame fits a segment; a
+ * slice of a GET may be larger, and UCX fetches it a segment at a time where it has no handle. A
+ * queue pair gives up after (5 + 1) * 268 ms without an answer, and after 0.7 s without a buffer:
+ * seven retries, the default, are for ever on some devices. No relaxed ordering: an index is read
+ * here. No cache of registrations, whatever the host lets UCX hook: mem_dereg() ends one there and
+ * then, or its key would work on.
  */
 static const struct setting fabric_settings[] = {
 	{.name = "TLS", .value = "rc,dc", .essential = true, .final = true},
-	{.name = "SOCKADDR_TLS_PRIORITY", .value = "rdmacm", .essential = true},
+	{.name = "SOCKADDR_TLS_PRIORITY", .value = "rdmacm", .essential = true, .final = true},
 	{.name = "RNDV_THRESH", .value = "inf", .essential = true},
 	{.name = "PROTO_ENABLE", .value = "n", .fixed = true, .minor_max = 18},
 	{.name = "CM_USE_ALL_DEVICES", .value = "n"},
@@ -70,9 +75,16 @@ static const struct setting fabric_settings[] = {
 	{.name = "RC_SEG_SIZE", .value = "131072", .essential = true, .fixed = true},
 	{.name = "RC_RX_QUEUE_LEN", .value = "256"},
 	{.name = "RC_TX_BUFS_GROW", .value = "32"},
+	{.name = "IB_REG_METHODS",
+	 .in_file = "REG_METHODS",
+	 .value = "direct",
+	 .essential = true,
+	 .fixed = true,
+	 .minor_max = 14},
+	{.name = "RCACHE_ENABLE", .value = "n", .essential = true, .fixed = true},
 	{.name = "IB_PCI_RELAXED_ORDERING", .in_file = "PCI_RELAXED_ORDERING", .value = "n"},
-	/* Without memory events (lib.c) UCX has no cache of registrations: what it has no handle of it
-	 * registers anew for each operation. Up to 1.13 a GET takes no handle, so all bytes go through
+	/* Without a cache of registrations UCX registers anew, for each operation, what it has no handle
+	 * of. Up to 1.13 a GET takes no handle, so all bytes go through
 	 * UCX's own registered segments. Later ones take it, for what is larger than any frame. */
 	{.name = "ZCOPY_THRESH", .value = "inf", .essential = true, .minor_max = 13},
 	{.name = "ZCOPY_THRESH", .value = "131072", .essential = true, .minor_min = 14},
@@ -182,7 +194,7 @@ is_set(const char *printed, const struct setting *setting)
 
 	for (; (at = strstr(at, name)) != NULL; at += name_bytes) {
 		const char *value = at + name_bytes + 1;
-		size_t value_bytes = strlen(setting->value);
+		size_t value_bytes = strnlen(setting->value, VALUE_BYTES);
 		bool begins = at == printed || at[-1] == '\n' || at[-1] == '_';
 
 		if (!begins || at[name_bytes] != '=')
@@ -195,6 +207,7 @@ is_set(const char *printed, const struct setting *setting)
 	return false;
 }
 
+/* Whether an operator chose something else, which is to hold. */
 static bool
 is_exported(const struct setting *setting)
 {
@@ -203,15 +216,17 @@ is_exported(const struct setting *setting)
 
 	(void)snprintf(name, sizeof(name), "UCX_%s", setting->name);
 	value = far_env_get(name);
-	if (value == NULL)
+	if (value == NULL || strcmp(value, setting->value) == 0)
 		return false;
 	if (setting->fixed) {
-		if (strcmp(value, setting->value) != 0)
-			far_log_warn(
-				"%s is exported as '%s': not used, UCX would stop this process "
-				"or its peer's",
-				name, value);
+		far_log_warn("%s is exported as '%s': not used, farpool works with '%s' alone",
+			     name, value, setting->value);
 		return false;
+	}
+	if (setting->final) {
+		far_log_error("ucx: trust: fabric is for %s=%s alone: unset %s", name,
+			      setting->value, name);
+		return true;
 	}
 	far_log_warn("%s is exported as '%s': used instead of '%s'", name, value, setting->value);
 	return true;
@@ -223,13 +238,8 @@ setting_apply(ucp_config_t *config, const struct setting *setting, bool *applied
 	ucs_status_t status;
 
 	*applied = !is_exported(setting);
-	if (!*applied && setting->final) {
-		far_log_error("ucx: trust: fabric is for UCX_TLS=%s alone: unset UCX_%s",
-			      setting->value, setting->name);
-		return -ENODEV;
-	}
 	if (!*applied)
-		return 0;
+		return setting->final ? -ENODEV : 0;
 	status = far_ucx_lib->ucp_config_modify(config, name_in_file(setting), setting->value);
 	if (status != UCS_OK)
 		far_log_warn("ucx: %s=%s was not taken: %s", setting->name, setting->value,
@@ -238,7 +248,19 @@ setting_apply(ucp_config_t *config, const struct setting *setting, bool *applied
 }
 
 static int
-settings_check(const struct profile *profile, const ucp_config_t *config, const bool *applied)
+setting_check(const struct setting *setting, const char *printed)
+{
+	if (is_set(printed, setting))
+		return 0;
+	far_log_warn("ucx: %s=%s is not in force%s", setting->name, setting->value,
+		     setting->essential ? ": the transport is not opened" : "");
+	return setting->essential ? -ENODEV : 0;
+}
+
+/* @devices: beside those of the profile; applied[SETTINGS_MAX] is its. */
+static int
+settings_check(const struct profile *profile, const struct setting *devices,
+	       const ucp_config_t *config, const bool *applied)
 {
 	char *printed = far_zalloc(PRINT_BYTES);
 	FILE *stream = printed == NULL ? NULL : fmemopen(printed, PRINT_BYTES - 1, "w");
@@ -250,16 +272,11 @@ settings_check(const struct profile *profile, const ucp_config_t *config, const 
 	}
 	far_ucx_lib->ucp_config_print(config, stream, NULL, UCS_CONFIG_PRINT_CONFIG);
 	(void)fclose(stream);
-	for (size_t i = 0; i < profile->count; i++) {
-		const struct setting *setting = &profile->settings[i];
-
-		if (!applied[i] || is_set(printed, setting))
-			continue;
-		far_log_warn("ucx: %s=%s is not in force%s", setting->name, setting->value,
-			     setting->essential ? ": the transport is not opened" : "");
-		if (setting->essential)
+	for (size_t i = 0; i < profile->count; i++)
+		if (applied[i] && setting_check(&profile->settings[i], printed) < 0)
 			rc = -ENODEV;
-	}
+	if (applied[SETTINGS_MAX] && setting_check(devices, printed) < 0)
+		rc = -ENODEV;
 	far_free(printed);
 	return rc;
 }
@@ -293,7 +310,7 @@ version_check(struct ucx_transport *tp, unsigned *minor_out)
 static int
 config_make(struct ucx_transport *tp, const struct profile *profile, ucp_config_t **out)
 {
-	struct setting devices = {.name = "NET_DEVICES", .value = tp->devices};
+	struct setting devices = {.name = "NET_DEVICES", .value = tp->devices, .essential = true};
 	bool applied[SETTINGS_MAX + 1] = {false};
 	ucs_status_t status;
 	unsigned minor;
@@ -320,7 +337,7 @@ config_make(struct ucx_transport *tp, const struct profile *profile, ucp_config_
 	if (rc == 0 && tp->devices[0] != '\0')
 		rc = setting_apply(*out, &devices, &applied[SETTINGS_MAX]);
 	if (rc == 0)
-		rc = settings_check(profile, *out, applied);
+		rc = settings_check(profile, &devices, *out, applied);
 	if (rc < 0)
 		far_ucx_lib->ucp_config_release(*out);
 	return rc;

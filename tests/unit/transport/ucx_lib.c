@@ -195,6 +195,99 @@ an_exported_value_that_stops_processes_is_not_used(void **state)
 	far_log_capture_finish();
 }
 
+static int
+open_fabric(struct far_transport **out)
+{
+	struct far_transport_config config = {.clock = far_clock_real(), .trust = FAR_TRUST_FABRIC};
+
+	return far_transport_open("ucx", &config, out);
+}
+
+static void
+an_exported_value_that_is_ours_anyway_is_not_spoken_of(void **state)
+{
+	struct far_transport *tp;
+	(void)state;
+
+	far_log_capture_start();
+	assert_int_equal(setenv("UCX_TLS", "tcp", 1), 0);
+	assert_int_equal(open_alone(&tp), 0);
+	assert_int_equal(unsetenv("UCX_TLS"), 0);
+	assert_int_equal(far_log_capture_count("is exported"), 0);
+	far_log_capture_finish();
+	far_transport_close(tp);
+}
+
+static void
+with_trust_in_the_fabric_nobody_exports_another_way_in(void **state)
+{
+	static const char *const names[] = {"UCX_TLS", "UCX_SOCKADDR_TLS_PRIORITY"};
+	(void)state;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		struct far_transport *tp = NULL;
+
+		far_log_capture_start();
+		far_log_capture_expect("alone: unset UCX_");
+		assert_int_equal(setenv(names[i], "tcp", 1), 0);
+		assert_int_equal(open_fabric(&tp), -ENODEV);
+		assert_int_equal(unsetenv(names[i]), 0);
+		assert_null(tp);
+		assert_int_equal(far_log_capture_count("alone: unset UCX_"), 1);
+		assert_int_equal(far_log_capture_count(names[i]), 1);
+		far_log_capture_finish();
+	}
+}
+
+static const char *modify_forgets; /* a setting that is taken, and not kept */
+static __typeof__(&ucp_config_modify) ucp_config_modify_real;
+
+static ucs_status_t
+config_modify_forgetful(ucp_config_t *config, const char *name, const char *value)
+{
+	return strcmp(name, modify_forgets) == 0 ? UCS_OK
+						 : ucp_config_modify_real(config, name, value);
+}
+
+static void
+a_setting_that_is_needed_and_not_in_force_opens_nothing(void **state)
+{
+	static const char *const listens[] = {"127.0.0.1:1"};
+	static const struct {
+		const char *name, *said;
+		enum far_trust trust;
+	} settings[] = {
+		{"TLS", "ucx: TLS=tcp is not in force", FAR_TRUST_NONE},
+		{"NET_DEVICES", "ucx: NET_DEVICES=lo is not in force", FAR_TRUST_NONE},
+		{"RCACHE_ENABLE", "ucx: RCACHE_ENABLE=n is not in force", FAR_TRUST_FABRIC},
+	};
+	const struct ucx_lib *real = far_ucx_lib;
+	struct ucx_lib lib = *real;
+	(void)state;
+
+	ucp_config_modify_real = real->ucp_config_modify;
+	lib.ucp_config_modify = config_modify_forgetful;
+	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
+		struct far_transport_config config = {
+			.clock = far_clock_real(),
+			.trust = settings[i].trust,
+			.listens = listens,
+			.listen_count = 1,
+		};
+		struct far_transport *tp = NULL;
+
+		modify_forgets = settings[i].name;
+		far_log_capture_start();
+		far_log_capture_expect(settings[i].said);
+		far_ucx_lib = &lib;
+		assert_int_equal(far_transport_open("ucx", &config, &tp), -ENODEV);
+		far_ucx_lib = real;
+		assert_null(tp);
+		assert_int_equal(far_log_capture_count(settings[i].said), 1);
+		far_log_capture_finish();
+	}
+}
+
 /* ---- other processes: this program once more, with one test ---- */
 
 struct child {
@@ -379,6 +472,9 @@ main(int argc, char **argv)
 		cmocka_unit_test(it_is_loaded_once),
 		cmocka_unit_test(a_version_that_is_not_known_to_work_is_refused),
 		cmocka_unit_test(an_exported_value_that_stops_processes_is_not_used),
+		cmocka_unit_test(an_exported_value_that_is_ours_anyway_is_not_spoken_of),
+		cmocka_unit_test(with_trust_in_the_fabric_nobody_exports_another_way_in),
+		cmocka_unit_test(a_setting_that_is_needed_and_not_in_force_opens_nothing),
 		cmocka_unit_test(what_an_operator_exported_holds_and_is_named),
 		cmocka_unit_test(a_ucx_that_was_there_first_is_used_as_it_is),
 		cmocka_unit_test(without_ucx_the_transport_is_refused_and_the_others_are_not),
