@@ -60,6 +60,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
 	case UCX_FRAME_WELCOME:
 		FAR_ASSERT(frame.u.hello.hello_bytes <= FAR_HELLO_BYTES_MAX);
 		FAR_ASSERT(frame.u.hello.credits > 0);
+		FAR_ASSERT(frame.u.hello.credits <= UCX_CREDITS_MAX);
 		FAR_ASSERT(frame.u.hello.window_bytes >= UCX_FRAME_BYTES_MAX);
 		break;
 	case UCX_FRAME_MSG:

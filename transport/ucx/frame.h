@@ -15,6 +15,7 @@
  * longer one than its own setting stops its process, so another size is another version. */
 #define UCX_FRAME_BYTES_MAX 130560U
 #define UCX_ALIGN_BYTES     8U
+#define UCX_CREDITS_MAX     4096U /* that one side may give the other */
 
 enum ucx_frame_kind {
 	UCX_FRAME_HELLO = 1,  /* opener -> acceptor, first */

@@ -14,7 +14,6 @@
 #include "transport/ucx/lib.h"
 
 #define UCX_CREDITS_DEFAULT 32U
-#define UCX_CREDITS_MAX     4096U
 #define UCX_OPS_MAX         4096U /* posted and not told, per link; an id has 12 bits for it */
 #define UCX_PIECES_QUEUED   ((size_t)FAR_POST_OPS_MAX * FAR_PIECES_MAX)
 #define UCX_SERVE_MAX       1024U /* READs of one peer that wait here, and lists of them */

@@ -120,6 +120,40 @@ a_key_has_a_right_and_a_region_that_ends(void **state)
 }
 
 static void
+a_hello_gives_what_a_link_can_live_with(void **state)
+{
+	static const enum ucx_frame_kind kinds[] = {UCX_FRAME_HELLO, UCX_FRAME_WELCOME};
+	const struct ucx_frame_hello good_hello = {
+		.credits = UCX_CREDITS_MAX,
+		.reads_max = 1,
+		.window_bytes = UCX_FRAME_BYTES_MAX,
+		.hello_bytes = FAR_HELLO_BYTES_MAX,
+	};
+	struct ucx_frame frame;
+	(void)state;
+
+	for (size_t i = 0; i < 2; i++) {
+		struct ucx_frame_hello hello = good_hello;
+
+		assert_int_equal(parse(kinds[i], &hello, sizeof(hello), &frame), 0);
+		hello.credits = UCX_CREDITS_MAX + 1;
+		assert_int_equal(parse(kinds[i], &hello, sizeof(hello), &frame), -EPROTO);
+		hello.credits = 0;
+		assert_int_equal(parse(kinds[i], &hello, sizeof(hello), &frame), -EPROTO);
+		hello = good_hello;
+		hello.reads_max = 0;
+		assert_int_equal(parse(kinds[i], &hello, sizeof(hello), &frame), -EPROTO);
+		hello = good_hello;
+		hello.window_bytes--;
+		assert_int_equal(parse(kinds[i], &hello, sizeof(hello), &frame), -EPROTO);
+		hello = good_hello;
+		hello.hello_bytes++;
+		assert_int_equal(parse(kinds[i], &hello, sizeof(hello), &frame), -EPROTO);
+		assert_int_equal(parse(kinds[i], &good_hello, sizeof(hello) - 1, &frame), -EPROTO);
+	}
+}
+
+static void
 what_is_no_frame_is_refused(void **state)
 {
 	struct ucx_frame frame;
@@ -142,6 +176,7 @@ main(void)
 		cmocka_unit_test(keys_are_read_back),
 		cmocka_unit_test(a_key_that_is_cut_or_too_long_is_refused),
 		cmocka_unit_test(a_key_has_a_right_and_a_region_that_ends),
+		cmocka_unit_test(a_hello_gives_what_a_link_can_live_with),
 		cmocka_unit_test(what_is_no_frame_is_refused),
 	};
 
