@@ -53,8 +53,8 @@ next_read(const struct ucx_queue *queue, uint32_t idx)
 	return idx;
 }
 
-/* A fence is kept here, not by UCX: what stands behind one starts when all READs before it have been
- * called back for, and all fenced WRITEs before it have started. */
+/* A fence is kept here, not by UCX: what stands behind one starts when all READs before it have
+ * been called back for, and all fenced WRITEs before it have started. */
 static bool
 list_may_get(const struct ucx_queue *queue, const struct ucx_op_list *list)
 {
@@ -142,7 +142,6 @@ get_start(struct ucx_link *link, struct ucx_peer_key *key, uint32_t op_idx,
 		param.op_attr_mask |= UCP_OP_ATTR_FIELD_MEMH;
 		param.memh = piece->mem->handle;
 	}
-	FAR_ASSERT(!UCX_TP(link->link.tp)->posts_no_reads);
 	link->get_free = get->next;
 	get->key = key;
 	get->op_idx = op_idx;

@@ -157,6 +157,7 @@ list_measure(const struct far_link *link, const struct far_op *ops, int count, u
 		FAR_ASSERT(op->piece_count > 0);
 		FAR_ASSERT(op->piece_count <= FAR_PIECES_MAX);
 		FAR_ASSERT(op->kind == FAR_OP_READ || op->kind == FAR_OP_WRITE);
+		FAR_ASSERT(op->kind != FAR_OP_READ || !UCX_TP(link->tp)->posts_no_reads);
 		for (uint32_t p = 0; p < op->piece_count; p++) {
 			const struct far_piece *piece = &op->pieces[p];
 			const struct far_mem *mem = piece->mem;
