@@ -253,34 +253,36 @@ link_is_dead(const struct ucx_link *link)
 	return link->rc != 0 || link->closing;
 }
 
-/* What is outstanding ends, then the news of it; the link goes when its owner let go of it. */
+/* What is outstanding ends, then the news of it; the link goes when its owner let go of it. With
+ * trust: fabric UCX may still write to what some READs name: these end, and the link goes, when it
+ * has called back for them. The connection was closed by force, so it does, however dead the peer
+ * is; the news does not wait for it. Each callback gives a turn. */
 static bool
 link_end(struct ucx_link *link)
 {
 	struct ucx_transport *tp = UCX_TP(link->link.tp);
 	struct far_event event = {.kind = FAR_EV_LOST, .status = link->rc};
 
-	/* UCX may still write to what they name: the last callback gives the next turn. The connection
-	 * was closed by force, so it comes, however dead the peer is. */
-	if (link->gets_out > 0)
-		return false;
 	far_ucx_queue_abort(link, link->rc != 0 ? link->rc : -ECANCELED);
 	tp->work_done += far_ucx_queue_complete(link);
-	if (!far_ucx_queue_empty(&link->queue) || tp->budget <= 0)
+	if (tp->budget <= 0 || (link->gets_out == 0 && !far_ucx_queue_empty(&link->queue)))
 		return true;
 	if (link->link.handler == NULL) {
 		/* Nobody above has seen it. */
 		far_ucx_link_free(link);
 		return false;
 	}
-	tp->work_done++;
 	if (!link->closing) {
 		if (!link->told) {
 			link->told = true;
+			tp->work_done++;
 			far_ucx_link_emit(link, &event);
 		}
 		return link->closing;
 	}
+	if (link->gets_out > 0)
+		return false;
+	tp->work_done++;
 	/* Off the lists before the last event: its handler may register, connect, disconnect. */
 	far_list_remove(&link->all_node);
 	far_list_remove(&link->work_node);
@@ -292,8 +294,8 @@ link_end(struct ucx_link *link)
 
 /* ---- deadlines ---- */
 
-/* Whether the peer owes us an answer, sooner or later. Bytes that it took in are acknowledged when a
- * quarter of the window has gathered. */
+/* Whether the peer owes us an answer, sooner or later. Bytes that it took in are acknowledged when
+ * a quarter of the window has gathered. */
 static bool
 link_expects(const struct ucx_link *link)
 {
@@ -328,8 +330,8 @@ silence_check(struct ucx_link *link, uint64_t now_ns)
 		link->suspect_ns = 0;
 		return;
 	}
-	/* We may have been asleep ourselves: what has arrived is looked at before anybody is judged.
-	 */
+	/* We may have been asleep ourselves: what has arrived is looked at before anybody is
+	 * judged. */
 	if (link->suspect_ns == 0) {
 		link->suspect_ns = now_ns;
 	} else if (now_ns >= link->suspect_ns + UCX_SILENCE_MORE_NS) {

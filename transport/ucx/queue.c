@@ -429,7 +429,9 @@ far_ucx_queue_abort(struct ucx_link *link, int rc)
 		struct ucx_op_list *list = FAR_CONTAINER_OF(it, struct ucx_op_list, all_node);
 
 		for (uint32_t i = list->scan; i != UCX_NONE; i = queue->ops[i].next) {
-			queue->ops[i].status = queue->ops[i].done ? queue->ops[i].status : rc;
+			if (queue->ops[i].done || queue->ops[i].gets > 0)
+				continue;
+			queue->ops[i].status = rc;
 			queue->ops[i].done = true;
 		}
 		far_list_remove(&list->ask_node);

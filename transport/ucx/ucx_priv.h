@@ -21,7 +21,7 @@
 #define UCX_RING_BYTES      (1024U * 1024U) /* messages that wait to be sent */
 #define UCX_WINDOW_BYTES    (2U * 1024U * 1024U)
 #define UCX_TX_MAX          6U      /* frames of one connection that UCX has and has not sent */
-#define UCX_BULK_BYTES      126976U /* of a block in one frame: whole pages, with room for headers */
+#define UCX_BULK_BYTES      126976U /* of a block in one frame: whole pages, room for headers */
 #define UCX_READS_PER_FRAME 256U
 #define UCX_REGIONS_MAX     16384U /* a power of two */
 #define UCX_CONNS_WAITING   128U   /* asked for, and those that have not said hello yet */
@@ -99,9 +99,9 @@ int far_ucx_link_rc(ucs_status_t status, bool connecting);
 int far_ucx_call_rc(ucs_status_t status);
 
 /* ---- device.c ---- */
-/* The interfaces that TCP needs for what @config says, "eth0,lo"; "": all that there are, since a name
- * has to be looked up, or an address stands for all. Returns 0, or -ENODEV: one is down (the log says
- * so). */
+/* The interfaces that TCP needs for what @config says, "eth0,lo"; "": all that there are, since a
+ * name has to be looked up, or an address stands for all. Returns 0, or -ENODEV: one is down (the
+ * log says so). */
 int far_ucx_devices_find(const struct far_transport_config *config, char *out, size_t out_bytes);
 
 /* ---- memory.c ---- */
@@ -133,7 +133,7 @@ void far_ucx_forget(struct far_link *link, const struct far_rkey *rkey);
 int far_ucx_mem_find(const struct ucx_link *link, const struct far_rkey *rkey, uint64_t addr,
 		     uint64_t size_bytes, uint32_t right, uint8_t **out);
 
-/* ---- keys.c: with trust: fabric, UCX's keys of what is exposed, and of what the peer exposed ---- */
+/* ---- keys.c: with trust: fabric, UCX's keys: of what we, and what the peer, exposed ---- */
 /* Registers with UCX what it has to know of @mem. Returns 0, -ENOMEM, -EINVAL. */
 int far_ucx_key_make(struct ucx_mem *mem);
 /* Nothing of @mem is UCX's any more: what a peer still asks for through its key costs the link. */
@@ -170,8 +170,8 @@ bool far_ucx_gets_start(struct ucx_link *link);
 /**
  * Proves it at an address of this host, once per process; the log says what came out.
  *
- * Returns: 0; -ENODEV: it cannot be proved (the log says why and what to do), and is not tried again
- *          for a while; -EINVAL: an address that stands for all; -ENOMEM, -EMFILE: not tried.
+ * Returns: 0; -ENODEV: it cannot be proved (the log says why and what to do), and is not tried
+ *          again for a while; -EINVAL: an address that stands for all; -ENOMEM, -EMFILE: not tried.
  */
 int far_ucx_prove(struct ucx_transport *tp, const struct sockaddr_storage *local);
 /* The same for the address that this host would reach @peer from. */
@@ -191,7 +191,7 @@ enum ucx_conn_state {
 	UCX_CONN_CLOSED,
 };
 
-/* A frame being filled or sent. UCX reads it until its callback, never the memory of a user. */
+/* A frame being filled or sent. UCX reads it until its callback: nothing is sent from elsewhere. */
 struct ucx_tx {
 	struct ucx_conn *conn;
 	struct ucx_tx *next;
@@ -224,8 +224,8 @@ struct ucx_conn {
 	char peer[FAR_ADDRESS_BYTES_MAX];
 };
 
-/* @request: of @listener, taken even on failure; NULL: connect to @addr. Returns 0 or a listed error.
- */
+/* @request: of @listener, taken even on failure; NULL: connect to @addr. Returns 0 or a listed
+ * error. */
 int far_ucx_conn_open(struct ucx_transport *tp, struct ucx_listener *listener,
 		      ucp_conn_request_h request, const struct sockaddr *addr, socklen_t addr_bytes,
 		      struct ucx_conn **out);
@@ -343,7 +343,8 @@ struct ucx_queue {
 	struct ucx_op_list *lists; /* owned: UCX_OPS_MAX */
 	uint16_t *slots;           /* owned: the free numbers of lists */
 	uint32_t slot_count;
-	/* Entries given back, and those never given out: a page is touched only when it is needed. */
+	/* Entries given back, and those never given out: a page is touched only when it is
+	 * needed. */
 	uint32_t op_free, op_fresh, op_free_count;
 	uint32_t piece_free, piece_fresh, piece_free_count;
 	uint32_t list_free, list_fresh;
@@ -368,7 +369,7 @@ int far_ucx_queue_init(struct ucx_queue *queue);
 void far_ucx_queue_fini(struct ucx_queue *queue);
 int far_ucx_post(struct far_link *link, const struct far_op *ops, int count);
 void far_ucx_op_end(struct ucx_link *link, uint32_t op_idx, int status);
-/* Ends all that is not done with @rc. */
+/* Ends all that is not done, and that UCX has nothing of, with @rc. */
 void far_ucx_queue_abort(struct ucx_link *link, int rc);
 /* Gives out completions while the poll's budget lasts. Returns how many. */
 int far_ucx_queue_complete(struct ucx_link *link);
