@@ -13,10 +13,10 @@
 #include "transport/address.h"
 
 /*
- * A transport and all that belongs to it is used by one thread, its owner. Nothing here blocks:
- * what takes time ends in an event, and events are given to handlers from far_transport_poll()
- * alone, never from inside another call. A handler may call anything here but poll and close of the
- * transport.
+ * A transport and all that belongs to it is used by one thread, its owner. Nothing here blocks but
+ * what says so: what takes time ends in an event, and events are given to handlers from
+ * far_transport_poll() alone, never from inside another call. A handler may call anything here but
+ * poll and close of the transport.
  */
 struct far_transport;
 struct far_listener;
@@ -156,12 +156,12 @@ struct far_transport_config {
 	uint32_t message_credits;          /* messages a peer may have on the way to us; 0: 32 */
 	uint64_t bytes_in_flight_max;      /* per transport; 0: no limit */
 	uint64_t peer_bytes_in_flight_max; /* per link; 0: no limit */
-	uint32_t traffic_class;            /* IP traffic class of RoCE and sockets */
-	uint32_t service_level;            /* InfiniBand */
+	uint32_t traffic_class;            /* of RoCE and sockets; no backend reads it yet */
+	uint32_t service_level;            /* InfiniBand; no backend reads it yet */
 	enum far_trust trust;
 	bool posts_no_reads; /* it never will: a ucx process is then less open to its peers */
-	/* What it is for, where that is known: ucx opens ports on the interfaces that these need, and on
-	 * no other. Addresses without the scheme; borrowed for open. */
+	/* What it is for, where that is known: ucx opens ports on the interfaces that these need,
+	 * and on no other. Addresses without the scheme; borrowed for open. */
 	const char *const *listens; /* ours */
 	size_t listen_count;
 	const char *const *peers; /* those that links are made to */
@@ -211,7 +211,8 @@ struct far_transport {
  * far_transport_open - opens a backend by name.
  *
  * @name:   "shm", "ucx", "loop", later "verbs"; with anything else the log lists the known ones.
- * @config: borrowed for the call; what it points at outlives the transport.
+ * @config: borrowed for the call; clock and fabric outlive the transport, all else that it points
+ *          at is borrowed for the call, too.
  * @out:    set only on success; owned: far_transport_close().
  *
  * Thread:  the caller becomes the owner.
@@ -272,7 +273,11 @@ far_transport_mem_expose(struct far_mem *mem, struct far_link *link)
  *
  * @address: without the scheme: a path for shm, a host name of the fabric for loop.
  *
- * Returns: 0, or -EADDRINUSE (somebody answers there), -EINVAL, -EACCES, -ENOMEM.
+ * Blocks, over ucx: while a name is looked up; with trust: fabric, for the trial of an address that
+ * was not tried yet, up to 5 s.
+ *
+ * Returns: 0, or -EADDRINUSE (somebody answers there), -EINVAL, -EACCES, -EMFILE, -ENOMEM, -ENODEV
+ *          (trust: fabric, and it is not proved that a READ there is one-sided: the log says why).
  */
 static inline int
 far_transport_listen(struct far_transport *tp, const char *address, far_accept_fn *accept,
@@ -295,8 +300,12 @@ far_transport_unlisten(struct far_transport *tp, struct far_listener *listener)
  * @hello: up to FAR_HELLO_BYTES_MAX bytes for the acceptor; copied.
  * @out:   owned: far_transport_disconnect() exactly once, whatever happened to the link.
  *
- * Returns: 0, or -EINVAL, -ECONNREFUSED, -EACCES, -EMFILE, -ENOMEM (then there is no link and no
- *          event).
+ * Blocks, over ucx with trust: fabric, for the trial of an address of this host that was not tried
+ * yet, up to 5 s; where @address has a name, it is a poll that does. One that failed is not tried
+ * again for 15 s.
+ *
+ * Returns: 0, or -EINVAL, -ECONNREFUSED, -EACCES, -EMFILE, -ENOMEM, -ENODEV as listen (then there
+ *          is no link and no event).
  */
 static inline int
 far_transport_connect(struct far_transport *tp, const char *address, const void *hello,
