@@ -27,9 +27,9 @@ struct setting {
 /*
  * Only TCP: shared memory does not see a peer die, and RDMA has a transport of its own. No
  * rendezvous: it lets the peer name memory. Nothing is cut into fragments that UCX would put
- * together in memory of its own: segments hold a frame, on both sides alike, or UCX stops the process
- * that is sent a longer one. One device: the one that has the address; ports on those alone that
- * device.c finds to be needed.
+ * together in memory of its own: segments hold a frame, on both sides alike, or UCX stops the
+ * process that is sent a longer one. One device: the one that has the address; ports on those alone
+ * that device.c finds to be needed.
  */
 static const struct setting tcp_settings[] = {
 	{.name = "TLS", .value = "tcp", .essential = true},
@@ -53,13 +53,13 @@ static const struct setting tcp_settings[] = {
 };
 
 /*
- * Only RDMA: with shared memory, copies or TCP beside it, UCX would emulate a GET there, which looks
- * at no key and needs the target awake; and nobody listens at a TCP port. A frame fits a segment; a
- * slice of a GET may be larger, and UCX fetches it a segment at a time where it has no handle. A
- * queue pair gives up after (5 + 1) * 268 ms without an answer, and after 0.7 s without a buffer:
- * seven retries, the default, are for ever on some devices. No relaxed ordering: an index is read
- * here. No cache of registrations, whatever the host lets UCX hook: mem_dereg() ends one there and
- * then, or its key would work on.
+ * Only RDMA: with shared memory, copies or TCP beside it, UCX would emulate a GET there, which
+ * looks at no key and needs the target awake; and nobody listens at a TCP port. A frame fits a
+ * segment; a slice of a GET may be larger, and UCX fetches it a segment at a time where it has no
+ * handle. A queue pair gives up after (5 + 1) * 268 ms without an answer, and after 0.7 s without a
+ * buffer: seven retries, the default, are for ever on some devices. No relaxed ordering: an index
+ * is read here. No cache of registrations, whatever the host lets UCX hook: mem_dereg() ends one
+ * there and then, or its key would work on.
  */
 static const struct setting fabric_settings[] = {
 	{.name = "TLS", .value = "rc,dc", .essential = true, .final = true},
@@ -83,9 +83,9 @@ static const struct setting fabric_settings[] = {
 	 .minor_max = 14},
 	{.name = "RCACHE_ENABLE", .value = "n", .essential = true, .fixed = true},
 	{.name = "IB_PCI_RELAXED_ORDERING", .in_file = "PCI_RELAXED_ORDERING", .value = "n"},
-	/* Without a cache of registrations UCX registers anew, for each operation, what it has no handle
-	 * of. Up to 1.13 a GET takes no handle, so all bytes go through
-	 * UCX's own registered segments. Later ones take it, for what is larger than any frame. */
+	/* Without a cache of registrations UCX registers anew, for each operation, what it has no
+	 * handle of. Up to 1.13 a GET takes no handle, so all bytes go through UCX's own registered
+	 * segments. Later ones take it, for what is larger than any frame. */
 	{.name = "ZCOPY_THRESH", .value = "inf", .essential = true, .minor_max = 13},
 	{.name = "ZCOPY_THRESH", .value = "131072", .essential = true, .minor_min = 14},
 };
@@ -101,14 +101,14 @@ struct profile {
 _Static_assert(sizeof(fabric_settings) / sizeof(fabric_settings[0]) <= SETTINGS_MAX, "fits");
 _Static_assert(sizeof(tcp_settings) / sizeof(tcp_settings[0]) <= SETTINGS_MAX, "fits");
 
-/* Over TCP active messages alone. RMA is never enabled there: UCX emulates it without looking at keys
- * or bounds, which gives every byte of this process to whoever connects. */
+/* Over TCP active messages alone. RMA is never enabled there: UCX emulates it without looking at
+ * keys or bounds, which gives every byte of this process to whoever connects. */
 static const struct profile tcp_profile = {
 	SETTINGS(tcp_settings),
 	.features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP,
 };
-/* Over RDMA the target of a GET needs no RMA of its own: it is the device that answers. Without it a
- * process does not listen to UCX's emulation either, which comes over any transport. */
+/* Over RDMA the target of a GET needs no RMA of its own: it is the device that answers. Without it
+ * a process does not listen to UCX's emulation either, which comes over any transport. */
 static const struct profile target_profile = {
 	SETTINGS(fabric_settings),
 	.features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP,

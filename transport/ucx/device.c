@@ -131,8 +131,8 @@ address_add(struct devices *devices, const char *address, bool ours)
 	interface = interface_of(devices, &local);
 	if (interface == NULL)
 		return -EAGAIN;
-	/* UCX looks for interfaces once: on one that comes up later it would never answer. One of many
-	 * donors that cannot be reached is no reason for a client not to start. */
+	/* UCX looks for interfaces once: on one that comes up later it would never answer. One of
+	 * many donors that cannot be reached is no reason for a client not to start. */
 	if ((interface->ifa_flags & IFF_RUNNING) == 0 && !ours)
 		return -EAGAIN;
 	if ((interface->ifa_flags & IFF_RUNNING) == 0) {

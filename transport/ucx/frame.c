@@ -11,8 +11,8 @@ hello_parse(struct ucx_frame *frame)
 	memcpy(&frame->u.hello, frame->body, sizeof(frame->u.hello));
 	if (frame->u.hello.hello_bytes > FAR_HELLO_BYTES_MAX)
 		return -EPROTO;
-	/* With any of these at zero the link would stand still for ever. For each credit there is a place
-	 * in the stream. */
+	/* With any of these at zero the link would stand still for ever. For each credit there is a
+	 * place in the stream. */
 	if (frame->u.hello.credits == 0 || frame->u.hello.credits > UCX_CREDITS_MAX ||
 	    frame->u.hello.reads_max == 0 || frame->u.hello.window_bytes < UCX_FRAME_BYTES_MAX)
 		return -EPROTO;

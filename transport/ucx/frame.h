@@ -10,9 +10,9 @@
 /* Little-endian, fixed sizes: both ends may be different builds. */
 #define UCX_FRAME_MAGIC   0xfa6dU
 #define UCX_FRAME_VERSION 2U
-/* Fits one segment of UCX's TCP transport (128 KiB: config.c sees to it) with its own headers: a frame
- * is never cut and put together again in memory that UCX would allocate for it. A UCX that is sent a
- * longer one than its own setting stops its process, so another size is another version. */
+/* Fits one segment of UCX's TCP transport (128 KiB: config.c sees to it) with its own headers: a
+ * frame is never cut and put together again in memory that UCX would allocate for it. A UCX that is
+ * sent a longer one than its own setting stops its process, so another size is another version. */
 #define UCX_FRAME_BYTES_MAX 130560U
 #define UCX_ALIGN_BYTES     8U
 #define UCX_CREDITS_MAX     4096U /* that one side may give the other */
@@ -145,8 +145,8 @@ struct ucx_frame {
 int far_ucx_frame_parse(const void *packet, size_t size_bytes, struct ucx_frame *out);
 
 /*
- * The next record of a DATA, WRITE or KEY frame that was parsed, from *at on, which moves behind it.
- * Returns its bytes, or NULL at the end.
+ * The next record of a DATA, WRITE or KEY frame that was parsed, from *at on, which moves behind
+ * it. Returns its bytes, or NULL at the end.
  */
 const uint8_t *far_ucx_frame_next_data(const struct ucx_frame *frame, size_t *at,
 				       struct ucx_frame_data *out);

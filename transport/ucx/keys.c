@@ -1,4 +1,4 @@
-/* keys.c - with trust: fabric, UCX's keys: of what we expose, and of what the peer exposed to us. */
+/* keys.c - with trust: fabric, UCX's keys: of what we expose, and of what the peer exposed. */
 #include "transport/ucx/ucx_priv.h"
 
 #include "base/alloc.h"
@@ -37,8 +37,8 @@ far_ucx_key_make(struct ucx_mem *mem)
 	};
 	ucs_status_t status;
 
-	/* What a peer only writes to is placed by us; what we only read into has no use for a handle
-	 * where UCX takes none. */
+	/* What a peer only writes to is placed by us; what we only read into has no use for a
+	 * handle where UCX takes none. */
 	if (!readable && (!tp->handles || (mem->mem.rights & FAR_RIGHT_LOCAL) == 0))
 		return 0;
 	far_ucx_enter();

@@ -1,4 +1,4 @@
-/* lib.h - the one way to UCX: its functions in a table, found when the transport is first opened. */
+/* lib.h - the one way to UCX: its functions in a table, found when ucx: is first opened. */
 #ifndef FAR_TRANSPORT_UCX_LIB_H
 #define FAR_TRANSPORT_UCX_LIB_H
 
@@ -16,8 +16,8 @@
 #define UCX_EMULATES_FIRST 15U
 #define UCX_EMULATES_LAST  18U
 
-/* Every function of UCX that this folder calls. Where a header has an inline function, it is the one
- * behind it that stands here: ucp_init() is ucp_init_version(). */
+/* Every function of UCX that this folder calls. Where a header has an inline function, it is the
+ * one behind it that stands here: ucp_init() is ucp_init_version(). */
 #define UCX_LIB_FUNCTIONS(X)                                                                       \
 	X(ucp_am_send_nbx)                                                                         \
 	X(ucp_cleanup)                                                                             \

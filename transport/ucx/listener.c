@@ -102,8 +102,8 @@ on_request(ucp_conn_request_h request, void *arg)
 		(void)far_ucx_lib->ucp_listener_reject(listener->listener, request);
 }
 
-/* What UCX has one code for: who listens there, or why nobody can. The socket is given up again, and
- * UCX binds its own. */
+/* What UCX has one code for: who listens there, or why nobody can. The socket is given up again,
+ * and UCX binds its own. */
 static int
 address_probe(const struct sockaddr_storage *addr, socklen_t addr_bytes)
 {
@@ -208,8 +208,8 @@ far_ucx_unlisten(struct far_listener *flistener)
 	}
 	FAR_ASSERT(listener->handshakes == 0);
 	far_ucx_enter();
-	/* A request that nobody answered, because progress has not told us of it yet, would hold up RDMA
-	 * CM for ever when its listener goes. */
+	/* A request that nobody answered, because progress has not told us of it yet, would hold up
+	 * RDMA CM for ever when its listener goes. */
 	for (int i = 0; tp->fabric && i < PROGRESS_CALLS_MAX; i++)
 		if (far_ucx_lib->ucp_worker_progress(tp->worker) == 0)
 			break;

@@ -22,9 +22,9 @@ place(uint8_t *to, const uint8_t *from, size_t size_bytes)
 /* ---- messages ---- */
 
 /* A ring whose records are never split over its end. A record keeps its place until its handler has
- * returned, and so does its credit: with room for one record more than there are credits, the longest
- * message finds a place, whatever is left over at the end. Pages that are never used are never there.
- */
+ * returned, and so does its credit: with room for one record more than there are credits, the
+ * longest message finds a place, whatever is left over at the end. Pages that are never used are
+ * never there. */
 int
 far_ucx_inbox_init(struct ucx_link *link, uint32_t credits)
 {

@@ -1,4 +1,4 @@
-/* resolve.c - names of hosts, looked up by the C library's own thread: nothing here waits for it. */
+/* resolve.c - names of hosts, looked up by the C library's own thread: nothing waits for it. */
 #include "transport/ucx/ucx_priv.h"
 
 #include <netdb.h>

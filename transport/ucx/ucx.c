@@ -328,8 +328,8 @@ ucx_arm(struct far_transport *ftp)
 		return -EPERM;
 	if (!far_list_empty(&tp->work) || !far_list_empty(&tp->conn_work))
 		return -EAGAIN;
-	/* UCX is busy also when an event was signalled that progress has long dealt with: with nothing
-	 * more to do after it, the second try holds. */
+	/* UCX is busy also when an event was signalled that progress has long dealt with: with
+	 * nothing more to do after it, the second try holds. */
 	far_ucx_enter();
 	for (int i = 0; i < ARM_TRIES_MAX; i++) {
 		status = far_ucx_lib->ucp_worker_arm(tp->worker);
