@@ -121,6 +121,7 @@ open_transport(struct far_client *client, const char *scheme)
 		.clock = client->clock,
 		.message_credits = (uint32_t)client->config.message_credits,
 		.trust = (enum far_trust)client->config.trust,
+		.spin_ns_max = FAR_SPIN_NS_DEFAULT,
 	};
 	struct far_mem_source source = {
 		.base = client->arena.base,

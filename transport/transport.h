@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/rng.h"
 #include "transport/address.h"
+#include "transport/options.h"
 
 /*
  * A transport and all that belongs to it is used by one thread, its owner. Nothing here blocks but
@@ -144,13 +145,6 @@ typedef struct far_link_handler *far_accept_fn(void *arg, struct far_link *link,
 					       size_t hello_bytes);
 
 /* ---- configuration ---- */
-/* Of what peers can do that a transport could keep them from, at the price of speed. */
-enum far_trust {
-	FAR_TRUST_NONE,
-	FAR_TRUST_FABRIC, /* ucx: whoever is on the fabric may write into what is exposed to him */
-};
-#define FAR_TRUST_CHOICES "none|fabric" /* in that order, for parameter tables */
-
 struct far_transport_config {
 	struct far_clock *clock;           /* borrowed */
 	uint32_t message_credits;          /* messages a peer may have on the way to us; 0: 32 */
@@ -158,6 +152,8 @@ struct far_transport_config {
 	uint64_t peer_bytes_in_flight_max; /* per link; 0: no limit */
 	uint32_t traffic_class;            /* of RoCE and sockets; no backend reads it yet */
 	uint32_t service_level;            /* InfiniBand; no backend reads it yet */
+	uint64_t
+		spin_ns_max; /* waits up to this are spun through where they come in a row; 0: none */
 	enum far_trust trust;
 	bool posts_no_reads; /* it never will: a ucx process is then less open to its peers */
 	/* What it is for, where that is known: ucx opens ports on the interfaces that these need,
@@ -392,7 +388,7 @@ far_transport_poll(struct far_transport *tp, int budget)
 /**
  * far_transport_arm - before sleeping on tp->fd: makes it readable for whatever comes from now on.
  *
- * Returns: 0: sleep; -EAGAIN: something is there already, poll first.
+ * Returns: 0: sleep; -EAGAIN: something is there already, or is expected at once: poll first.
  */
 static inline int
 far_transport_arm(struct far_transport *tp)

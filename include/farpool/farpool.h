@@ -51,7 +51,7 @@ struct far_client_options {
 	uint64_t connect_timeout_ns; /* of one attempt; 0: 1 s */
 	uint64_t store_deadline_ns;  /* relative, of one try to store; 0: 5 s */
 	uint32_t verify_always;      /* 1: CRC32C of every block that was read */
-	uint32_t busy_poll_us;       /* how long the thread spins before it sleeps; 0: not at all */
+	uint32_t busy_poll_us;       /* how long the thread always spins before it sleeps */
 	const char *transport;       /* "shm", "verbs", "ucx": that alone; NULL: "auto" */
 	const char
 		*trust; /* "fabric": ucx is one-sided, over RDMA, where any peer may write into what

@@ -267,7 +267,8 @@ link_open(struct bench_mover *mover, const char *address)
 static int
 raw_open(const struct bench_plan *plan, char *why, struct bench_mover **out)
 {
-	struct far_transport_config config = {.clock = far_clock_real()};
+	struct far_transport_config config = {.clock = far_clock_real(),
+					      .spin_ns_max = FAR_SPIN_NS_DEFAULT};
 	struct far_mem_source source = {.base = plan->arena.base,
 					.size_bytes = plan->arena.size_bytes,
 					.fd = plan->arena.fd};

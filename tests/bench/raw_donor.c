@@ -69,7 +69,8 @@ greet(struct raw_donor *donor)
 int
 bench_raw_donor(int argc, char **argv)
 {
-	struct far_transport_config config = {.clock = far_clock_real()};
+	struct far_transport_config config = {.clock = far_clock_real(),
+					      .spin_ns_max = FAR_SPIN_NS_DEFAULT};
 	struct raw_donor donor = {.handler = {.event = on_event}};
 	struct far_mem_source source = {.fd = -1};
 	struct far_listener *listener;

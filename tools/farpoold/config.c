@@ -42,6 +42,13 @@ static const struct far_param own_rows[] = {
 	 .fallback = "any",
 	 .choices = "any|0|1|2|3|4|5|6|7|8|9|10|11|12|13|14|15",
 	 .help = "Take the memory from this NUMA node alone."},
+	{.name = "busy_poll",
+	 .type = FAR_PARAM_DURATION,
+	 .offset = AT(busy_poll_ns),
+	 .max = FAR_NS_PER_S,
+	 .fallback = "50us",
+	 .help = "How long to spin for the next request instead of sleeping, where requests keep "
+		 "coming that fast (ucx); 0: not at all."},
 	{.name = "log_level",
 	 .type = FAR_PARAM_ENUM,
 	 .offset = AT(log_level),

@@ -372,8 +372,8 @@ run(struct farpoold *daemon)
 	rc = loop_explain(loop_open(daemon), error);
 	if (rc == 0)
 		rc = farpoold_rails_open(daemon->config.listen,
-					 (enum far_trust)daemon->config.trust, &daemon->rails,
-					 error);
+					 (enum far_trust)daemon->config.trust,
+					 daemon->config.busy_poll_ns, &daemon->rails, error);
 	if (rc == 0)
 		rc = farpoold_memory_open(&daemon->config, daemon->rails.tp_count, &daemon->memory,
 					  error);

@@ -18,6 +18,7 @@ struct farpoold_config {
 	uint32_t huge_pages;                     /* enum far_pages_huge */
 	uint32_t numa_node;                      /* 0: any; else the node plus one */
 	uint32_t log_level;                      /* enum far_log_level */
+	uint64_t busy_poll_ns;
 };
 
 /* Every parameter of the daemon: the pool's and its own. */

@@ -21,11 +21,12 @@ address_explain(int rc, const struct far_address *address, const char *next,
 /* The transport of @address: the one that another address of its scheme opened, or its own. */
 static int
 rail_open(struct farpoold_rails *rails, const struct far_address *address, enum far_trust trust,
-	  char error[FAR_PARAM_ERROR_BYTES])
+	  uint64_t spin_ns_max, char error[FAR_PARAM_ERROR_BYTES])
 {
 	const char *listens[FAR_ADDRESSES_MAX];
 	struct far_transport_config config = {
 		.clock = far_clock_real(),
+		.spin_ns_max = spin_ns_max,
 		.trust = trust,
 		.posts_no_reads = true, /* clients do */
 		.listens = listens,
@@ -62,8 +63,8 @@ farpoold_rails_find(const struct farpoold_rails *rails, const char *scheme)
 }
 
 int
-farpoold_rails_open(const char *listen, enum far_trust trust, struct farpoold_rails *rails,
-		    char error[FAR_PARAM_ERROR_BYTES])
+farpoold_rails_open(const char *listen, enum far_trust trust, uint64_t spin_ns_max,
+		    struct farpoold_rails *rails, char error[FAR_PARAM_ERROR_BYTES])
 {
 	char cause[192];
 
@@ -75,7 +76,7 @@ farpoold_rails_open(const char *listen, enum far_trust trust, struct farpoold_ra
 	/* Whoever finds one of them open finds those that it would rather take open, too. */
 	far_address_list_rank(&rails->addresses);
 	for (uint32_t i = 0; i < rails->addresses.count; i++) {
-		int rc = rail_open(rails, &rails->addresses.items[i], trust, error);
+		int rc = rail_open(rails, &rails->addresses.items[i], trust, spin_ns_max, error);
 
 		if (rc < 0)
 			return rc;

@@ -296,8 +296,8 @@ link_end(struct ucx_link *link)
 
 /* Whether the peer owes us an answer, sooner or later. Bytes that it took in are acknowledged when
  * a quarter of the window has gathered. */
-static bool
-link_expects(const struct ucx_link *link)
+bool
+far_ucx_link_expects(const struct ucx_link *link)
 {
 	const struct ucx_queue *queue = &link->queue;
 
@@ -319,7 +319,7 @@ silent_since_ns(const struct ucx_link *link)
 static void
 silence_check(struct ucx_link *link, uint64_t now_ns)
 {
-	if (!link_expects(link)) {
+	if (!far_ucx_link_expects(link)) {
 		link->expect_ns = 0;
 		link->suspect_ns = 0;
 		return;
@@ -363,7 +363,7 @@ far_ucx_link_due_ns(const struct ucx_link *link)
 		return far_clock_now(UCX_TP(link->link.tp)->clock) + RESOLVE_STEP_NS;
 	if (!link->greeted)
 		return link->deadline_ns;
-	if (!link->link.up || !link_expects(link))
+	if (!link->link.up || !far_ucx_link_expects(link))
 		return FAR_TIME_NEVER;
 	if (link->suspect_ns != 0)
 		return link->suspect_ns + UCX_SILENCE_MORE_NS;

@@ -109,6 +109,7 @@ ucx_open(const struct far_transport_config *config, struct far_transport **out)
 	tp->timer_ns = FAR_TIME_NEVER;
 	tp->clock = config->clock != NULL ? config->clock : far_clock_real();
 	tp->credits = config->message_credits != 0 ? config->message_credits : UCX_CREDITS_DEFAULT;
+	far_ucx_spin_init(&tp->spin, config->spin_ns_max);
 	tp->bytes_max = config->bytes_in_flight_max;
 	tp->peer_bytes_max = config->peer_bytes_in_flight_max;
 	far_list_init(&tp->links);
@@ -177,10 +178,8 @@ ucx_close(struct far_transport *ftp)
 /* ---- poll ---- */
 
 static void
-deadlines_check(struct ucx_transport *tp)
+deadlines_check(struct ucx_transport *tp, uint64_t now_ns)
 {
-	uint64_t now_ns = far_clock_now(tp->clock);
-
 	if (now_ns < tp->check_ns)
 		return;
 	tp->check_ns = now_ns + CHECK_NS;
@@ -240,12 +239,14 @@ static int
 ucx_poll(struct far_transport *ftp, int budget)
 {
 	struct ucx_transport *tp = UCX_TP(ftp);
+	uint64_t now_ns;
 
 	if (far_ucx_is_child(tp))
 		return -EPERM;
+	now_ns = far_clock_now(tp->clock);
 	tp->budget = budget;
 	tp->work_done = 0;
-	deadlines_check(tp);
+	deadlines_check(tp, now_ns);
 	for (int turn = 0; turn < POLL_TURNS_MAX && tp->budget > 0; turn++) {
 		int before = tp->work_done;
 
@@ -254,6 +255,10 @@ ucx_poll(struct far_transport *ftp, int budget)
 		if (tp->work_done == before)
 			break;
 	}
+	if (tp->work_done > 0)
+		far_ucx_spin_found(&tp->spin, now_ns);
+	else
+		far_ucx_spin_idle(&tp->spin, now_ns);
 	return tp->work_done;
 }
 
@@ -318,6 +323,19 @@ listeners_are_asked(const struct ucx_transport *tp)
 	return false;
 }
 
+/* Who asked knows that it waits; who is asked never does, so a listener's process takes the next
+ * request for as near as the last ones were. */
+static bool
+is_waiting(const struct ucx_transport *tp)
+{
+	if (!far_list_empty(&tp->listeners))
+		return true;
+	for (const struct far_list *it = tp->links.next; it != &tp->links; it = it->next)
+		if (far_ucx_link_expects(FAR_CONTAINER_OF(it, struct ucx_link, all_node)))
+			return true;
+	return false;
+}
+
 static int
 ucx_arm(struct far_transport *ftp)
 {
@@ -327,6 +345,8 @@ ucx_arm(struct far_transport *ftp)
 	if (far_ucx_is_child(tp))
 		return -EPERM;
 	if (!far_list_empty(&tp->work) || !far_list_empty(&tp->conn_work))
+		return -EAGAIN;
+	if (far_ucx_spin_again(&tp->spin, far_clock_now(tp->clock)) && is_waiting(tp))
 		return -EAGAIN;
 	/* UCX is busy also when an event was signalled that progress has long dealt with: with
 	 * nothing more to do after it, the second try holds. */
@@ -343,6 +363,7 @@ ucx_arm(struct far_transport *ftp)
 	if (status != UCS_OK)
 		return -EAGAIN;
 	timer_arm(tp);
+	far_ucx_spin_slept(&tp->spin);
 	return 0;
 }
 

@@ -12,6 +12,7 @@
 #include "base/list.h"
 #include "transport/ucx/frame.h"
 #include "transport/ucx/lib.h"
+#include "transport/ucx/spin.h"
 
 #define UCX_CREDITS_DEFAULT 32U
 #define UCX_OPS_MAX         4096U /* posted and not told, per link; an id has 12 bits for it */
@@ -78,6 +79,7 @@ struct ucx_transport {
 	uint32_t slot_hint;
 	uint32_t inbox_count; /* messages of all links that were not delivered yet */
 	uint64_t check_ns;    /* deadlines are looked at again then */
+	struct ucx_spin spin;
 	/* Of the poll that runs. */
 	int budget;
 	int work_done;
@@ -504,6 +506,8 @@ void far_ucx_link_emit(struct ucx_link *link, const struct far_event *event);
 bool far_ucx_link_work(struct ucx_link *link);
 /* Looks at deadlines. */
 void far_ucx_link_check(struct ucx_link *link, uint64_t now_ns);
+/* Whether the peer owes us an answer. */
+bool far_ucx_link_expects(const struct ucx_link *link);
 uint64_t far_ucx_link_due_ns(const struct ucx_link *link);
 /* The peer's hello or welcome. Returns 0, -EPROTO. */
 int far_ucx_link_greeted(struct ucx_link *link, const struct ucx_frame_hello *hello);
