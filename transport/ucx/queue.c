@@ -318,6 +318,7 @@ far_ucx_op_end(struct ucx_link *link, uint32_t op_idx, int status)
 	}
 	if (list->scan == op_idx && far_list_empty(&list->end_node))
 		far_list_push_back(&queue->ending, &list->end_node);
+	UCX_TP(link->link.tp)->urgent = true;
 	far_ucx_link_wake(link);
 }
 

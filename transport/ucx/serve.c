@@ -63,6 +63,7 @@ far_ucx_serve_take(struct ucx_link *link, const struct ucx_frame *frame)
 		if (far_list_empty(&list->node))
 			far_list_push_back(&serve->active, &list->node);
 	}
+	UCX_TP(link->link.tp)->urgent = true;
 	far_ucx_link_wake(link);
 	return 0;
 }

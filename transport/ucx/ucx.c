@@ -199,7 +199,7 @@ static void
 progress(struct ucx_transport *tp)
 {
 	far_ucx_enter();
-	for (int i = 0; i < PROGRESS_CALLS_MAX && tp->inbox_count == 0; i++) {
+	for (int i = 0; i < PROGRESS_CALLS_MAX && tp->inbox_count == 0 && !tp->urgent; i++) {
 		unsigned count = far_ucx_lib->ucp_worker_progress(tp->worker);
 
 		if (count == 0)
@@ -215,6 +215,7 @@ progress(struct ucx_transport *tp)
 static void
 turns_give(struct ucx_transport *tp)
 {
+	tp->urgent = false;
 	for (int i = 0; i < LINK_TURNS_MAX && tp->budget > 0; i++) {
 		struct far_list *node = far_list_pop_front(&tp->work);
 		struct ucx_link *link;
@@ -247,6 +248,8 @@ ucx_poll(struct far_transport *ftp, int budget)
 	tp->budget = budget;
 	tp->work_done = 0;
 	deadlines_check(tp, now_ns);
+	/* Each look at UCX is a system call: what waits to be sent does not wait for one. */
+	turns_give(tp);
 	for (int turn = 0; turn < POLL_TURNS_MAX && tp->budget > 0; turn++) {
 		int before = tp->work_done;
 

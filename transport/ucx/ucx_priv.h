@@ -78,6 +78,7 @@ struct ucx_transport {
 	struct ucx_mem **slots;                    /* owned: UCX_REGIONS_MAX */
 	uint32_t slot_hint;
 	uint32_t inbox_count; /* messages of all links that were not delivered yet */
+	bool urgent;          /* what arrived can be answered, or told: before UCX is asked again */
 	uint64_t check_ns;    /* deadlines are looked at again then */
 	struct ucx_spin spin;
 	/* Of the poll that runs. */
