@@ -274,6 +274,7 @@ raw_open(const struct bench_plan *plan, char *why, struct bench_mover **out)
 					.fd = plan->arena.fd};
 	struct bench_mover *mover = far_zalloc(sizeof(*mover));
 	char address[32];
+	const char *peer = address;
 	int rc;
 
 	why[0] = '\0';
@@ -283,6 +284,8 @@ raw_open(const struct bench_plan *plan, char *why, struct bench_mover **out)
 	mover->handler.event = on_event;
 	mover->spin_ns = plan->busy_poll_us * FAR_NS_PER_US;
 	snprintf(address, sizeof(address), "127.0.0.1:%u", bench_port());
+	config.peers = &peer;
+	config.peer_count = 1;
 	rc = donor_start(mover, address);
 	if (rc == 0)
 		rc = far_transport_open(TRANSPORT, &config, &mover->tp);

@@ -76,10 +76,14 @@ bench_raw_donor(int argc, char **argv)
 	struct far_listener *listener;
 	struct far_transport *tp;
 	struct far_pages pages;
+	const char *listen;
 
 	if (argc != 5)
 		return 2;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	config.listens = &listen;
+	config.listen_count = 1;
+	listen = argv[3];
 	source.size_bytes = strtoull(argv[4], NULL, 10);
 	if (far_pages_map_shared("bench-raw", source.size_bytes, FAR_PAGES_HUGE_OFF, -1, &pages) <
 	    0)

@@ -269,15 +269,21 @@ bench_suite_run(struct bench_plan *plan, struct bench_table *table)
 static int
 tcp_available(char *why, size_t why_bytes)
 {
-	struct far_transport_config config = {.clock = far_clock_real()};
+	static const char *const here = "127.0.0.1:1";
+	struct far_transport_config config = {
+		.clock = far_clock_real(), .peers = &here, .peer_count = 1};
 	struct far_transport *tp;
-	int rc = far_transport_find("ucx") == NULL ? -ENODEV
-						   : far_transport_open("ucx", &config, &tp);
+	int rc;
 
-	if (rc < 0) {
+	if (far_transport_find("ucx") == NULL) {
 		snprintf(why, why_bytes,
-			 "farpool's ucx transport is not in this build: ./dev "
-			 "build ucx, then build/ucx/tests/bench/farpool-bench");
+			 "this build has no ucx transport: install libucx-dev and configure again");
+		return -ENODEV;
+	}
+	rc = far_transport_open("ucx", &config, &tp);
+	if (rc < 0) {
+		snprintf(why, why_bytes, "farpool's ucx transport does not open here: %s",
+			 far_err_text(rc));
 		return -ENODEV;
 	}
 	far_transport_close(tp);
