@@ -90,16 +90,38 @@ far_ucx_address_format(const struct sockaddr_storage *addr, char out[FAR_ADDRESS
 
 /* ---- listening ---- */
 
-/* Inside progress: remembers who asks; whoever is one too many is told no. */
+/* Inside progress: remembers who asks, in the order of asking. To be told no is for those alone for
+ * whom there is no place at all: UCX 1.13 may stop the process when it rejects while others come. */
 static void
 on_request(ucp_conn_request_h request, void *arg)
 {
 	struct ucx_listener *listener = arg;
+	uint32_t at = (listener->request_first + listener->request_count) % UCX_REQUESTS_MAX;
 
-	if (listener->request_count + listener->handshakes < UCX_CONNS_WAITING)
-		listener->requests[listener->request_count++] = request;
-	else
+	if (listener->request_count < UCX_REQUESTS_MAX) {
+		listener->requests[at] = request;
+		listener->request_count++;
+	} else {
 		(void)far_ucx_lib->ucp_listener_reject(listener->listener, request);
+	}
+}
+
+/* The one that waits longest; it is the caller's. */
+static ucp_conn_request_h
+request_take(struct ucx_listener *listener)
+{
+	ucp_conn_request_h request = listener->requests[listener->request_first];
+
+	FAR_ASSERT(listener->request_count > 0);
+	listener->request_first = (listener->request_first + 1) % UCX_REQUESTS_MAX;
+	listener->request_count--;
+	return request;
+}
+
+bool
+far_ucx_listener_can_work(const struct ucx_listener *listener)
+{
+	return listener->request_count > 0 && listener->handshakes < UCX_CONNS_WAITING;
 }
 
 /* What UCX has one code for: who listens there, or why nobody can. The socket is given up again,
@@ -213,8 +235,8 @@ far_ucx_unlisten(struct far_listener *flistener)
 	for (int i = 0; tp->fabric && i < PROGRESS_CALLS_MAX; i++)
 		if (far_ucx_lib->ucp_worker_progress(tp->worker) == 0)
 			break;
-	for (uint32_t i = 0; i < listener->request_count; i++)
-		(void)far_ucx_lib->ucp_listener_reject(listener->listener, listener->requests[i]);
+	while (listener->request_count > 0)
+		(void)far_ucx_lib->ucp_listener_reject(listener->listener, request_take(listener));
 	far_ucx_lib->ucp_listener_destroy(listener->listener);
 	far_ucx_leave();
 	far_list_remove(&listener->node);
@@ -238,8 +260,8 @@ far_ucx_listener_work(struct ucx_listener *listener)
 	struct ucx_transport *tp = listener->tp;
 	int made = 0;
 
-	while (listener->request_count > 0) {
-		ucp_conn_request_h request = listener->requests[--listener->request_count];
+	while (far_ucx_listener_can_work(listener)) {
+		ucp_conn_request_h request = request_take(listener);
 		char name[FAR_ADDRESS_BYTES_MAX];
 		struct ucx_conn *conn;
 		int rc;

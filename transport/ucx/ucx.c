@@ -321,7 +321,7 @@ static bool
 listeners_are_asked(const struct ucx_transport *tp)
 {
 	for (const struct far_list *it = tp->listeners.next; it != &tp->listeners; it = it->next)
-		if (FAR_CONTAINER_OF(it, struct ucx_listener, node)->request_count > 0)
+		if (far_ucx_listener_can_work(FAR_CONTAINER_OF(it, struct ucx_listener, node)))
 			return true;
 	return false;
 }

@@ -25,7 +25,8 @@
 #define UCX_BULK_BYTES      126976U /* of a block in one frame: whole pages, room for headers */
 #define UCX_READS_PER_FRAME 256U
 #define UCX_REGIONS_MAX     16384U /* a power of two */
-#define UCX_CONNS_WAITING   128U   /* asked for, and those that have not said hello yet */
+#define UCX_CONNS_WAITING   128U   /* made, and without a hello yet; more wait to be made */
+#define UCX_REQUESTS_MAX    4096U  /* of a listener; there are no more descriptors */
 #define UCX_CONN_BUCKETS    256U
 #define UCX_TURN_FRAMES     4
 #define UCX_NONE            UINT32_MAX
@@ -267,7 +268,8 @@ struct ucx_listener {
 	ucp_listener_h listener;
 	uint32_t handshakes; /* connections that have not said hello */
 	uint32_t request_count;
-	ucp_conn_request_h requests[UCX_CONNS_WAITING]; /* taken in by progress, made by poll */
+	uint32_t request_first;
+	ucp_conn_request_h requests[UCX_REQUESTS_MAX]; /* taken in by progress, made by poll */
 };
 
 /* A name being looked up; it may have to outlive its link. */
@@ -280,8 +282,9 @@ void far_ucx_address_format(const struct sockaddr_storage *addr, char out[FAR_AD
 int far_ucx_listen(struct far_transport *tp, const char *address, far_accept_fn *accept, void *arg,
 		   struct far_listener **out);
 void far_ucx_unlisten(struct far_listener *listener);
-/* Makes the connections that progress was asked for. Returns how many. */
+/* Makes the connections that progress was asked for, while few are in a handshake. Returns how many. */
 int far_ucx_listener_work(struct ucx_listener *listener);
+bool far_ucx_listener_can_work(const struct ucx_listener *listener);
 
 /* ---- resolve.c: names, without blocking ---- */
 int far_ucx_resolve_open(struct ucx_transport *tp, const char *address, struct ucx_resolve **out);
