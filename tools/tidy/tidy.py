@@ -16,6 +16,7 @@ sys.dont_write_bytecode = True  # the tree stays as it was checked out
 
 import checks
 import layers
+import pages
 from source import Source
 
 C_SUFFIXES = (".c", ".h")
@@ -82,6 +83,8 @@ def check_files(tree):
         tree.report(path, checks.check_unfinished(path, text))
         if posixpath.basename(path) == "README.md" and "/" in path:
             tree.report(path, checks.check_readme(path, text))
+        if path.startswith("docs/") and path.endswith(".md"):
+            tree.report(path, pages.check_page(text, tree.texts.get))
     for path, source in tree.sources.items():
         tree.report(path, layers.check_source(source, tree.exists))
         tree.report(path, checks.check_calls(source))

@@ -123,6 +123,24 @@ class Tidy(unittest.TestCase):
     def test_a_good_tree_has_no_finding(self):
         self.assertEqual(self.report({}), [])
 
+    # ---- pages ----
+
+    TEST_C = "/* x.c - tests. */\nstatic void\na_claim(void **state)\n{\n\t(void)state;\n}\n"
+
+    def page(self, cell):
+        text = f"# Page\n\n| row | {cell} |\n"
+        return {"tests/unit/x.c": self.TEST_C, "tests/README.md": "# tests/\n", "docs/page.md": text}
+
+    def test_a_page_that_names_tests_that_are_there_is_no_finding(self):
+        self.assertEqual(self.report(self.page("`tests/unit/x.c`: `a_claim`")), [])
+
+    def test_a_page_that_names_a_test_that_is_gone_is_reported(self):
+        changes = self.page("`tests/unit/x.c`: `a_claim`, `a_dream`")
+        self.one("docs/page.md", 3, "a_dream", changes)
+
+    def test_a_page_that_names_a_file_that_is_gone_is_reported(self):
+        self.one("docs/page.md", 3, "not there", self.page("`tests/unit/gone.c`: `a_claim`"))
+
     # ---- layers ----
 
     def test_an_include_upward_is_reported(self):
