@@ -194,14 +194,15 @@ slice_reserve(const struct read_call *call, struct read_slice *s, size_t *reache
 	struct far_l1 *l1 = call->l1;
 	uint32_t loans[L1_SLICE];
 	uint64_t locked_bytes = 0, unlocked_bytes = 0;
-	size_t granted = 0, taken, used = 0, denied = 0;
+	size_t granted = 0, locked, taken, used = 0, denied = 0;
 
 	slice_prefetch(l1, s->keys, s->count, s->hashes);
-	*reached = slice_lock(call, s, &granted, &locked_bytes);
+	locked = slice_lock(call, s, &granted, &locked_bytes);
+	*reached = locked;
 	taken = granted == 0 ? 0 : far_l1_loans_take(l1, call->session, loans, granted);
 	for (size_t i = 0; i < taken; i++)
 		__builtin_prefetch(&l1->loans[loans[i]], 1);
-	for (size_t i = 0; i < *reached; i++) {
+	for (size_t i = 0; i < locked; i++) {
 		if (s->blocks[i] == L1_NIL)
 			continue;
 		if (used < taken) {

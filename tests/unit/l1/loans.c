@@ -232,6 +232,34 @@ overdue_loans_are_counted_and_named_once_and_live_on(void **state)
 	fixture_close(&f);
 }
 
+static void
+a_prefix_that_runs_out_of_loans_holds_nothing_beyond_its_end(void **state)
+{
+	struct fixture f;
+	struct far_key keys[8];
+	struct far_l1_grant grants[8];
+	int rc;
+	(void)state;
+
+	fixture_open(&f, 8, (struct far_l1_config){.loans_max = 2, .shards = 1});
+	for (uint64_t i = 0; i < 8; i++) {
+		keys[i] = key_n(i);
+		put(&f, i, 100);
+	}
+	assert_int_equal(far_l1_reserve_read_prefix(f.l1, f.session, keys, NULL, 8, 1, grants), 2);
+	assert_int_equal(grants[2].rc, -ENOMEM);
+	for (uint64_t i = 2; i < 8; i++) {
+		assert_int_not_equal(grants[i].rc, 0);
+		assert_int_equal(state_of(&f, i), FAR_L1_READY);
+	}
+	far_l1_check(f.l1);
+	for (int i = 0; i < 2; i++) {
+		far_l1_finish_read(f.l1, f.session, &grants[i].loan, 1, 1, &rc);
+		assert_int_equal(rc, 0);
+	}
+	fixture_close(&f);
+}
+
 int
 main(void)
 {
@@ -242,6 +270,7 @@ main(void)
 		cmocka_unit_test(a_closed_session_is_refused_everywhere),
 		cmocka_unit_test(closing_a_session_ends_its_loans_and_no_others),
 		cmocka_unit_test(the_flip_hands_the_loan_to_the_reader_session),
+		cmocka_unit_test(a_prefix_that_runs_out_of_loans_holds_nothing_beyond_its_end),
 		cmocka_unit_test(sessions_end_at_their_bound),
 		cmocka_unit_test(overdue_loans_are_counted_and_named_once_and_live_on),
 	};
