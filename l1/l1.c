@@ -100,9 +100,9 @@ sizes_fit(struct far_l1 *l1, uint32_t *units_out)
 	while (buckets < 4 * blocks)
 		buckets *= 2;
 	l1->blocks_max = (uint32_t)blocks;
-	/* Index 0 is nobody; evicted blocks keep their records until their end was told, and so many
-	 * threads may be on their way to tell it. */
-	l1->block_end = l1->blocks_max + L1_TELLERS * L1_EVENTS + 2;
+	/* Index 0 is nobody; blocks that went keep their records until that was told, and so many
+	 * threads may be on their way to tell it, a slice each. */
+	l1->block_end = l1->blocks_max + L1_TELLERS * L1_SLICE + 2;
 	l1->loans_max = (uint32_t)loans;
 	l1->bucket_mask = buckets - 1;
 	l1->shard_shift = (uint32_t)(__builtin_ctzll(buckets) - __builtin_ctz(config->shards));

@@ -14,14 +14,18 @@
  * ready ...; or write-locked -> aborted -> absent. Every lock is a loan: a number that its taker
  * owns and gives back once. Loans belong to sessions. No call waits for another holder.
  *
+ * A temporary block is absent again when the last count of its read loans ends, in the same step: a
+ * reader that comes then gets the block, which lives on for it, or -ENOENT. Until its first reader it is
+ * like any other, evictable too. far_l1_retain() makes it one that stays.
+ *
  * Calls take batches and answer per key in their out array; they return how many keys were granted
  * (or ended) without error. Codes per key:
  *   0        granted
- *   -EINVAL  the zero key, or a size of 0 or beyond the arena
+ *   -EINVAL  the zero key, a size of 0 or beyond the arena, or an unknown flag
  *   -ENOENT  not there, or not readable yet; finishing a write: the key was deleted by force
  *            meanwhile, the loan is over and nobody ever sees the block
  *   -EEXIST  present, being written, or given twice in this call (blocks are immutable)
- *   -EBUSY   locked; reserve_read: by 2^28 readers
+ *   -EBUSY   locked; reserve_read: by 2^25 readers
  *   -ENOMEM  arena (free and evictable together), table or loans are full; for this key and, in
  *            reserve_write, all behind it
  *   -EMSGSIZE reserve_read: another length than the one asked for
@@ -44,10 +48,13 @@ struct far_l1_grant {
 	uint64_t offset_bytes; /* of addr in the arena */
 };
 
+#define FAR_L1_TEMPORARY 1u /* goes with its last reader; never announced as written */
+
 /* What a writer wants. */
 struct far_l1_want {
 	struct far_key key;
 	uint32_t size_bytes;
+	uint32_t flags; /* 0 or FAR_L1_TEMPORARY */
 };
 
 enum far_l1_policy {
@@ -72,17 +79,27 @@ struct far_l1_config {
 	struct far_clock *clock;
 };
 
+enum far_l1_why {
+	FAR_L1_WHY_EVICTED,   /* for another block, or by far_l1_evict */
+	FAR_L1_WHY_DELETED,   /* nobody held it */
+	FAR_L1_WHY_CLEARED,   /* the same, by far_l1_clear */
+	FAR_L1_WHY_FORCED,    /* by force while readers hold it: its memory is in quarantine */
+	FAR_L1_WHY_TEMPORARY, /* its last read loan ended */
+};
+
 /* What happened to a block; @loan as the listener asked. */
 struct far_l1_event {
 	struct far_key key;
 	uint64_t loan; /* written: a read loan of the listener's session, if hold_written */
-	void *addr;
+	void *addr;    /* NULL: touched without a loan */
 	uint32_t size_bytes;
+	enum far_l1_why why; /* deleted only */
 };
 
 /*
- * Told once per event, on the thread that caused it, outside any lock of l1; may call l1.
- * NULL entries are skipped.
+ * Told once per event, on the thread that caused it, outside any lock of l1; may call l1; never told
+ * nothing (@count > 0). NULL entries are skipped. A block that was never readable (aborted, or deleted
+ * by force while it was written) is told under no name.
  */
 struct far_l1_listener {
 	/* finish_write made it readable (not: the flip of a prefetch). With hold_written the flip
@@ -138,7 +155,7 @@ size_t far_l1_reserve_write(struct far_l1 *l1, far_l1_session session,
 			    const struct far_l1_want *wants, size_t count,
 			    struct far_l1_grant *grants_out);
 
-/* Write-locked -> ready, announced as written. The loans are over. */
+/* Write-locked -> ready, announced as written (but for temporaries: not announced). The loans are over. */
 size_t far_l1_finish_write(struct far_l1 *l1, far_l1_session session, const uint64_t *loans,
 			   size_t count, int *rcs_out);
 
@@ -167,6 +184,12 @@ size_t far_l1_reserve_read_prefix(struct far_l1 *l1, far_l1_session session,
  * are left is -EINVAL for that loan, and nothing changes. */
 size_t far_l1_finish_read(struct far_l1 *l1, far_l1_session session, const uint64_t *loans,
 			  size_t count, uint32_t readers, int *rcs_out);
+
+/* Temporary -> one that stays, by any loan on it, write or read: for the writer before its flip, or a
+ * reader before its last release. 0 also for a block that is not temporary; -ENOENT: it was deleted by
+ * force. Nothing is announced. */
+size_t far_l1_retain(struct far_l1 *l1, far_l1_session session, const uint64_t *loans, size_t count,
+		     int *rcs_out);
 
 /* The buffer behind a live read loan, without a new count: rc -EBADF, -EPERM. */
 int far_l1_unsafe_read(struct far_l1 *l1, far_l1_session session, uint64_t loan,

@@ -20,7 +20,7 @@
 #define L1_RETRY         UINT32_MAX
 #define L1_SLICE         128u /* keys worked on together, so that their cache misses overlap */
 #define L1_EVENTS        64u  /* told to a listener in one call */
-#define L1_TELLERS       64U  /* threads whose evicted blocks have records still */
+#define L1_TELLERS       64U  /* threads whose blocks that went have records still */
 #define L1_LISTENERS_MAX 4u
 #define L1_NAME_BYTES    48u
 
@@ -30,10 +30,13 @@
 #define WORD_WRITE        1ull /* write-locked */
 #define WORD_READY        2ull /* readable; read-locked while readers > 0 */
 #define WORD_CLAIMED      3ull /* an evictor or delete has it; decided before lock is given back */
-#define WORD_DOOMED       4ull /* out of the table, memory in quarantine until the last loan ends */
+#define WORD_DOOMED       4ull /* gone for everybody but those who hold loans; see delete.c */
 #define WORD_PINNED       8ull /* a reserve_write in progress answered "present" for it: spare it */
-#define WORD_READER_SHIFT 4
-#define WORD_READERS_MAX  ((1ull << 28) - 1)
+#define WORD_TEMPORARY    16ull /* the end of its last read loan dooms it, in the same step */
+#define WORD_USES_SHIFT   5     /* uses since it is queued, 3 at most: for evict_s3fifo.c */
+#define WORD_USES_MASK    (3ull << WORD_USES_SHIFT)
+#define WORD_READER_SHIFT 7
+#define WORD_READERS_MAX  ((1ull << 25) - 1)
 #define WORD_GEN_SHIFT    32
 
 static inline uint64_t
@@ -58,6 +61,7 @@ word_gen(uint64_t word)
 static inline bool
 word_evictable(uint64_t word)
 {
+	word &= ~(WORD_TEMPORARY | WORD_USES_MASK);
 	return (word & ~(UINT64_MAX << WORD_GEN_SHIFT)) == WORD_READY;
 }
 
@@ -125,6 +129,7 @@ struct l1_shard {
 struct l1_session {
 	_Alignas(64) _Atomic uint32_t id; /* 0: closed */
 	_Atomic uint32_t calls;           /* in progress */
+	_Atomic uint32_t closing;         /* 1: closed, and still telling */
 	_Atomic int64_t loan_count;
 	uint16_t gen;             /* lock */
 	char name[L1_NAME_BYTES]; /* lock */
@@ -225,10 +230,11 @@ struct l1_news {
 	struct far_l1_event events[L1_EVENTS];
 };
 
-/* Evicted blocks whose records wait until their end was told: a list through queue_next. */
+/* Blocks that went and whose records wait until that was told: a list through queue_next. */
 struct l1_dead {
 	uint32_t head;
 	uint32_t count;
+	enum far_l1_why why; /* of all of them */
 };
 
 static inline uint32_t
@@ -319,8 +325,6 @@ void far_l1_table_unlink(struct far_l1 *l1, uint32_t idx);
 void far_l1_block_end(struct far_l1 *l1, uint32_t idx);
 void far_l1_record_drop(struct far_l1 *l1, uint32_t idx);
 void far_l1_block_key(const struct l1_block *block, struct far_key *out);
-/* The last loan of doomed blocks ended: frees a list of them through queue_next. Takes the lock. */
-void far_l1_doomed_free(struct far_l1 *l1, const uint32_t *idxs, size_t count);
 
 /* evict.c. Lock. */
 void far_l1_queue_init(struct l1_queue *queue);
@@ -333,6 +337,11 @@ bool far_l1_block_claim(struct far_l1 *l1, uint32_t idx);
 /* Undoes a claim. */
 void far_l1_block_unclaim(struct far_l1 *l1, uint32_t idx);
 void far_l1_queue_check(struct far_l1 *l1);
+
+/* delete.c: the last loan of doomed blocks ended. Temporaries are still in the table: they leave it here,
+ * and go to @dead if somebody wants to be told. Takes the lock. */
+void far_l1_doomed_free(struct far_l1 *l1, const uint32_t *idxs, size_t count,
+			struct l1_dead *dead);
 
 /* place.c. Lock. */
 /* An extent of that many units, evicting what has to go for it and nothing else; L1_NIL: none, and
@@ -362,8 +371,8 @@ int far_l1_loan_claim_write(struct far_l1 *l1, uint64_t handle, far_l1_session s
 /* Gives back @counts of a read loan: 0, -EBADF, -EPERM, -EINVAL. @over: it was the rest. */
 int far_l1_loan_give_back(struct far_l1 *l1, uint64_t handle, far_l1_session session,
 			  uint32_t counts, uint32_t *block_out, bool *over_out);
-/* A live read loan's block: 0, -EBADF, -EPERM. */
-int far_l1_loan_peek(struct far_l1 *l1, uint64_t handle, far_l1_session session,
+/* The block of a live loan of this kind: 0, -EBADF, -EPERM. */
+int far_l1_loan_peek(struct far_l1 *l1, uint64_t handle, far_l1_session session, uint64_t kind,
 		     uint32_t *block_out);
 /* Busy -> free, or on as a read loan under the same or (@renew) a new handle. */
 void far_l1_loan_end(struct far_l1 *l1, uint32_t idx);
@@ -385,13 +394,14 @@ void far_l1_news_add(struct far_l1 *l1, struct l1_news *news, const struct l1_bl
 		     uint64_t loan);
 /* Tells all listeners, empties @news. No lock, no gate. */
 void far_l1_news_tell(struct far_l1 *l1, enum l1_news_kind kind, struct l1_news *news);
-/* Tells the end of evicted blocks and drops their records. Takes the lock. */
+/* Tells the end of blocks and drops their records. Takes the lock. */
 void far_l1_dead_tell(struct far_l1 *l1, struct l1_dead *dead);
 
 /* write.c: write-locked blocks whose loans are claimed go; shared with session_close. Takes the lock.
  * Returns their bytes, no longer locked. */
 uint64_t far_l1_abort_claimed(struct far_l1 *l1, const uint32_t *idxs, size_t count);
-/* read.c: @counts readers of a block are gone; true: it is doomed and was the last, caller frees. */
+/* read.c: @counts readers of a block are gone; true: it is doomed and was the last, caller frees.
+ * @tick: 0 takes back a lock that nobody was lent: no use, and no end of a temporary. */
 bool far_l1_block_read_unlock(struct far_l1 *l1, uint32_t idx, uint32_t counts, uint64_t tick,
 			      uint64_t *unlocked_bytes);
 

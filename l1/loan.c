@@ -198,10 +198,11 @@ far_l1_loan_give_back(struct far_l1 *l1, uint64_t handle, far_l1_session session
 }
 
 int
-far_l1_loan_peek(struct far_l1 *l1, uint64_t handle, far_l1_session session, uint32_t *block_out)
+far_l1_loan_peek(struct far_l1 *l1, uint64_t handle, far_l1_session session, uint64_t kind,
+		 uint32_t *block_out)
 {
 	struct opened o;
-	int rc = loan_open(l1, handle, session, LOAN_READ, &o);
+	int rc = loan_open(l1, handle, session, kind, &o);
 
 	if (rc == 0)
 		*block_out = o.block;

@@ -31,6 +31,7 @@ far_l1_news_add(struct far_l1 *l1, struct l1_news *news, const struct l1_block *
 	FAR_ASSERT(news->count < L1_EVENTS);
 	far_l1_block_key(block, &event->key);
 	event->loan = loan;
+	event->why = FAR_L1_WHY_EVICTED;
 	event->addr = block_addr(l1, block);
 	event->size_bytes = atomic_load_explicit(&block->size_bytes, memory_order_relaxed);
 	news->count++;
@@ -89,6 +90,7 @@ far_l1_dead_tell(struct far_l1 *l1, struct l1_dead *dead)
 
 		while (idx != L1_NIL && news.count < L1_EVENTS) {
 			far_l1_news_add(l1, &news, &l1->blocks[idx], 0);
+			news.events[news.count - 1].why = dead->why;
 			idx = l1->blocks[idx].queue_next;
 		}
 		dead->head = idx;

@@ -64,10 +64,9 @@ read_lock_try(const struct read_call *call, const struct read_key *k, bool locke
 		return -EAGAIN;
 	block = &l1->blocks[idx];
 	do {
-		if (word_gen(word) != gen || (word & WORD_DOOMED) != 0 ||
-		    word_state(word) == WORD_CLAIMED)
+		if (word_gen(word) != gen || word_state(word) == WORD_CLAIMED)
 			return -EAGAIN;
-		if (word_state(word) != WORD_READY)
+		if (word_state(word) != WORD_READY || (word & WORD_DOOMED) != 0)
 			return -ENOENT;
 		if (k->size != NULL &&
 		    atomic_load_explicit(&block->size_bytes, memory_order_acquire) != *k->size) {
@@ -85,6 +84,23 @@ read_lock_try(const struct read_call *call, const struct read_key *k, bool locke
 	return 0;
 }
 
+/* The last count goes and the block is doomed in one step, so that a reader comes before it or finds
+ * nothing. Returns what the word was, with the mark if it was set. No block becomes temporary later. */
+static uint64_t
+temporary_unlock(struct l1_block *block, uint32_t counts)
+{
+	uint64_t word = atomic_load_explicit(&block->word, memory_order_relaxed);
+	uint64_t doom;
+
+	do {
+		doom = (word & WORD_TEMPORARY) != 0 && word_readers(word) == counts ? WORD_DOOMED
+										    : 0;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&block->word, &word, (word - ((uint64_t)counts << WORD_READER_SHIFT)) | doom,
+		memory_order_acq_rel, memory_order_relaxed));
+	return word | doom;
+}
+
 bool
 far_l1_block_read_unlock(struct far_l1 *l1, uint32_t idx, uint32_t counts, uint64_t tick,
 			 uint64_t *unlocked_bytes)
@@ -97,8 +113,12 @@ far_l1_block_read_unlock(struct far_l1 *l1, uint32_t idx, uint32_t counts, uint6
 		atomic_store_explicit(&block->touched, tick, memory_order_relaxed);
 	/* Release: our reads are over. Pairs with far_l1_block_claim(). From here on the record may
 	 * be another block's. */
-	word = atomic_fetch_sub_explicit(&block->word, (uint64_t)counts << WORD_READER_SHIFT,
-					 memory_order_acq_rel);
+	if (tick == 0 ||
+	    (atomic_load_explicit(&block->word, memory_order_relaxed) & WORD_TEMPORARY) == 0)
+		word = atomic_fetch_sub_explicit(
+			&block->word, (uint64_t)counts << WORD_READER_SHIFT, memory_order_acq_rel);
+	else
+		word = temporary_unlock(block, counts);
 	FAR_ASSERT(word_readers(word) >= counts);
 	if (word_readers(word) != counts)
 		return false;
@@ -128,8 +148,11 @@ read_lock(const struct read_call *call, const struct read_key *k, uint32_t *idx_
 static void
 read_undo(struct far_l1 *l1, uint32_t idx, uint32_t readers, uint64_t *unlocked_bytes)
 {
+	struct l1_dead none = {.head = L1_NIL};
+
 	if (far_l1_block_read_unlock(l1, idx, readers, 0, unlocked_bytes))
-		far_l1_doomed_free(l1, &idx, 1);
+		far_l1_doomed_free(l1, &idx, 1, &none);
+	FAR_ASSERT(none.head == L1_NIL); /* it was deleted by force, which was told then */
 }
 
 static void
@@ -310,7 +333,7 @@ far_l1_reserve_read_prefix(struct far_l1 *l1, far_l1_session session, const stru
 /* Returns how many loans of the slice were given back without error. */
 static size_t
 slice_finish(const struct read_call *call, const uint64_t *loans, size_t count, uint64_t tick,
-	     int *rcs_out)
+	     struct l1_dead *dead, int *rcs_out)
 {
 	struct far_l1 *l1 = call->l1;
 	uint32_t blocks[L1_SLICE], ended[L1_SLICE], doomed[L1_SLICE];
@@ -341,7 +364,7 @@ slice_finish(const struct read_call *call, const uint64_t *loans, size_t count, 
 	if (ended_count > 0)
 		far_l1_loans_give(l1, ended, ended_count);
 	if (doomed_count > 0)
-		far_l1_doomed_free(l1, doomed, doomed_count);
+		far_l1_doomed_free(l1, doomed, doomed_count, dead);
 	locked_bytes_add(l1, call->session, 0, unlocked_bytes);
 	far_l1_session_count(l1, call->session, -(int64_t)ended_count);
 	return ok;
@@ -352,21 +375,26 @@ far_l1_finish_read(struct far_l1 *l1, far_l1_session session, const uint64_t *lo
 		   uint32_t readers, int *rcs_out)
 {
 	struct read_call call = {.l1 = l1, .session = session, .readers = readers};
+	struct l1_dead dead = {.head = L1_NIL, .why = FAR_L1_WHY_TEMPORARY};
 	uint64_t tick = ticks_take(l1, count);
 	int rc = readers == 0 ? -EINVAL : far_l1_gate_enter(l1, session);
-	size_t ok = 0;
+	size_t ok = 0, done = 0;
 
-	if (rc < 0) {
-		for (size_t i = 0; i < count; i++)
-			rcs_out[i] = rc;
-		return 0;
-	}
-	for (size_t done = 0; done < count; done += L1_SLICE) {
+	while (done < count && rc == 0) {
 		size_t n = count - done < L1_SLICE ? count - done : L1_SLICE;
 
-		ok += slice_finish(&call, loans + done, n, tick - done, rcs_out + done);
+		ok += slice_finish(&call, loans + done, n, tick - done, &dead, rcs_out + done);
+		done += n;
+		if (dead.count == 0)
+			continue;
+		far_l1_gate_leave(l1, session);
+		far_l1_dead_tell(l1, &dead);
+		rc = far_l1_gate_enter(l1, session);
 	}
-	far_l1_gate_leave(l1, session);
+	if (rc == 0)
+		far_l1_gate_leave(l1, session);
+	for (; done < count; done++)
+		rcs_out[done] = rc;
 	return ok;
 }
 
@@ -378,7 +406,7 @@ far_l1_unsafe_read(struct far_l1 *l1, far_l1_session session, uint64_t loan,
 	int rc = far_l1_gate_enter(l1, session);
 
 	if (rc == 0) {
-		rc = far_l1_loan_peek(l1, loan, session, &idx);
+		rc = far_l1_loan_peek(l1, loan, session, LOAN_READ, &idx);
 		far_l1_gate_leave(l1, session);
 	}
 	if (rc < 0) {

@@ -44,6 +44,14 @@ far_l1_gate_enter_nested(struct far_l1 *l1, far_l1_session session)
 	return -EPERM;
 }
 
+/* Until far_l1_check is done. */
+static void
+gate_wait(struct far_l1 *l1)
+{
+	pthread_mutex_lock(&l1->check_lock);
+	pthread_mutex_unlock(&l1->check_lock);
+}
+
 int
 far_l1_gate_enter(struct far_l1 *l1, far_l1_session session)
 {
@@ -54,8 +62,7 @@ far_l1_gate_enter(struct far_l1 *l1, far_l1_session session)
 		if (rc < 0 || atomic_load(&l1->stopped) == 0)
 			return rc;
 		far_l1_gate_leave(l1, session);
-		pthread_mutex_lock(&l1->check_lock);
-		pthread_mutex_unlock(&l1->check_lock);
+		gate_wait(l1);
 	}
 }
 
@@ -75,7 +82,8 @@ far_l1_session_open(struct far_l1 *l1, const char *name, far_l1_session *out)
 		uint32_t at = (l1->session_next + i) % l1->config.sessions_max;
 		struct l1_session *s = &l1->sessions[at];
 
-		if (atomic_load(&s->id) != 0 || atomic_load(&s->calls) != 0)
+		if (atomic_load(&s->id) != 0 || atomic_load(&s->closing) != 0 ||
+		    atomic_load(&s->calls) != 0)
 			continue;
 		l1->session_next = at + 1;
 		s->gen++;
@@ -92,7 +100,7 @@ far_l1_session_open(struct far_l1 *l1, const char *name, far_l1_session *out)
 
 /* Ends whatever the record lends to this session; returns how many loans (0 or 1). */
 static int64_t
-loan_end_of(struct far_l1 *l1, uint32_t idx, far_l1_session session)
+loan_end_of(struct far_l1 *l1, uint32_t idx, far_l1_session session, struct l1_dead *dead)
 {
 	struct l1_loan *loan = &l1->loans[idx];
 	uint64_t word = atomic_load_explicit(&loan->word, memory_order_acquire);
@@ -111,7 +119,7 @@ loan_end_of(struct far_l1 *l1, uint32_t idx, far_l1_session session)
 	} else if (far_l1_loan_give_back(l1, handle, session, counts, &block, &over) == 0) {
 		FAR_ASSERT(over);
 		if (far_l1_block_read_unlock(l1, block, counts, ticks_take(l1, 0), &unlocked_bytes))
-			far_l1_doomed_free(l1, &block, 1);
+			far_l1_doomed_free(l1, &block, 1, dead);
 	} else {
 		return 0;
 	}
@@ -120,10 +128,29 @@ loan_end_of(struct far_l1 *l1, uint32_t idx, far_l1_session session)
 	return 1;
 }
 
+/* Tells the end of temporaries: outside of the gate, while the slot stays taken. */
+static void
+close_tell(struct far_l1 *l1, struct l1_session *s, int64_t left, struct l1_dead *dead)
+{
+	atomic_store(&s->loan_count, left);
+	atomic_store(&s->closing, 1);
+	atomic_fetch_sub(&s->calls, 1);
+	far_l1_dead_tell(l1, dead);
+	for (;;) {
+		atomic_fetch_add(&s->calls, 1);
+		if (atomic_load(&l1->stopped) == 0)
+			break;
+		atomic_fetch_sub(&s->calls, 1);
+		gate_wait(l1);
+	}
+	atomic_store(&s->closing, 0);
+}
+
 void
 far_l1_session_close(struct far_l1 *l1, far_l1_session session)
 {
 	struct l1_session *s = far_l1_session_at(l1, session);
+	struct l1_dead dead = {.head = L1_NIL, .why = FAR_L1_WHY_TEMPORARY};
 	int64_t left;
 
 	if (s == NULL || far_l1_gate_enter(l1, session) < 0)
@@ -137,12 +164,16 @@ far_l1_session_close(struct far_l1 *l1, far_l1_session session)
 		struct l1_stripe *stripe = &l1->stripes[i];
 		uint32_t end = atomic_load_explicit(&stripe->fresh, memory_order_relaxed);
 
-		for (uint32_t idx = stripe->first; idx < end && left > 0; idx++)
-			left -= loan_end_of(l1, idx, session);
+		for (uint32_t idx = stripe->first; idx < end && left > 0; idx++) {
+			left -= loan_end_of(l1, idx, session, &dead);
+			if (dead.count >= L1_EVENTS)
+				close_tell(l1, s, left, &dead);
+		}
 	}
 	FAR_ASSERT(left == 0);
 	atomic_store(&s->loan_count, 0);
 	atomic_fetch_sub(&s->calls, 1);
+	far_l1_dead_tell(l1, &dead);
 }
 
 /* Marks what is overdue and new, per session. Lock. Returns how many loans are overdue in all. */

@@ -54,11 +54,16 @@ far_l1_table_find_locked(struct far_l1 *l1, const struct far_key *key, uint64_t 
 	uint64_t bucket = bucket_of(l1, key_hash(key));
 	uint32_t idx = atomic_load_explicit(&l1->buckets[bucket], memory_order_relaxed);
 
-	while (idx != L1_NIL && !key_is(&l1->blocks[idx], key))
-		idx = atomic_load_explicit(&l1->blocks[idx].next, memory_order_relaxed);
-	if (idx != L1_NIL)
+	for (; idx != L1_NIL;
+	     idx = atomic_load_explicit(&l1->blocks[idx].next, memory_order_relaxed)) {
+		if (!key_is(&l1->blocks[idx], key))
+			continue;
 		*word_out = atomic_load_explicit(&l1->blocks[idx].word, memory_order_acquire);
-	return idx;
+		/* A temporary whose end has come, and which its last reader is about to take out. */
+		if ((*word_out & WORD_DOOMED) == 0)
+			return idx;
+	}
+	return L1_NIL;
 }
 
 bool
@@ -160,21 +165,4 @@ far_l1_record_drop(struct far_l1 *l1, uint32_t idx)
 {
 	l1->blocks[idx].queue_next = l1->block_free;
 	l1->block_free = idx;
-}
-
-void
-far_l1_doomed_free(struct far_l1 *l1, const uint32_t *idxs, size_t count)
-{
-	pthread_mutex_lock(&l1->lock);
-	for (size_t i = 0; i < count; i++) {
-		struct l1_block *block = &l1->blocks[idxs[i]];
-		uint32_t size_bytes =
-			atomic_load_explicit(&block->size_bytes, memory_order_relaxed);
-
-		FAR_ASSERT(atomic_load_explicit(&block->word, memory_order_relaxed) & WORD_DOOMED);
-		l1->quarantine_bytes -= block_footprint(l1, size_bytes);
-		far_l1_block_end(l1, idxs[i]);
-		far_l1_record_drop(l1, idxs[i]);
-	}
-	pthread_mutex_unlock(&l1->lock);
 }

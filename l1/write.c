@@ -56,7 +56,7 @@ wants_sort(struct write_call *call, const struct far_l1_want *wants, size_t coun
 			far_l1_table_prefetch(l1, &wants[i + PREFETCH_AHEAD].key);
 		grants[i] = (struct far_l1_grant){.rc = 0};
 		if (far_key_is_zero(&wants[i].key) || wants[i].size_bytes == 0 ||
-		    wants[i].size_bytes > capacity) {
+		    wants[i].size_bytes > capacity || (wants[i].flags & ~FAR_L1_TEMPORARY) != 0) {
 			grants[i].rc = -EINVAL;
 			continue;
 		}
@@ -129,6 +129,10 @@ want_grant(struct write_call *call, const struct far_l1_want *want, size_t left,
 	idx = block_place(call, want, tick);
 	if (idx == L1_NIL)
 		return -ENOMEM;
+	/* Before the loan: nobody else can flip it yet. */
+	if (want->flags & FAR_L1_TEMPORARY)
+		atomic_fetch_or_explicit(&l1->blocks[idx].word, WORD_TEMPORARY,
+					 memory_order_relaxed);
 	locked_bytes_add(l1, call->session, block_bytes(l1, idx), 0);
 	far_l1_session_count(l1, call->session, 1);
 	grant->size_bytes = want->size_bytes;
@@ -265,9 +269,13 @@ finish_one(struct finish_call *call, uint32_t loan, uint32_t idx, uint32_t *ende
 {
 	struct far_l1 *l1 = call->l1;
 	struct l1_block *block = &l1->blocks[idx];
+	/* A temporary that is written is nobody's news: it must not be stored. */
+	bool silent =
+		call->readers == 0 &&
+		(atomic_load_explicit(&block->word, memory_order_relaxed) & WORD_TEMPORARY) != 0;
 	/* finish_write: the one read lock that the holding listener gets in the same step. */
-	uint32_t counts = call->readers > 0 ? call->readers : call->reader != 0;
-	bool told = call->readers > 0 ? l1->told_prefetched : l1->told_written;
+	uint32_t counts = call->readers > 0 ? call->readers : call->reader != 0 && !silent;
+	bool told = !silent && (call->readers > 0 ? l1->told_prefetched : l1->told_written);
 	uint64_t bytes = block_bytes(l1, idx);
 	uint64_t handle = 0;
 

@@ -181,7 +181,7 @@ step_reserve_write(struct world *w)
 		uint32_t units = 1 + (uint32_t)far_rng_below(&w->rng, w->units_max);
 		uint32_t at = find(w, key);
 
-		wants[i].key = key_n(key);
+		wants[i] = (struct far_l1_want){.key = key_n(key)};
 		wants[i].size_bytes = units * UNIT - (uint32_t)far_rng_below(&w->rng, UNIT);
 		there[i] = at != NOBODY;
 		if (there[i]) {

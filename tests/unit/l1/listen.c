@@ -204,7 +204,7 @@ listeners_may_call_l1(void **state)
 	for (uint64_t round = 0; round < 3; round++) {
 		for (uint64_t i = 0; i < COUNT; i++) {
 			keys[i] = key_n(round * COUNT + i);
-			wants[i] = (struct far_l1_want){keys[i], UNIT};
+			wants[i] = (struct far_l1_want){.key = keys[i], .size_bytes = UNIT};
 		}
 		assert_int_equal(far_l1_reserve_write(f.l1, f.session, wants, COUNT, grants),
 				 COUNT);

@@ -95,7 +95,7 @@ a_closed_session_is_refused_everywhere(void **state)
 	struct fixture f;
 	far_l1_session old, fresh;
 	struct far_key key = key_n(1);
-	struct far_l1_want want = {key_n(2), UNIT};
+	struct far_l1_want want = {.key = key_n(2), .size_bytes = UNIT};
 	struct far_l1_grant grant;
 	uint64_t loan = 1;
 	int rc;
@@ -133,7 +133,8 @@ closing_a_session_ends_its_loans_and_no_others(void **state)
 	far_l1_session other;
 	struct far_l1_grant mine, theirs[4];
 	struct far_key keys[2] = {key_n(1), key_n(2)};
-	struct far_l1_want wants[2] = {{key_n(3), UNIT}, {key_n(4), UNIT}};
+	struct far_l1_want wants[2] = {{.key = key_n(3), .size_bytes = UNIT},
+				       {.key = key_n(4), .size_bytes = UNIT}};
 	int rc;
 	(void)state;
 

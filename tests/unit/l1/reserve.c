@@ -46,8 +46,9 @@ static void
 what_memory_does_not_reach_is_refused_with_all_behind_it(void **state)
 {
 	struct fixture f;
-	struct far_l1_want wants[3] = {
-		{key_n(1), 2 * UNIT}, {key_n(2), 4 * UNIT}, {key_n(3), UNIT}};
+	struct far_l1_want wants[3] = {{.key = key_n(1), .size_bytes = 2 * UNIT},
+				       {.key = key_n(2), .size_bytes = 4 * UNIT},
+				       {.key = key_n(3), .size_bytes = UNIT}};
 	struct far_l1_grant grants[3];
 	(void)state;
 
@@ -63,11 +64,11 @@ static void
 wrong_wants_are_refused_one_by_one(void **state)
 {
 	struct fixture f;
-	struct far_l1_want wants[5] = {{key_n(1), 0},
-				       {{{0}}, UNIT},
-				       {key_n(2), 5 * UNIT},
-				       {key_n(3), UNIT},
-				       {key_n(3), UNIT}};
+	struct far_l1_want wants[5] = {{.key = key_n(1), .size_bytes = 0},
+				       {.size_bytes = UNIT},
+				       {.key = key_n(2), .size_bytes = 5 * UNIT},
+				       {.key = key_n(3), .size_bytes = UNIT},
+				       {.key = key_n(3), .size_bytes = UNIT}};
 	struct far_l1_grant grants[5];
 	(void)state;
 
@@ -213,7 +214,8 @@ a_key_that_is_there_is_not_evicted_for_another_of_the_same_call(void **state)
 		put(&f, i, UNIT);
 	/* 0 is the oldest, and asked for behind three new ones. */
 	for (uint64_t i = 0; i < 4; i++)
-		wants[i] = (struct far_l1_want){key_n(i < 3 ? 10 + i : 0), UNIT};
+		wants[i] =
+			(struct far_l1_want){.key = key_n(i < 3 ? 10 + i : 0), .size_bytes = UNIT};
 	assert_int_equal(far_l1_reserve_write(f.l1, f.session, wants, 4, grants), 3);
 	assert_int_equal(grants[3].rc, -EEXIST);
 	assert_int_equal(grants[3].offset_bytes, 0);
@@ -385,7 +387,7 @@ an_unaligned_arena_loses_its_ends_only(void **state)
 				       .align_bytes = UNIT,
 				       .block_bytes_min = UNIT,
 				       .clock = &clock.clock};
-	struct far_l1_want want = {key_n(1), 3 * UNIT};
+	struct far_l1_want want = {.key = key_n(1), .size_bytes = 3 * UNIT};
 	struct far_l1_grant grant;
 	struct far_l1 *l1 = NULL;
 	far_l1_session session;

@@ -107,7 +107,7 @@ static void
 worker_reserve(struct worker *k, uint32_t at)
 {
 	uint64_t key = far_rng_below(&k->rng, KEYS);
-	struct far_l1_want want = {key_n(key), size_of_key(key)};
+	struct far_l1_want want = {.key = key_n(key), .size_bytes = size_of_key(key)};
 	struct far_l1_grant grant;
 
 	if (k->writes[at] != 0)
@@ -301,7 +301,7 @@ churn_run(void *arg)
 
 		for (uint64_t j = 0; j < 8; j++) {
 			keys[j] = key_n(1000 + i % 100 * 8 + j);
-			wants[j] = (struct far_l1_want){keys[j], UNIT};
+			wants[j] = (struct far_l1_want){.key = keys[j], .size_bytes = UNIT};
 		}
 		far_l1_reserve_write(w->f.l1, session, wants, 8, grants);
 		for (int j = 0; j < 8; j++)
@@ -389,7 +389,7 @@ greedy_run(void *arg)
 
 	w->wrong += far_l1_session_open(w->f.l1, "greedy", &session) != 0;
 	while (!w->stop) {
-		struct far_l1_want want = {key_n(1000), 9 * UNIT};
+		struct far_l1_want want = {.key = key_n(1000), .size_bytes = 9 * UNIT};
 		struct far_l1_grant grant;
 
 		/* Enough by bytes, never in one run: victims are claimed and let go again. */
@@ -445,7 +445,7 @@ flipper_run(void *arg)
 
 	w->wrong += far_l1_session_open(w->f.l1, "flipper", &session) != 0;
 	for (uint64_t key = 0; key < HANDED; key++) {
-		struct far_l1_want want = {key_n(key), UNIT};
+		struct far_l1_want want = {.key = key_n(key), .size_bytes = UNIT};
 		struct far_l1_grant grant;
 
 		w->wrong += far_l1_reserve_write(w->f.l1, session, &want, 1, &grant) != 1;
@@ -498,7 +498,7 @@ rewriter_run(void *arg)
 
 	w->wrong += far_l1_session_open(w->f.l1, "rewriter", &session) != 0;
 	for (uint64_t key = 0; key < HANDED; key++) {
-		struct far_l1_want want = {key_n(key % 16), UNIT};
+		struct far_l1_want want = {.key = key_n(key % 16), .size_bytes = UNIT};
 		struct far_l1_grant grant;
 
 		if (far_l1_reserve_write(w->f.l1, session, &want, 1, &grant) != 1)
@@ -543,7 +543,7 @@ one_key_run(void *arg)
 {
 	struct worker *k = arg;
 	struct far_l1 *l1 = k->w->f.l1;
-	struct far_l1_want want = {key_n(1), UNIT};
+	struct far_l1_want want = {.key = key_n(1), .size_bytes = UNIT};
 	struct far_l1_grant grant;
 
 	k->w->wrong += far_l1_session_open(l1, "one", &k->session) != 0;
