@@ -268,6 +268,13 @@ req_advanced(struct far_prefetch_req *far_req, uint32_t prefix_count)
 
 	assert_int_equal(req->ended_count, 0);
 	assert_true(prefix_count > req->advanced_to);
+	for (uint32_t i = req->advanced_to; i < prefix_count; i++) {
+		const struct far_prefetch_view *view = &req->views[i];
+
+		assert_int_equal(view->rc, 0);
+		assert_true(view->loan != 0);
+		assert_true(fake_l2_matches(&req->keys[i], view->addr, view->size_bytes));
+	}
 	req->advanced_count++;
 	req->advanced_to = prefix_count;
 }
