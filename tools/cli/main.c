@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/events.h"
 #include "base/log.h"
 #include "tools/cli/cli.h"
 
@@ -40,6 +41,13 @@ reference(void)
 	return ferror(stdout) ? 1 : 0;
 }
 
+static int
+events(void)
+{
+	far_events_document(stdout);
+	return ferror(stdout) ? 1 : 0;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -59,6 +67,8 @@ main(int argc, char **argv)
 	}
 	if (strcmp(argv[1], "--reference") == 0)
 		return reference();
+	if (strcmp(argv[1], "--events") == 0)
+		return events();
 	for (size_t i = 0; i < COMMAND_COUNT; i++) {
 		char name[64];
 

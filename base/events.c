@@ -1,0 +1,294 @@
+/* events.c - a ring that many threads write without waiting, and counters that they do not share. */
+#include "base/events.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/err.h"
+
+#define EVENTS_CAPACITY_MIN 64U
+#define EVENTS_CAPACITY_MAX (1U << 20)
+#define LINE_BYTES          64
+#define WORDS               (sizeof(struct far_event) / sizeof(uint64_t))
+/* Threads share a stripe of counters only where there are more of them. */
+#define STRIPES 16U
+
+/*
+ * A slot's turn tells what is in it: 0 nothing, 2s + 1 event s is being written, 2s + 2 event s is there.
+ * A writer that finds another one still at work in its slot, a whole ring behind, gives way: it leaves
+ * its number in `skipped`, so that no reader waits for it. The words are atomic because a reader may copy
+ * them while they are overwritten; it looks at the turn again and drops what it has.
+ */
+struct event_slot {
+	_Alignas(LINE_BYTES) _Atomic uint64_t turn;
+	_Atomic uint64_t skipped; /* s + 1 */
+	_Atomic uint64_t words[WORDS];
+};
+_Static_assert(sizeof(struct event_slot) == LINE_BYTES, "an event costs one line of the cache");
+
+struct event_counter {
+	_Atomic uint64_t events;
+	_Atomic uint64_t keys;
+	_Atomic uint64_t bytes;
+};
+
+struct event_stripe {
+	_Alignas(LINE_BYTES) struct event_counter kinds[FAR_EVENT_KINDS];
+};
+
+struct far_events {
+	struct far_clock *clock;
+	uint64_t mask;
+	struct event_slot *slots;
+	struct event_stripe *stripes;
+	_Alignas(LINE_BYTES) _Atomic uint64_t next; /* the number of the next event */
+};
+
+struct event_line {
+	const char *name;
+	const char *text;
+	const char *keys;
+	const char *bytes;
+	const char *why;
+};
+
+static const struct event_line lines[FAR_EVENT_KINDS] = {
+#define X(code, name, text, keys, bytes, why) [FAR_EVENT_##code] = {name, text, keys, bytes, why},
+#include "base/event.def"
+#undef X
+};
+
+int
+far_events_open(uint32_t capacity, struct far_clock *clock, struct far_events **out)
+{
+	struct far_events *events;
+
+	FAR_ASSERT(clock != NULL);
+	if (capacity < EVENTS_CAPACITY_MIN || capacity > EVENTS_CAPACITY_MAX ||
+	    (capacity & (capacity - 1)) != 0)
+		return -EINVAL;
+	events = far_zalloc_aligned(LINE_BYTES, sizeof(*events));
+	if (events == NULL)
+		return -ENOMEM;
+	events->clock = clock;
+	events->mask = capacity - 1;
+	events->slots = far_zalloc_aligned(LINE_BYTES, capacity * sizeof(*events->slots));
+	events->stripes = far_zalloc_aligned(LINE_BYTES, STRIPES * sizeof(*events->stripes));
+	if (events->slots == NULL || events->stripes == NULL) {
+		far_events_close(events);
+		return -ENOMEM;
+	}
+	*out = events;
+	return 0;
+}
+
+void
+far_events_close(struct far_events *events)
+{
+	if (events == NULL)
+		return;
+	far_free(events->stripes);
+	far_free(events->slots);
+	far_free(events);
+}
+
+/* ---- recording ---- */
+
+/* Threads take stripes in turn, each one for its life. */
+static struct event_stripe *
+stripe_mine(struct far_events *events)
+{
+	static _Atomic uint32_t threads;
+	static _Thread_local uint32_t mine; /* number + 1; 0: none yet */
+
+	if (mine == 0)
+		mine = 1 + atomic_fetch_add_explicit(&threads, 1, memory_order_relaxed) % STRIPES;
+	return &events->stripes[mine - 1];
+}
+
+static void
+count_add(struct far_events *events, const struct far_event *event)
+{
+	struct event_counter *counter = &stripe_mine(events)->kinds[event->kind];
+
+	atomic_fetch_add_explicit(&counter->events, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&counter->keys, event->keys, memory_order_relaxed);
+	if (event->bytes != 0)
+		atomic_fetch_add_explicit(&counter->bytes, event->bytes, memory_order_relaxed);
+}
+
+/* False: the slot is somebody else's still, or a later event's already. */
+static bool
+slot_claim(struct event_slot *slot, uint64_t number)
+{
+	uint64_t turn = atomic_load_explicit(&slot->turn, memory_order_relaxed);
+
+	if ((turn & 1) != 0 || turn > 2 * number)
+		return false;
+	return atomic_compare_exchange_strong_explicit(&slot->turn, &turn, 2 * number + 1,
+						       memory_order_acquire, memory_order_relaxed);
+}
+
+void
+far_events_record(struct far_events *events, const struct far_event *event)
+{
+	uint64_t words[WORDS];
+	struct event_slot *slot;
+	uint64_t number;
+
+	if (events == NULL)
+		return;
+	FAR_ASSERT(event->kind < FAR_EVENT_KINDS);
+	count_add(events, event);
+	memcpy(words, event, sizeof(words));
+	_Static_assert(offsetof(struct far_event, at_ns) == 0, "words[0] is the time");
+	if (words[0] == 0)
+		words[0] = far_clock_now(events->clock);
+	number = atomic_fetch_add_explicit(&events->next, 1, memory_order_relaxed);
+	slot = &events->slots[number & events->mask];
+	if (!slot_claim(slot, number)) {
+		/* Pairs with slot_read(). */
+		atomic_store_explicit(&slot->skipped, number + 1, memory_order_release);
+		return;
+	}
+	/* Pairs with the second look of slot_read(): who sees a word of ours sees our turn. */
+	atomic_thread_fence(memory_order_release);
+	for (size_t i = 0; i < WORDS; i++)
+		atomic_store_explicit(&slot->words[i], words[i], memory_order_relaxed);
+	/* Pairs with the first look of slot_read(). */
+	atomic_store_explicit(&slot->turn, 2 * number + 2, memory_order_release);
+}
+
+/* ---- reading ---- */
+
+/* 1: copied; 0: not there yet; -1: gone, or never written. */
+static int
+slot_read(const struct event_slot *slot, uint64_t number, struct far_event *out)
+{
+	uint64_t words[WORDS];
+	uint64_t turn = atomic_load_explicit(&slot->turn, memory_order_acquire);
+
+	if (turn > 2 * number + 2)
+		return -1;
+	if (turn != 2 * number + 2)
+		return atomic_load_explicit(&slot->skipped, memory_order_acquire) > number ? -1 : 0;
+	for (size_t i = 0; i < WORDS; i++)
+		words[i] = atomic_load_explicit(&slot->words[i], memory_order_relaxed);
+	/* Pairs with the release fence of far_events_record(). */
+	atomic_thread_fence(memory_order_acquire);
+	if (atomic_load_explicit(&slot->turn, memory_order_relaxed) != turn)
+		return -1;
+	memcpy(out, words, sizeof(words));
+	return 1;
+}
+
+size_t
+far_events_read(const struct far_events *events, uint64_t *cursor, struct far_event *out,
+		size_t max, uint64_t *lost_out)
+{
+	uint64_t end = atomic_load_explicit(&events->next, memory_order_relaxed);
+	uint64_t number = *cursor < end ? *cursor : end;
+	uint64_t lost = 0;
+	size_t count = 0;
+
+	if (end - number > events->mask + 1) {
+		lost = end - number - (events->mask + 1);
+		number += lost;
+	}
+	for (; count < max && number < end; number++) {
+		int got = slot_read(&events->slots[number & events->mask], number, &out[count]);
+
+		if (got == 0)
+			break;
+		if (got < 0)
+			lost++;
+		else
+			count++;
+	}
+	*cursor = number;
+	*lost_out = lost;
+	return count;
+}
+
+void
+far_events_counts_get(const struct far_events *events, enum far_event_kind kind,
+		      struct far_event_counts *out)
+{
+	FAR_ASSERT((uint32_t)kind < FAR_EVENT_KINDS);
+	*out = (struct far_event_counts){0};
+	for (uint32_t i = 0; i < STRIPES; i++) {
+		const struct event_counter *counter = &events->stripes[i].kinds[kind];
+
+		out->events += atomic_load_explicit(&counter->events, memory_order_relaxed);
+		out->keys += atomic_load_explicit(&counter->keys, memory_order_relaxed);
+		out->bytes += atomic_load_explicit(&counter->bytes, memory_order_relaxed);
+	}
+}
+
+/* ---- one batch, several ways ---- */
+
+static bool
+way_is(const struct far_event *row, const struct far_event *like)
+{
+	return row->kind == like->kind && row->why == like->why && row->adapter == like->adapter;
+}
+
+void
+far_event_tally_add(struct far_event_tally *tally, struct far_events *events,
+		    const struct far_event *like, uint64_t bytes)
+{
+	uint32_t at = 0;
+
+	if (events == NULL)
+		return;
+	while (at < tally->count && !way_is(&tally->rows[at], like))
+		at++;
+	if (at == FAR_EVENT_TALLY_ROWS) {
+		far_event_tally_flush(tally, events);
+		at = 0;
+	}
+	if (at == tally->count) {
+		tally->rows[at] = *like;
+		tally->rows[at].keys = 0;
+		tally->rows[at].bytes = 0;
+		tally->count++;
+	}
+	tally->rows[at].keys++;
+	tally->rows[at].bytes += bytes;
+}
+
+void
+far_event_tally_flush(struct far_event_tally *tally, struct far_events *events)
+{
+	for (uint32_t i = 0; i < tally->count; i++)
+		far_events_record(events, &tally->rows[i]);
+	tally->count = 0;
+}
+
+/* ---- for people ---- */
+
+const char *
+far_event_name(enum far_event_kind kind)
+{
+	return (uint32_t)kind < FAR_EVENT_KINDS ? lines[kind].name : "unknown";
+}
+
+const char *
+far_event_text(enum far_event_kind kind)
+{
+	return (uint32_t)kind < FAR_EVENT_KINDS ? lines[kind].text : "no such event";
+}
+
+void
+far_events_document(FILE *out)
+{
+	fprintf(out, "| event | what happened | keys | bytes | why |\n");
+	fprintf(out, "| --- | --- | --- | --- | --- |\n");
+	for (size_t i = 0; i < FAR_EVENT_KINDS; i++)
+		fprintf(out, "| `%s` | %s | %s | %s | %s |\n", lines[i].name, lines[i].text,
+			lines[i].keys, lines[i].bytes, lines[i].why);
+}
