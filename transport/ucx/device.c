@@ -122,7 +122,7 @@ address_add(struct devices *devices, const char *address, bool ours)
 	const struct ifaddrs *interface;
 	socklen_t addr_bytes;
 
-	if (far_ucx_address_parse(address, &addr, &addr_bytes) < 0 || (ours && is_wildcard(&addr)))
+	if (far_host_parse(address, &addr, &addr_bytes) < 0 || (ours && is_wildcard(&addr)))
 		return -EAGAIN;
 	if (ours)
 		local = addr;

@@ -173,11 +173,11 @@ far_ucx_connect(struct far_transport *ftp, const char *address, const void *hell
 	if (hello_bytes != 0)
 		memcpy(link->hello, hello, hello_bytes);
 	(void)snprintf(link->link.peer, sizeof(link->link.peer), "%s", address);
-	rc = far_ucx_address_parse(address, &addr, &addr_bytes);
+	rc = far_host_parse(address, &addr, &addr_bytes);
 	if (rc == 0)
 		rc = conn_start(link, &addr, addr_bytes);
 	else if (rc == -EAGAIN)
-		rc = far_ucx_resolve_open(tp, address, &link->resolve);
+		rc = far_resolve_open(&tp->resolving, address, &link->resolve);
 	if (rc < 0) {
 		far_ucx_link_free(link);
 		return rc == -EIO ? -ECONNREFUSED : rc;
@@ -192,11 +192,11 @@ resolve_check(struct ucx_link *link)
 {
 	struct sockaddr_storage addr;
 	socklen_t addr_bytes;
-	int rc = far_ucx_resolve_get(link->resolve, &addr, &addr_bytes);
+	int rc = far_resolve_get(link->resolve, &addr, &addr_bytes);
 
 	if (rc == -EAGAIN)
 		return;
-	far_ucx_resolve_drop(link->resolve);
+	far_resolve_drop(link->resolve);
 	link->resolve = NULL;
 	if (rc == 0)
 		rc = conn_start(link, &addr, addr_bytes);
@@ -216,7 +216,7 @@ link_shut(struct ucx_link *link)
 	link->link.up = false;
 	link->connected_pending = false;
 	far_ucx_inbox_drop(link);
-	far_ucx_resolve_drop(link->resolve);
+	far_resolve_drop(link->resolve);
 	link->resolve = NULL;
 	if (link->conn != NULL)
 		far_ucx_conn_detach(link->conn);

@@ -1,11 +1,7 @@
 /* listener.c - addresses, and connections that are asked for. */
 #include "transport/ucx/ucx_priv.h"
 
-#include <arpa/inet.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -13,80 +9,6 @@
 #include "base/log.h"
 
 #define PROGRESS_CALLS_MAX 64
-
-/* ---- addresses ---- */
-
-/* Cuts "HOST:PORT" and "[HOST]:PORT". Returns 0, -EINVAL. */
-int
-far_ucx_address_cut(const char *address, char host[FAR_ADDRESS_BYTES_MAX], char port[6])
-{
-	const char *colon = strrchr(address, ':');
-	size_t host_bytes;
-
-	if (colon == NULL || colon == address)
-		return -EINVAL;
-	host_bytes = (size_t)(colon - address);
-	if (address[0] == '[') {
-		if (host_bytes < 3 || address[host_bytes - 1] != ']')
-			return -EINVAL;
-		address++;
-		host_bytes -= 2;
-	} else if (memchr(address, ':', host_bytes) != NULL) {
-		return -EINVAL; /* IPv6 without brackets: where does the port begin? */
-	}
-	if (host_bytes >= FAR_ADDRESS_BYTES_MAX)
-		return -EINVAL;
-	memcpy(host, address, host_bytes);
-	host[host_bytes] = '\0';
-	if (strlen(colon + 1) == 0 || strlen(colon + 1) > 5 ||
-	    strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
-	    strtoul(colon + 1, NULL, 10) > UINT16_MAX)
-		return -EINVAL; /* the C library would take 65537 for 1 */
-	memcpy(port, colon + 1, strlen(colon + 1) + 1);
-	return 0;
-}
-
-int
-far_ucx_address_parse(const char *address, struct sockaddr_storage *out, socklen_t *bytes_out)
-{
-	struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV,
-				 .ai_socktype = SOCK_STREAM};
-	char host[FAR_ADDRESS_BYTES_MAX], port[6];
-	struct addrinfo *found = NULL;
-	int rc = far_ucx_address_cut(address, host, port);
-
-	if (rc < 0)
-		return rc;
-	rc = getaddrinfo(host, port, &hints, &found);
-	if (rc == EAI_NONAME)
-		return -EAGAIN;
-	if (rc != 0 || found == NULL)
-		return -EINVAL;
-	memcpy(out, found->ai_addr, found->ai_addrlen);
-	*bytes_out = found->ai_addrlen;
-	freeaddrinfo(found);
-	return 0;
-}
-
-void
-far_ucx_address_format(const struct sockaddr_storage *addr, char out[FAR_ADDRESS_BYTES_MAX])
-{
-	char host[INET6_ADDRSTRLEN] = "?";
-	struct sockaddr_in in;
-	struct sockaddr_in6 in6;
-
-	if (addr->ss_family == AF_INET) {
-		memcpy(&in, addr, sizeof(in));
-		(void)inet_ntop(AF_INET, &in.sin_addr, host, sizeof(host));
-		(void)snprintf(out, FAR_ADDRESS_BYTES_MAX, "%s:%u", host, ntohs(in.sin_port));
-	} else if (addr->ss_family == AF_INET6) {
-		memcpy(&in6, addr, sizeof(in6));
-		(void)inet_ntop(AF_INET6, &in6.sin6_addr, host, sizeof(host));
-		(void)snprintf(out, FAR_ADDRESS_BYTES_MAX, "[%s]:%u", host, ntohs(in6.sin6_port));
-	} else {
-		(void)snprintf(out, FAR_ADDRESS_BYTES_MAX, "an unknown address");
-	}
-}
 
 /* ---- listening ---- */
 
@@ -148,26 +70,6 @@ address_probe(const struct sockaddr_storage *addr, socklen_t addr_bytes)
 	return rc;
 }
 
-/* A name is looked up here and now: whoever listens is only starting. */
-static int
-address_find(const char *address, struct sockaddr_storage *out, socklen_t *bytes_out)
-{
-	struct addrinfo hints = {.ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM};
-	char host[FAR_ADDRESS_BYTES_MAX], port[6];
-	struct addrinfo *found = NULL;
-	int rc = far_ucx_address_parse(address, out, bytes_out);
-
-	if (rc != -EAGAIN)
-		return rc;
-	(void)far_ucx_address_cut(address, host, port);
-	if (getaddrinfo(host, port, &hints, &found) != 0 || found == NULL)
-		return -EINVAL;
-	memcpy(out, found->ai_addr, found->ai_addrlen);
-	*bytes_out = found->ai_addrlen;
-	freeaddrinfo(found);
-	return 0;
-}
-
 int
 far_ucx_listen(struct far_transport *ftp, const char *address, far_accept_fn *accept, void *arg,
 	       struct far_listener **out)
@@ -186,7 +88,7 @@ far_ucx_listen(struct far_transport *ftp, const char *address, far_accept_fn *ac
 
 	if (far_ucx_is_child(tp))
 		return -EPERM;
-	rc = address_find(address, &addr, &addr_bytes);
+	rc = far_host_find(address, &addr, &addr_bytes);
 	if (rc == 0)
 		rc = address_probe(&addr, addr_bytes);
 	if (rc == 0 && tp->fabric)
@@ -249,7 +151,7 @@ request_name(ucp_conn_request_h request, char out[FAR_ADDRESS_BYTES_MAX])
 	ucp_conn_request_attr_t attr = {.field_mask = UCP_CONN_REQUEST_ATTR_FIELD_CLIENT_ADDR};
 
 	if (far_ucx_lib->ucp_conn_request_query(request, &attr) == UCS_OK)
-		far_ucx_address_format(&attr.client_address, out);
+		far_host_format(&attr.client_address, out);
 	else
 		(void)snprintf(out, FAR_ADDRESS_BYTES_MAX, "an unknown address");
 }

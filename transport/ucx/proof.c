@@ -458,7 +458,7 @@ far_ucx_prove(struct ucx_transport *tp, const struct sockaddr_storage *local)
 	char why[256];
 	int rc = 0;
 
-	far_ucx_address_format(local, name);
+	far_host_format(local, name);
 	if (is_any(local)) {
 		far_log_error(
 			"ucx: trust: fabric is for one RDMA port: listen at its address, not at "

@@ -288,7 +288,7 @@ far_ucx_post(struct far_link *flink, const struct far_op *ops, int count)
 	queue->bytes += bytes;
 	tp->queued_bytes += bytes;
 	list_push(link, ops, count);
-	far_ucx_spin_restart(&tp->spin);
+	far_spin_restart(&tp->spin);
 	far_ucx_link_wake(link);
 	return 0;
 }

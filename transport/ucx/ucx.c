@@ -74,7 +74,7 @@ transport_fini(struct ucx_transport *tp)
 	far_ucx_close_worker(tp);
 	while ((node = far_list_pop_front(&tp->conns)) != NULL)
 		far_ucx_conn_free(FAR_CONTAINER_OF(node, struct ucx_conn, all_node));
-	far_ucx_resolve_reap(tp, true);
+	far_resolve_reap(&tp->resolving, true);
 	if (tp->timer_fd >= 0)
 		(void)close(tp->timer_fd);
 	if (tp->tp.fd >= 0)
@@ -109,7 +109,7 @@ ucx_open(const struct far_transport_config *config, struct far_transport **out)
 	tp->timer_ns = FAR_TIME_NEVER;
 	tp->clock = config->clock != NULL ? config->clock : far_clock_real();
 	tp->credits = config->message_credits != 0 ? config->message_credits : UCX_CREDITS_DEFAULT;
-	far_ucx_spin_init(&tp->spin, config->spin_ns_max);
+	far_spin_init(&tp->spin, config->spin_ns_max);
 	tp->bytes_max = config->bytes_in_flight_max;
 	tp->peer_bytes_max = config->peer_bytes_in_flight_max;
 	far_list_init(&tp->links);
@@ -191,7 +191,7 @@ deadlines_check(struct ucx_transport *tp, uint64_t now_ns)
 		if (conn->link == NULL && now_ns >= far_ucx_conn_due_ns(conn))
 			far_ucx_conn_wake(conn);
 	}
-	far_ucx_resolve_reap(tp, false);
+	far_resolve_reap(&tp->resolving, false);
 }
 
 /* Takes in what arrived, unless messages of before wait for their handlers. */
@@ -259,9 +259,9 @@ ucx_poll(struct far_transport *ftp, int budget)
 			break;
 	}
 	if (tp->work_done > 0)
-		far_ucx_spin_found(&tp->spin, now_ns);
+		far_spin_found(&tp->spin, now_ns);
 	else
-		far_ucx_spin_idle(&tp->spin, now_ns);
+		far_spin_idle(&tp->spin, now_ns);
 	return tp->work_done;
 }
 
@@ -349,7 +349,7 @@ ucx_arm(struct far_transport *ftp)
 		return -EPERM;
 	if (!far_list_empty(&tp->work) || !far_list_empty(&tp->conn_work))
 		return -EAGAIN;
-	if (far_ucx_spin_again(&tp->spin, far_clock_now(tp->clock)) && is_waiting(tp))
+	if (far_spin_again(&tp->spin, far_clock_now(tp->clock)) && is_waiting(tp))
 		return -EAGAIN;
 	/* UCX is busy also when an event was signalled that progress has long dealt with: with
 	 * nothing more to do after it, the second try holds. */
@@ -366,7 +366,7 @@ ucx_arm(struct far_transport *ftp)
 	if (status != UCS_OK)
 		return -EAGAIN;
 	timer_arm(tp);
-	far_ucx_spin_slept(&tp->spin);
+	far_spin_slept(&tp->spin);
 	return 0;
 }
 

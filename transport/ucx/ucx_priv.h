@@ -10,9 +10,10 @@
 
 #include "base/bitmap.h"
 #include "base/list.h"
+#include "transport/host.h"
+#include "transport/spin.h"
 #include "transport/ucx/frame.h"
 #include "transport/ucx/lib.h"
-#include "transport/ucx/spin.h"
 
 #define UCX_CREDITS_DEFAULT 32U
 #define UCX_OPS_MAX         4096U /* posted and not told, per link; an id has 12 bits for it */
@@ -74,14 +75,14 @@ struct ucx_transport {
 	struct far_list listeners; /* ucx_listener.node */
 	struct far_list work;      /* ucx_link.work_node: those with something to do */
 	struct far_list conn_work; /* ucx_conn.work_node: the same, of those without a link */
-	struct far_list resolving; /* ucx_resolve.node */
+	struct far_list resolving; /* names that nobody waits for any more */
 	struct far_list buckets[UCX_CONN_BUCKETS]; /* ucx_conn.bucket_node, by endpoint */
 	struct ucx_mem **slots;                    /* owned: UCX_REGIONS_MAX */
 	uint32_t slot_hint;
 	uint32_t inbox_count; /* messages of all links that were not delivered yet */
 	bool urgent;          /* what arrived can be answered, or told: before UCX is asked again */
 	uint64_t check_ns;    /* deadlines are looked at again then */
-	struct ucx_spin spin;
+	struct far_spin spin;
 	/* Of the poll that runs. */
 	int budget;
 	int work_done;
@@ -272,29 +273,12 @@ struct ucx_listener {
 	ucp_conn_request_h requests[UCX_REQUESTS_MAX]; /* taken in by progress, made by poll */
 };
 
-/* A name being looked up; it may have to outlive its link. */
-struct ucx_resolve;
-
-/* "HOST:PORT" with a literal address. Returns 0, -EAGAIN (a name), -EINVAL. */
-int far_ucx_address_cut(const char *address, char host[FAR_ADDRESS_BYTES_MAX], char port[6]);
-int far_ucx_address_parse(const char *address, struct sockaddr_storage *out, socklen_t *bytes_out);
-void far_ucx_address_format(const struct sockaddr_storage *addr, char out[FAR_ADDRESS_BYTES_MAX]);
 int far_ucx_listen(struct far_transport *tp, const char *address, far_accept_fn *accept, void *arg,
 		   struct far_listener **out);
 void far_ucx_unlisten(struct far_listener *listener);
 /* Makes the connections that progress was asked for, while few are in a handshake. Returns how many. */
 int far_ucx_listener_work(struct ucx_listener *listener);
 bool far_ucx_listener_can_work(const struct ucx_listener *listener);
-
-/* ---- resolve.c: names, without blocking ---- */
-int far_ucx_resolve_open(struct ucx_transport *tp, const char *address, struct ucx_resolve **out);
-/* Returns 0, -EAGAIN (not yet), -EINVAL (there is no such name). */
-int far_ucx_resolve_get(struct ucx_resolve *resolve, struct sockaddr_storage *out,
-			socklen_t *bytes_out);
-/* Takes NULL. */
-void far_ucx_resolve_drop(struct ucx_resolve *resolve);
-/* Frees those that were dropped and are over; with @wait all of them. */
-void far_ucx_resolve_reap(struct ucx_transport *tp, bool wait);
 
 /* ---- queue.c: our one-sided lists ---- */
 struct ucx_op {
@@ -427,7 +411,7 @@ struct ucx_link {
 	struct far_list work_node;
 	uint64_t id;
 	struct ucx_conn *conn;       /* NULL: none yet, or no more */
-	struct ucx_resolve *resolve; /* NULL: the address is known */
+	struct far_resolve *resolve; /* NULL: the address is known */
 	int rc;                      /* why it is dead; 0: it is not */
 	bool told;                   /* FAR_EV_LOST was given */
 	bool closing;                /* disconnect was called */

@@ -1,5 +1,5 @@
-/* ucx_spin.c - short waits in a row are spun through, and nothing else is. */
-#include "transport/ucx/spin.h"
+/* spin.c - short waits in a row are spun through, and nothing else is. */
+#include "transport/spin.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,14 +11,14 @@
 #define NEAR   10000U
 #define FAR    400000U
 
-static struct ucx_spin spin;
+static struct far_spin spin;
 static uint64_t now_ns;
 
 static int
 setup(void **state)
 {
 	(void)state;
-	far_ucx_spin_init(&spin, NS_MAX);
+	far_spin_init(&spin, NS_MAX);
 	now_ns = 1000000;
 	return 0;
 }
@@ -29,17 +29,17 @@ wait_for(uint64_t ns)
 {
 	uint64_t end_ns = now_ns + ns, spun_ns = 0;
 
-	far_ucx_spin_idle(&spin, now_ns);
-	while (now_ns < end_ns && far_ucx_spin_again(&spin, now_ns)) {
+	far_spin_idle(&spin, now_ns);
+	while (now_ns < end_ns && far_spin_again(&spin, now_ns)) {
 		now_ns += 1000;
 		spun_ns += 1000;
-		far_ucx_spin_idle(&spin, now_ns);
+		far_spin_idle(&spin, now_ns);
 	}
 	if (now_ns < end_ns) {
-		far_ucx_spin_slept(&spin);
+		far_spin_slept(&spin);
 		now_ns = end_ns;
 	}
-	far_ucx_spin_found(&spin, now_ns);
+	far_spin_found(&spin, now_ns);
 	now_ns += 5000;
 	return spun_ns;
 }
@@ -58,7 +58,7 @@ static void
 the_first_short_waits_are_slept_through_and_the_next_are_not(void **state)
 {
 	(void)state;
-	assert_int_equal(waits_for(NEAR, UCX_SPIN_NEAR_MIN), 0);
+	assert_int_equal(waits_for(NEAR, FAR_SPIN_NEAR_MIN), 0);
 	assert_int_equal(waits_for(NEAR, 100), 100 * NEAR);
 }
 
@@ -73,10 +73,10 @@ static void
 one_long_wait_costs_no_more_than_the_longest_spin_and_ends_it(void **state)
 {
 	(void)state;
-	(void)waits_for(NEAR, 4 * UCX_SPIN_NEAR_MIN);
+	(void)waits_for(NEAR, 4 * FAR_SPIN_NEAR_MIN);
 	assert_in_range(wait_for(FAR), 1, NS_MAX);
 	assert_int_equal(wait_for(FAR), 0);
-	assert_int_equal(waits_for(NEAR, UCX_SPIN_NEAR_MIN / 2), 0);
+	assert_int_equal(waits_for(NEAR, FAR_SPIN_NEAR_MIN / 2), 0);
 }
 
 static void
@@ -110,16 +110,16 @@ where_spinning_keeps_the_other_side_from_running_it_is_soon_given_up(void **stat
 	(void)state;
 
 	for (int i = 0; i < 20000; i++) {
-		far_ucx_spin_idle(&spin, now_ns);
-		while (far_ucx_spin_again(&spin, now_ns)) {
+		far_spin_idle(&spin, now_ns);
+		while (far_spin_again(&spin, now_ns)) {
 			now_ns += 1000;
 			spun_ns += 1000;
 		}
-		far_ucx_spin_slept(&spin);
+		far_spin_slept(&spin);
 		now_ns += NEAR;
-		far_ucx_spin_found(&spin, now_ns);
+		far_spin_found(&spin, now_ns);
 	}
-	/* A spin every UCX_SPIN_NEAR_MAX waits, after the first few. */
+	/* A spin every FAR_SPIN_NEAR_MAX waits, after the first few. */
 	assert_in_range(spun_ns / NS_MAX, 1, 16);
 }
 
@@ -127,12 +127,12 @@ static void
 what_we_ask_for_ourselves_begins_a_wait_of_its_own(void **state)
 {
 	(void)state;
-	for (uint32_t i = 0; i < UCX_SPIN_NEAR_MIN; i++) {
-		far_ucx_spin_idle(&spin, now_ns);
-		assert_false(far_ucx_spin_again(&spin, now_ns));
-		far_ucx_spin_slept(&spin);
+	for (uint32_t i = 0; i < FAR_SPIN_NEAR_MIN; i++) {
+		far_spin_idle(&spin, now_ns);
+		assert_false(far_spin_again(&spin, now_ns));
+		far_spin_slept(&spin);
 		now_ns += FAR; /* whoever uses us thinks */
-		far_ucx_spin_restart(&spin);
+		far_spin_restart(&spin);
 		assert_int_equal(wait_for(NEAR), 0);
 	}
 	assert_int_equal(wait_for(NEAR), NEAR);
@@ -142,7 +142,7 @@ static void
 without_a_longest_wait_nothing_is_spun_through(void **state)
 {
 	(void)state;
-	far_ucx_spin_init(&spin, 0);
+	far_spin_init(&spin, 0);
 	assert_int_equal(waits_for(1, 1000), 0);
 	assert_int_equal(waits_for(NEAR, 1000), 0);
 }

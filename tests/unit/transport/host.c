@@ -1,4 +1,6 @@
-/* ucx_address.c - HOST:PORT as people write it: what is an address, what a name, and what is neither. */
+/* host.c - HOST:PORT as people write it: what is an address, what a name, and what is neither. */
+#include "transport/host.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,17 +9,16 @@
 #include <cmocka.h>
 
 #include "base/err.h"
-#include "transport/ucx/ucx_priv.h"
 
 static int
 parse(const char *text, char out[FAR_ADDRESS_BYTES_MAX])
 {
 	struct sockaddr_storage addr = {0};
 	socklen_t addr_bytes = 0;
-	int rc = far_ucx_address_parse(text, &addr, &addr_bytes);
+	int rc = far_host_parse(text, &addr, &addr_bytes);
 
 	if (rc == 0)
-		far_ucx_address_format(&addr, out);
+		far_host_format(&addr, out);
 	return rc;
 }
 

@@ -1,20 +1,20 @@
 /* spin.h - whether it is worth looking again instead of sleeping, from how long the last waits were. */
-#ifndef FAR_TRANSPORT_UCX_SPIN_H
-#define FAR_TRANSPORT_UCX_SPIN_H
+#ifndef FAR_TRANSPORT_FAR_SPIN_H
+#define FAR_TRANSPORT_FAR_SPIN_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
 /* A short wait counts one, a long one halves: with so many the next is spun through. Five short ones
  * for each long one do it: then it costs about the CPU that sleeping would. */
-#define UCX_SPIN_NEAR_MIN 8U
+#define FAR_SPIN_NEAR_MIN 8U
 /* As many as that after waits that were spun through in vain and ended as soon as we slept: where the
  * other side needs the very processor that we spin on, all waits look short until we spin. */
-#define UCX_SPIN_NEAR_MAX 4096U
+#define FAR_SPIN_NEAR_MAX 4096U
 /* So many that ended while we span say that it is not like that. */
-#define UCX_SPIN_CAUGHT 4U
+#define FAR_SPIN_CAUGHT 4U
 
-struct ucx_spin {
+struct far_spin {
 	uint64_t ns_max;  /* the longest wait that is spun through; 0: none is */
 	uint64_t idle_ns; /* since when there is nothing to do; 0: there is */
 	uint32_t near_count;
@@ -24,16 +24,16 @@ struct ucx_spin {
 	bool slept; /* in this wait */
 };
 
-void far_ucx_spin_init(struct ucx_spin *spin, uint64_t ns_max);
+void far_spin_init(struct far_spin *spin, uint64_t ns_max);
 /* There is nothing to do. */
-void far_ucx_spin_idle(struct ucx_spin *spin, uint64_t now_ns);
+void far_spin_idle(struct far_spin *spin, uint64_t now_ns);
 /* Something came. */
-void far_ucx_spin_found(struct ucx_spin *spin, uint64_t now_ns);
+void far_spin_found(struct far_spin *spin, uint64_t now_ns);
 /* We asked for something ourselves: what has passed until now was no wait for it. */
-void far_ucx_spin_restart(struct ucx_spin *spin);
+void far_spin_restart(struct far_spin *spin);
 /* Whether to look again rather than to sleep. */
-bool far_ucx_spin_again(const struct ucx_spin *spin, uint64_t now_ns);
+bool far_spin_again(const struct far_spin *spin, uint64_t now_ns);
 /* We sleep. */
-void far_ucx_spin_slept(struct ucx_spin *spin);
+void far_spin_slept(struct far_spin *spin);
 
 #endif
