@@ -1,104 +1,5 @@
-/* evict.c - the order in which blocks go: least recently used first, exact, paid for by the evictor. */
+/* evict.c - which blocks go: the policy behind the queue, claims, and eviction ahead of need. */
 #include "l1/l1_priv.h"
-
-/*
- * Using a block stores one number, the tick of its use, into a line that the user owns anyway. Only an
- * evictor looks for the smallest. Blocks are filed in a wheel of lists by the tick they had when they
- * were filed (64 slots on each of 11 levels, as timer wheels have them, relative to queue.last, the
- * oldest tick that anything is filed under). The evictor takes the oldest slot; a block used since is
- * filed again under its new tick, a locked one under the present, since its unlocking will be a use. So
- * no block is ever lost from the order, and none is visited twice for one victim.
- *
- * After QUEUE_MOVES_MAX such moves the oldest block seen on the way is taken: a bound on the time that
- * one victim costs, at the price of exactness after very many uses without any eviction.
- */
-#define QUEUE_MOVES_MAX 1024u
-#define CASCADE_NONE    UINT32_MAX
-
-void
-far_l1_queue_init(struct l1_queue *queue)
-{
-	memset(queue, 0, sizeof(*queue));
-	queue->cascade = CASCADE_NONE;
-}
-
-static uint32_t
-slot_of(const struct l1_queue *queue, uint64_t tick)
-{
-	uint64_t diff = tick ^ queue->last;
-	uint32_t level = diff == 0 ? 0 : (63u - (uint32_t)__builtin_clzll(diff)) / 6u;
-
-	return level * L1_WHEEL_SLOTS + (uint32_t)((tick >> (6 * level)) & 63);
-}
-
-void
-far_l1_queue_add(struct far_l1 *l1, uint32_t idx, uint64_t tick)
-{
-	struct l1_queue *queue = &l1->queue;
-	struct l1_block *block = &l1->blocks[idx];
-	uint32_t slot;
-
-	block->queued = tick > queue->last ? tick : queue->last;
-	slot = slot_of(queue, block->queued);
-	block->queue_prev = L1_QUEUE_HEAD | slot;
-	block->queue_next = queue->heads[slot];
-	if (block->queue_next != L1_NIL)
-		l1->blocks[block->queue_next].queue_prev = idx;
-	queue->heads[slot] = idx;
-	queue->maps[slot / L1_WHEEL_SLOTS] |= 1ull << (slot % L1_WHEEL_SLOTS);
-	queue->count++;
-}
-
-void
-far_l1_queue_remove(struct far_l1 *l1, uint32_t idx)
-{
-	struct l1_queue *queue = &l1->queue;
-	struct l1_block *block = &l1->blocks[idx];
-	uint32_t prev = block->queue_prev;
-	uint32_t next = block->queue_next;
-	uint32_t slot;
-
-	if (prev == L1_NIL)
-		return; /* a claimed one */
-	if (next != L1_NIL)
-		l1->blocks[next].queue_prev = prev;
-	if (prev & L1_QUEUE_HEAD) {
-		slot = prev & ~L1_QUEUE_HEAD;
-		queue->heads[slot] = next;
-		if (next == L1_NIL) {
-			queue->maps[slot / L1_WHEEL_SLOTS] &= ~(1ull << (slot % L1_WHEEL_SLOTS));
-			if (queue->cascade == slot)
-				queue->cascade = CASCADE_NONE;
-		}
-	} else {
-		l1->blocks[prev].queue_next = next;
-	}
-	block->queue_prev = L1_NIL;
-	block->queue_next = L1_NIL;
-	queue->count--;
-}
-
-/* The slot with the oldest blocks. One above level 0 has to be filed anew before any of its blocks is
- * known to be the oldest: last moves to its beginning, and it stays the one until it is empty. */
-static uint32_t
-slot_oldest(struct l1_queue *queue)
-{
-	uint32_t level = 0;
-	uint32_t digit;
-	uint64_t below;
-
-	if (queue->cascade != CASCADE_NONE)
-		return queue->cascade;
-	while (queue->maps[level] == 0)
-		level++;
-	FAR_ASSERT(level < L1_WHEEL_LEVELS);
-	digit = (uint32_t)__builtin_ctzll(queue->maps[level]);
-	below = level == 10 ? UINT64_MAX : (64ull << (6 * level)) - 1;
-	queue->last = (queue->last & ~below) | ((uint64_t)digit << (6 * level));
-	if (level > 0)
-		queue->cascade = level * L1_WHEEL_SLOTS + digit;
-	return level * L1_WHEEL_SLOTS + digit;
-}
 
 bool
 far_l1_block_claim(struct far_l1 *l1, uint32_t idx)
@@ -123,100 +24,194 @@ far_l1_block_unclaim(struct far_l1 *l1, uint32_t idx)
 	uint64_t word = atomic_load_explicit(&block->word, memory_order_relaxed);
 
 	FAR_ASSERT(word_state(word) == WORD_CLAIMED);
-	far_l1_queue_add(l1, idx, block->queued);
+	l1->queue.ops->unclaim(l1, idx);
+	l1->queue.count++;
 	atomic_store_explicit(&block->word, (word & ~WORD_STATE_MASK) | WORD_READY,
 			      memory_order_release);
 }
 
-static void
-queue_move(struct far_l1 *l1, uint32_t idx, uint64_t tick)
-{
-	far_l1_queue_remove(l1, idx);
-	far_l1_queue_add(l1, idx, tick);
-}
-
-/* Brought nearer to its end: what evicting it will read is asked for now. */
-static void
-queue_refile(struct far_l1 *l1, uint32_t idx, uint64_t tick)
+void
+far_l1_block_evict(struct far_l1 *l1, uint32_t idx, struct l1_dead *dead)
 {
 	struct l1_block *block = &l1->blocks[idx];
-	struct far_key key;
+	uint32_t size_bytes = atomic_load_explicit(&block->size_bytes, memory_order_relaxed);
 
-	queue_move(l1, idx, tick);
-	far_l1_block_key(block, &key);
-	far_l1_table_prefetch(l1, &key);
-	__builtin_prefetch(&l1->arena.extents[block->extent], 1);
+	l1->queue.ops->evicted(l1, idx);
+	far_l1_table_unlink(l1, idx);
+	far_l1_block_end(l1, idx);
+	l1->evicted_blocks++;
+	l1->evicted_bytes += size_bytes;
+	if (!l1->told_deleted) {
+		far_l1_record_drop(l1, idx);
+		return;
+	}
+	block->queue_next = dead->head;
+	dead->head = idx;
+	dead->count++;
+}
+
+uint64_t
+far_l1_evict(struct far_l1 *l1, uint64_t bytes, uint32_t blocks_max, uint32_t *blocks_out)
+{
+	struct l1_dead dead = {.head = L1_NIL};
+	uint64_t freed = 0;
+	uint32_t blocks = 0;
+
+	pthread_mutex_lock(&l1->lock);
+	while (freed < bytes && blocks < blocks_max) {
+		uint32_t idx = far_l1_queue_claim(l1);
+
+		if (idx == L1_NIL)
+			break;
+		freed += block_bytes(l1, idx);
+		far_l1_block_evict(l1, idx, &dead);
+		blocks++;
+		if (blocks % L1_EVENTS != 0)
+			continue;
+		/* Others get their turn, whether somebody wants to be told or not. */
+		pthread_mutex_unlock(&l1->lock);
+		far_l1_dead_tell(l1, &dead);
+		pthread_mutex_lock(&l1->lock);
+	}
+	pthread_mutex_unlock(&l1->lock);
+	far_l1_dead_tell(l1, &dead);
+	if (blocks_out != NULL)
+		*blocks_out = blocks;
+	return freed;
+}
+
+/* --- The policy none: all blocks are in no order at all. --- */
+
+static int
+none_init(struct far_l1 *l1)
+{
+	(void)l1;
+	return 0;
+}
+
+static void
+none_fini(struct far_l1 *l1)
+{
+	(void)l1;
+}
+
+static void
+none_add(struct far_l1 *l1, uint32_t idx, uint64_t tick)
+{
+	(void)tick;
+	l1->blocks[idx].queue_prev = L1_QUEUE_HEAD;
+}
+
+static void
+none_remove(struct far_l1 *l1, uint32_t idx)
+{
+	l1->blocks[idx].queue_prev = L1_NIL;
+}
+
+static uint32_t
+none_claim(struct far_l1 *l1)
+{
+	(void)l1;
+	return L1_NIL;
+}
+
+static void
+none_unclaim(struct far_l1 *l1, uint32_t idx)
+{
+	none_add(l1, idx, 0);
+}
+
+static void
+none_evicted(struct far_l1 *l1, uint32_t idx)
+{
+	(void)l1;
+	(void)idx;
+	FAR_ASSERT(false);
+}
+
+static uint32_t
+none_worth(const struct far_l1 *l1, uint32_t idx)
+{
+	(void)l1;
+	(void)idx;
+	return 0;
+}
+
+static void
+none_check(const struct far_l1 *l1)
+{
+	(void)l1;
+}
+
+static const struct l1_evict_ops evict_none = {
+	.name = "none",
+	.counts_uses = false,
+	.init = none_init,
+	.fini = none_fini,
+	.add = none_add,
+	.remove = none_remove,
+	.claim = none_claim,
+	.unclaim = none_unclaim,
+	.evicted = none_evicted,
+	.worth = none_worth,
+	.check = none_check,
+};
+
+/* --- The front. --- */
+
+static const struct l1_evict_ops *const policies[] = {
+	[FAR_L1_LRU] = &far_l1_evict_lru,
+	[FAR_L1_S3FIFO] = &far_l1_evict_s3fifo,
+	[FAR_L1_NONE] = &evict_none,
+};
+
+int
+far_l1_queue_init(struct far_l1 *l1)
+{
+	l1->queue.ops = policies[l1->config.policy];
+	return l1->queue.ops->init(l1);
+}
+
+void
+far_l1_queue_fini(struct far_l1 *l1)
+{
+	if (l1->queue.ops != NULL)
+		l1->queue.ops->fini(l1);
+}
+
+void
+far_l1_queue_add(struct far_l1 *l1, uint32_t idx, uint64_t tick)
+{
+	l1->queue.ops->add(l1, idx, tick);
+	l1->queue.count++;
+}
+
+void
+far_l1_queue_remove(struct far_l1 *l1, uint32_t idx)
+{
+	if (l1->blocks[idx].queue_prev == L1_NIL)
+		return; /* a claimed one */
+	l1->queue.ops->remove(l1, idx);
+	l1->queue.count--;
 }
 
 uint32_t
 far_l1_queue_claim(struct far_l1 *l1)
 {
-	struct l1_queue *queue = &l1->queue;
-	uint64_t now = atomic_fetch_add_explicit(&l1->ticks.last, 1, memory_order_relaxed);
-	uint64_t moves_end = (uint64_t)queue->count * 2 + QUEUE_MOVES_MAX;
-	uint64_t oldest_tick = UINT64_MAX;
-	uint32_t oldest = L1_NIL;
+	return l1->queue.ops->claim(l1);
+}
 
-	for (uint64_t moves = 0; queue->count > 0 && moves < moves_end; moves++) {
-		uint32_t slot, idx;
-		struct l1_block *block;
-		uint64_t tick;
+uint32_t
+far_l1_queue_worth(const struct far_l1 *l1, uint32_t idx)
+{
+	uint32_t worth = l1->queue.ops->worth(l1, idx);
 
-		if (moves >= QUEUE_MOVES_MAX && oldest != L1_NIL) {
-			if (far_l1_block_claim(l1, oldest))
-				return oldest;
-			oldest = L1_NIL;
-			oldest_tick = UINT64_MAX;
-		}
-		slot = slot_oldest(queue);
-		idx = queue->heads[slot];
-		block = &l1->blocks[idx];
-		tick = atomic_load_explicit(&block->touched, memory_order_relaxed);
-		if (block->queue_next != L1_NIL)
-			__builtin_prefetch(&l1->blocks[block->queue_next], 1);
-		if (!word_evictable(atomic_load_explicit(&block->word, memory_order_relaxed))) {
-			queue_move(l1, idx, now);
-			continue;
-		}
-		if (tick < block->queued)
-			tick = block->queued;
-		if (tick < oldest_tick) {
-			oldest_tick = tick;
-			oldest = idx;
-		}
-		if (slot >= L1_WHEEL_SLOTS || tick > block->queued)
-			queue_refile(l1, idx, tick);
-		else if (far_l1_block_claim(l1, idx))
-			return idx;
-	}
-	if (oldest != L1_NIL && far_l1_block_claim(l1, oldest))
-		return oldest;
-	return L1_NIL;
+	FAR_ASSERT(worth <= 48);
+	return worth;
 }
 
 void
 far_l1_queue_check(struct far_l1 *l1)
 {
-	struct l1_queue *queue = &l1->queue;
-	uint64_t count = 0;
-
-	for (uint32_t slot = 0; slot < L1_WHEEL_LEVELS * L1_WHEEL_SLOTS; slot++) {
-		uint32_t prev = L1_QUEUE_HEAD | slot;
-		uint64_t bit = queue->maps[slot / L1_WHEEL_SLOTS] >> (slot % L1_WHEEL_SLOTS) & 1;
-
-		FAR_ASSERT((bit != 0) == (queue->heads[slot] != L1_NIL));
-		for (uint32_t idx = queue->heads[slot]; idx != L1_NIL;
-		     idx = l1->blocks[idx].queue_next) {
-			struct l1_block *block = &l1->blocks[idx];
-
-			FAR_ASSERT(block->queue_prev == prev);
-			FAR_ASSERT(block->queued >= queue->last);
-			if (slot != queue->cascade)
-				FAR_ASSERT(slot_of(queue, block->queued) == slot);
-			prev = idx;
-			count++;
-			FAR_ASSERT(count <= queue->count);
-		}
-	}
-	FAR_ASSERT(count == queue->count);
+	l1->queue.ops->check(l1);
 }

@@ -64,7 +64,7 @@ config_fit(struct far_l1_config *config)
 		return -EINVAL;
 	if (config->base == NULL)
 		return -EINVAL;
-	return config->policy == FAR_L1_LRU || config->policy == FAR_L1_NONE ? 0 : -EINVAL;
+	return (unsigned)config->policy <= FAR_L1_NONE ? 0 : -EINVAL;
 }
 
 /* What follows from the configuration; the arena starts at the first aligned byte. */
@@ -124,6 +124,9 @@ tables_open(struct far_l1 *l1, uint32_t units)
 	rc = far_l1_loans_init(l1);
 	if (rc < 0)
 		return rc;
+	rc = far_l1_queue_init(l1);
+	if (rc < 0)
+		return rc;
 	return far_l1_arena_init(&l1->arena, units, l1->block_end);
 }
 
@@ -132,6 +135,7 @@ static void
 tables_close(struct far_l1 *l1)
 {
 	far_l1_arena_fini(&l1->arena);
+	far_l1_queue_fini(l1);
 	far_l1_loans_fini(l1);
 	far_l1_mem_free(l1->sessions);
 	far_l1_mem_free(l1->shards);
@@ -157,7 +161,6 @@ far_l1_open(const struct far_l1_config *config, struct far_l1 **out)
 	l1->holder = -1;
 	l1->block_fresh = 1;
 	atomic_store(&l1->ticks.last, 1);
-	far_l1_queue_init(&l1->queue);
 	rc = config_fit(&l1->config);
 	if (rc == 0)
 		rc = sizes_fit(l1, &units);

@@ -32,7 +32,8 @@
  *   -EBADF   the loan is over, or never was: nothing was changed, nobody is harmed
  *   -EPERM   the loan belongs to another session, or the session is not open
  *
- * Keys of one call are taken as a prefix: its last key counts as used first and is evicted first. A
+ * Keys of one call are taken as a prefix: its last key counts as used first and is evicted first (LRU;
+ * S3-FIFO goes by uses before that). A
  * key that reserve_write answers -EEXIST is not evicted for another one of that call.
  */
 struct far_l1;
@@ -58,8 +59,8 @@ struct far_l1_want {
 };
 
 enum far_l1_policy {
-	FAR_L1_LRU,
-	FAR_L1_S3FIFO, /* later */
+	FAR_L1_LRU,    /* the least recently used goes first */
+	FAR_L1_S3FIFO, /* what was used once goes before what was used again: resists scans */
 	FAR_L1_NONE,   /* never evicts */
 };
 
@@ -133,7 +134,7 @@ enum far_l1_state {
 	FAR_L1_READ_LOCKED,
 };
 
-/* Returns 0, -EINVAL (bounds above, a policy that is not there yet), -ENOMEM. */
+/* Returns 0, -EINVAL (bounds above), -ENOMEM. */
 int far_l1_open(const struct far_l1_config *config, struct far_l1 **out);
 /* Every loan has ended and every session is closed: asserted. Takes NULL. */
 void far_l1_close(struct far_l1 *l1);
@@ -202,6 +203,11 @@ size_t far_l1_delete(struct far_l1 *l1, const struct far_key *keys, size_t count
 void far_l1_touch(struct far_l1 *l1, const struct far_key *keys, size_t count);
 /* Everything that is not locked; with @force as delete. Returns how many were removed. */
 size_t far_l1_clear(struct far_l1 *l1, bool force);
+
+/* Evicts in the policy's order until @bytes are freed, @blocks_max blocks are gone or nothing can go;
+ * ahead of need, so that a reservation seldom has to. Returns the bytes freed; @blocks_out: NULL, or how
+ * many blocks. With FAR_L1_NONE nothing goes. */
+uint64_t far_l1_evict(struct far_l1 *l1, uint64_t bytes, uint32_t blocks_max, uint32_t *blocks_out);
 
 enum far_l1_state far_l1_state_get(struct far_l1 *l1, const struct far_key *key);
 void far_l1_usage_get(struct far_l1 *l1, struct far_l1_usage *out);

@@ -46,6 +46,19 @@ word_state(uint64_t word)
 }
 
 static inline uint64_t
+word_uses(uint64_t word)
+{
+	return (word & WORD_USES_MASK) >> WORD_USES_SHIFT;
+}
+
+/* One use more, three at most. */
+static inline uint64_t
+word_used(uint64_t word)
+{
+	return word_uses(word) == 3 ? word : word + (1ull << WORD_USES_SHIFT);
+}
+
+static inline uint64_t
 word_readers(uint64_t word)
 {
 	return (word >> WORD_READER_SHIFT) & WORD_READERS_MAX;
@@ -71,7 +84,7 @@ struct l1_block {
 	_Atomic uint64_t word;
 	_Atomic uint64_t key[2];
 	_Atomic uint64_t touched; /* tick of the last use; any thread, no order needed */
-	uint64_t queued;          /* lock: the tick it is filed under in the eviction order */
+	uint64_t queued; /* lock: where it is in the eviction order, as the policy has it */
 	_Atomic uint32_t size_bytes;
 	_Atomic uint32_t next; /* lock for writing: the bucket's chain */
 	uint32_t unit;         /* where in the arena, in units of align_bytes */
@@ -164,17 +177,68 @@ struct l1_arena {
 	uint32_t root_map; /* bit b: roots[b] is set */
 };
 
-/* --- The eviction order: see evict.c. --- */
+/* --- The eviction order: evict.c, and a file per policy. All under the lock. --- */
 #define L1_WHEEL_LEVELS 11u
 #define L1_WHEEL_SLOTS  64u
-#define L1_QUEUE_HEAD   0x80000000u /* set in queue_prev of a slot's first block */
+#define L1_QUEUE_HEAD   0x80000000u /* set in queue_prev of the first block of a list */
 
-struct l1_queue {
-	uint64_t last; /* nothing is filed under an older tick */
-	uint32_t count;
+/* One policy: which blocks go first. The table's blocks are in its order from their reservation on,
+ * but for claimed ones; those in queue_prev are L1_NIL. */
+struct l1_evict_ops {
+	const char *name;
+	/* Each use is counted in the block's word: WORD_USES. */
+	bool counts_uses;
+	/* Memory for its own: 0, -ENOMEM. */
+	int (*init)(struct far_l1 *l1);
+	/* Takes a half-built one. */
+	void (*fini)(struct far_l1 *l1);
+	void (*add)(struct far_l1 *l1, uint32_t idx, uint64_t tick);
+	void (*remove)(struct far_l1 *l1, uint32_t idx);
+	/* The next to go that nobody holds, claimed; L1_NIL: none. Locked ones stay in the order. */
+	uint32_t (*claim)(struct far_l1 *l1);
+	/* Back into the order, near to where it was. */
+	void (*unclaim)(struct far_l1 *l1, uint32_t idx);
+	/* A claimed block is evicted indeed. */
+	void (*evicted)(struct far_l1 *l1, uint32_t idx);
+	/* 0 (the next to go) .. 48 */
+	uint32_t (*worth)(const struct far_l1 *l1, uint32_t idx);
+	/* Asserts its own invariants. */
+	void (*check)(const struct far_l1 *l1);
+};
+
+extern const struct l1_evict_ops far_l1_evict_lru;
+extern const struct l1_evict_ops far_l1_evict_s3fifo;
+
+struct l1_wheel {
+	uint64_t last;    /* nothing is filed under an older tick */
 	uint32_t cascade; /* a slot whose blocks are being filed anew; UINT32_MAX: none */
 	uint64_t maps[L1_WHEEL_LEVELS];
 	uint32_t heads[L1_WHEEL_LEVELS * L1_WHEEL_SLOTS];
+};
+
+struct l1_fifo {
+	uint32_t head; /* the youngest */
+	uint32_t tail;
+	uint32_t count;
+	uint32_t added; /* the last added, if it has not left; L1_NIL */
+	uint64_t added_tick;
+	uint64_t units;
+};
+
+struct l1_s3fifo {
+	struct l1_fifo fifos[2];
+	uint64_t *ghosts; /* sets of keys that were evicted; owned */
+	uint64_t ghost_mask;
+	uint32_t ghost_seq;
+};
+
+struct l1_queue {
+	const struct l1_evict_ops *ops;
+	uint32_t count;
+	union {
+		struct l1_wheel wheel;
+		struct l1_s3fifo s3fifo;
+	};
 };
 
 /* Orders uses; time does not. Every batch writes it: a line of its own. */
@@ -327,15 +391,21 @@ void far_l1_record_drop(struct far_l1 *l1, uint32_t idx);
 void far_l1_block_key(const struct l1_block *block, struct far_key *out);
 
 /* evict.c. Lock. */
-void far_l1_queue_init(struct l1_queue *queue);
+/* The policy of the configuration: 0, -ENOMEM. */
+int far_l1_queue_init(struct far_l1 *l1);
+void far_l1_queue_fini(struct far_l1 *l1);
 void far_l1_queue_add(struct far_l1 *l1, uint32_t idx, uint64_t tick);
 void far_l1_queue_remove(struct far_l1 *l1, uint32_t idx);
-/* The least recently used block that is not locked, claimed and out of the order; L1_NIL: none. */
+/* The next block to go that is not locked, claimed and out of the order; L1_NIL: none. */
 uint32_t far_l1_queue_claim(struct far_l1 *l1);
+/* What it costs to lose this block: 0 (the next to go) .. 48. */
+uint32_t far_l1_queue_worth(const struct far_l1 *l1, uint32_t idx);
 /* Claims this block: false if it is locked. */
 bool far_l1_block_claim(struct far_l1 *l1, uint32_t idx);
 /* Undoes a claim. */
 void far_l1_block_unclaim(struct far_l1 *l1, uint32_t idx);
+/* A claimed block goes, to @dead if somebody wants to be told. */
+void far_l1_block_evict(struct far_l1 *l1, uint32_t idx, struct l1_dead *dead);
 void far_l1_queue_check(struct far_l1 *l1);
 
 /* delete.c: the last loan of doomed blocks ended. Temporaries are still in the table: they leave it here,

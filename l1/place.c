@@ -2,12 +2,12 @@
 #include "l1/l1_priv.h"
 
 /*
- * Victims are claimed, a step that can be undone, in the order of evict.c, until a run of free and
+ * Victims are claimed, a step that can be undone, in the order of the policy, until a run of free and
  * claimed extents is long enough; what does not lie in that run is let go again. With blocks of one
  * size the first victim is enough. Where small blocks lie scattered, a run of the oldest would cost
  * nearly all: so when more than one victim is needed, runs around the oldest and around the longest
- * free extent are looked at as well, and the cheapest is taken, a block that was used recently counting
- * for more. When locked blocks stand in all of those, it is the best run of the whole arena. So a key
+ * free extent are looked at as well, and the cheapest is taken, a block that the policy would keep
+ * counting for more. When locked blocks stand in all of those, it is the best run of the whole arena. So a key
  * is refused only if no run without a locked block is long enough, and nothing is evicted that is not
  * needed for a key that is granted.
  */
@@ -39,21 +39,6 @@ plan_add(struct far_l1 *l1, struct plan *plan, uint32_t idx)
 	plan->units += l1->arena.extents[l1->blocks[idx].extent].unit_count;
 }
 
-/* A unit costs 16 if it is the oldest, four times that if it was used just now. */
-static int64_t
-block_cost(const struct far_l1 *l1, const struct l1_block *block, uint32_t units)
-{
-	uint64_t used = atomic_load_explicit(&block->touched, memory_order_relaxed);
-	uint64_t now = atomic_load_explicit(&l1->ticks.last, memory_order_relaxed);
-	uint64_t span = now - l1->queue.last;
-	uint64_t young = used > l1->queue.last ? used - l1->queue.last : 0;
-
-	if (young > span)
-		young = span;
-	return (int64_t)units *
-	       (16 + (span > 0 ? (int64_t)(48.0 * (double)young / (double)span) : 0));
-}
-
 /* What it costs to have this extent free, -1: impossible. */
 static int64_t
 extent_cost(const struct far_l1 *l1, uint32_t idx, bool claimed_only)
@@ -69,7 +54,8 @@ extent_cost(const struct far_l1 *l1, uint32_t idx, bool claimed_only)
 		return 16 * (int64_t)e->unit_count;
 	if (claimed_only || !word_evictable(word))
 		return -1;
-	return block_cost(l1, block, e->unit_count);
+	/* A unit costs 16 if its block is the next to go, four times that if it would be the last. */
+	return (int64_t)(16 + far_l1_queue_worth(l1, e->block)) * e->unit_count;
 }
 
 /* Slides over @reach_units from the extent @lo on; keeps the cheapest run of @units in @best. */
@@ -168,38 +154,26 @@ window_claim(struct far_l1 *l1, struct plan *plan, const struct window *window)
 	return true;
 }
 
-static void
-block_evict(struct far_l1 *l1, uint32_t idx, struct l1_dead *dead)
-{
-	struct l1_block *block = &l1->blocks[idx];
-	uint32_t size_bytes = atomic_load_explicit(&block->size_bytes, memory_order_relaxed);
-
-	far_l1_table_unlink(l1, idx);
-	far_l1_block_end(l1, idx);
-	l1->evicted_blocks++;
-	l1->evicted_bytes += size_bytes;
-	if (!l1->told_deleted) {
-		far_l1_record_drop(l1, idx);
-		return;
-	}
-	block->queue_next = dead->head;
-	dead->head = idx;
-	dead->count++;
-}
-
-/* Evicts the claimed blocks inside of the window, lets the others go. */
+/* Evicts the claimed blocks inside of the window, lets the others go: the last claimed first, so that the
+ * first one is the next to go again. */
 static void
 plan_finish(struct far_l1 *l1, const struct plan *plan, const struct window *window,
 	    struct l1_dead *dead)
 {
+	uint32_t last = L1_NIL;
 	uint32_t next;
 
 	for (uint32_t idx = plan->head; idx != L1_NIL; idx = next) {
+		next = l1->blocks[idx].queue_next;
+		l1->blocks[idx].queue_next = last;
+		last = idx;
+	}
+	for (uint32_t idx = last; idx != L1_NIL; idx = next) {
 		struct l1_block *block = &l1->blocks[idx];
 
 		next = block->queue_next;
 		if (block->unit >= window->unit_first && block->unit < window->unit_end)
-			block_evict(l1, idx, dead);
+			far_l1_block_evict(l1, idx, dead);
 		else
 			far_l1_block_unclaim(l1, idx);
 	}
@@ -262,6 +236,6 @@ far_l1_place_record(struct far_l1 *l1, struct l1_dead *dead)
 
 	if (idx == L1_NIL)
 		return false;
-	block_evict(l1, idx, dead);
+	far_l1_block_evict(l1, idx, dead);
 	return true;
 }

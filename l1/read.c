@@ -57,6 +57,7 @@ read_lock_try(const struct read_call *call, const struct read_key *k, bool locke
 			      : far_l1_table_find(l1, k->key, k->hash, &word);
 	uint32_t gen = word_gen(word);
 	struct l1_block *block;
+	uint64_t to;
 
 	if (idx == L1_NIL)
 		return -ENOENT;
@@ -76,10 +77,12 @@ read_lock_try(const struct read_call *call, const struct read_key *k, bool locke
 		if (word_readers(word) + call->readers > WORD_READERS_MAX)
 			return -EBUSY;
 		*first_out = word_readers(word) == 0;
+		to = word + ((uint64_t)call->readers << WORD_READER_SHIFT);
+		if (l1->queue.ops->counts_uses)
+			to = word_used(to);
 		/* Acquire: the writer's bytes, published before its flip. Pairs with block_flip(). */
 	} while (!atomic_compare_exchange_weak_explicit(
-		&block->word, &word, word + ((uint64_t)call->readers << WORD_READER_SHIFT),
-		memory_order_acquire, memory_order_acquire));
+		&block->word, &word, to, memory_order_acquire, memory_order_acquire));
 	*idx_out = idx;
 	return 0;
 }
@@ -423,6 +426,17 @@ far_l1_unsafe_read(struct far_l1 *l1, far_l1_session session, uint64_t loan,
 }
 
 static void
+use_count(struct l1_block *block, uint64_t word)
+{
+	uint32_t gen = word_gen(word);
+
+	while (word_gen(word) == gen && word_used(word) != word &&
+	       !atomic_compare_exchange_weak_explicit(&block->word, &word, word_used(word),
+						      memory_order_relaxed, memory_order_relaxed))
+		;
+}
+
+static void
 touch_one(struct far_l1 *l1, const struct far_key *key, uint64_t hash, uint64_t tick,
 	  struct l1_news *news)
 {
@@ -435,6 +449,8 @@ touch_one(struct far_l1 *l1, const struct far_key *key, uint64_t hash, uint64_t 
 		return;
 	/* A record that became another block's meanwhile is touched in vain, no more. */
 	atomic_store_explicit(&l1->blocks[idx].touched, tick, memory_order_relaxed);
+	if (l1->queue.ops->counts_uses)
+		use_count(&l1->blocks[idx], word);
 	if (l1->told_accessed)
 		news->events[news->count++] = (struct far_l1_event){
 			.key = *key,

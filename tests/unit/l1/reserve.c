@@ -365,7 +365,7 @@ a_configuration_outside_of_the_bounds_is_refused(void **state)
 	bad[3].align_bytes = 32;
 	bad[4].align_bytes = 4u << 20;
 	bad[5].shards = 3;
-	bad[6].policy = FAR_L1_S3FIFO;
+	bad[6].policy = (enum far_l1_policy)(FAR_L1_NONE + 1);
 	bad[7].loans_max = UINT32_MAX;
 	bad[8].sessions_max = 70000;
 	for (size_t i = 0; i < 9; i++) {
