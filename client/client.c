@@ -246,9 +246,14 @@ open_controllers(struct far_client *client)
 		.retry_ns = config->store_retry_ns,
 		.deadline_ns = config->store_deadline_ns,
 	};
+	char error[256];
 	int rc;
 
-	client->policy.ops = config->placement == 0 ? &far_policy_placement : &far_policy_default;
+	rc = far_policy_parse(config->policy, &client->policy, error);
+	if (rc < 0) {
+		far_log_error("client '%s': %s", config->name, error);
+		return rc;
+	}
 	client->policy.replicas = (uint32_t)config->replicas;
 	/* Queued stores hold read locks: they may never take all of L1 from the readers. */
 	if (store.queue_bytes_max > client->arena.size_bytes / 2)

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/clock.h"
+#include "controllers/policy.h"
 #include "transport/transport.h"
 #include "wire/index.h"
 
@@ -62,9 +63,13 @@ static const struct far_param params[] = {
 	 "Take the arena's memory from this NUMA node alone."},
 	{"l1.eviction", FAR_PARAM_ENUM, AT(l1_policy), 0, 0, "lru", "lru|none",
 	 "Which unlocked blocks give way when a reservation needs room."},
-	{"placement", FAR_PARAM_ENUM, AT(placement), 0, 0, "placement", "placement|default",
-	 "Which donors get and are asked for a block: placement (weighted rendezvous hashing) or "
-	 "default (all of them, in order)."},
+	{"policy", FAR_PARAM_STRING, AT(policy), 1, 127, "placement,retain", NULL,
+	 "Policies, later ones override: placement (weighted rendezvous hashing says which donors "
+	 "get "
+	 "and are asked for a block), fastest (of those that have it, the one with the shortest "
+	 "wait "
+	 "loads it), retain (prefetched blocks stay in L1 until it needs the room), default (all "
+	 "donors, in order; prefetched blocks go with their last reader)."},
 	{"replicas", FAR_PARAM_U64, AT(replicas), 1, 8, "1", NULL,
 	 "On how many donors a block is stored."},
 	{"verify", FAR_PARAM_ENUM, AT(verify), 0, 0, "never", "never|always",
@@ -327,6 +332,18 @@ donors_check(const struct far_client_config *config, char error[FAR_PARAM_ERROR_
 	return 0;
 }
 
+static int
+policy_check(const struct far_client_config *config, char error[FAR_PARAM_ERROR_BYTES])
+{
+	struct far_policy policy = {.replicas = 1};
+	char why[256];
+	int rc = far_policy_parse(config->policy, &policy, why);
+
+	if (rc < 0)
+		snprintf(error, FAR_PARAM_ERROR_BYTES, "policy: %s", why);
+	return rc;
+}
+
 int
 far_client_config_check(const struct far_client_config *config, char error[FAR_PARAM_ERROR_BYTES])
 {
@@ -364,6 +381,8 @@ far_client_config_check(const struct far_client_config *config, char error[FAR_P
 			 "retry_min is longer than retry_max: lower one or raise the other");
 		return -EINVAL;
 	}
+	if (policy_check(config, error) < 0)
+		return -EINVAL;
 	return donors_check(config, error);
 }
 

@@ -30,7 +30,7 @@ struct far_client_config {
 	uint32_t l1_policy; /* enum far_l1_policy; the file knows those that exist */
 	uint32_t numa_node; /* 0: any, else node + 1 */
 	uint64_t replicas;
-	uint32_t placement; /* index in "placement|default" */
+	char policy[128];   /* names, separated by commas */
 	uint32_t verify;    /* 1: always */
 	uint64_t busy_poll_ns;
 	uint64_t connect_timeout_ns;

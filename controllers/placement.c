@@ -84,16 +84,16 @@ placement_place(const struct far_policy *policy, const struct far_l2_set *set,
 /* The best of the key's own order, so that each key's reads stay where its bytes are warm. */
 static uint32_t
 placement_plan(const struct far_policy *policy, const struct far_l2_set *set,
-	       const struct far_key *key, const uint32_t *found, uint32_t count)
+	       const struct far_key *key, const struct far_policy_found *found, uint32_t count)
 {
 	(void)policy;
 	(void)set;
 	(void)key;
 	FAR_ASSERT(count > 0);
-	return found[0];
+	return found[0].adapter;
 }
 
-const struct far_policy_ops far_policy_placement = {
+const struct far_policy_answers far_policy_placement = {
 	.name = "placement",
 	.route = placement_route,
 	.place = placement_place,

@@ -451,6 +451,7 @@ tick_next(const struct far_prefetch *ctl, uint64_t now_ns)
 uint64_t
 far_prefetch_tick(struct far_prefetch *ctl, uint64_t now_ns)
 {
+	ctl->tick_ns = now_ns;
 	/* What has completed counts before what is due: an answer that is here is not late. */
 	tick_callbacks(ctl);
 	tick_deadlines(ctl, now_ns);

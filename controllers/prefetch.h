@@ -50,6 +50,7 @@ struct far_prefetch_counts {
 	uint64_t behind_gap;      /* keys not asked for because an earlier one was missing */
 	uint64_t loads_abandoned; /* loads that ended after nobody wanted them */
 	uint64_t deadline_hits;   /* requests that were answered by their deadline */
+	uint64_t policy_nonsense; /* answers of the policy that could not be and were skipped */
 };
 
 /*

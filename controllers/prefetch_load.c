@@ -121,6 +121,7 @@ far_prefetch_load_close(struct far_prefetch *ctl, struct prefetch_load *load)
 	FAR_ASSERT(far_list_empty(&load->interests));
 	FAR_ASSERT(load->task == NULL);
 	far_prefetch_load_discharge(ctl, load);
+	far_prefetch_load_unqueue(ctl, load);
 	if (load->loan != 0 && !load->loan_is_over) {
 		int rc;
 
@@ -213,20 +214,31 @@ load_refuse_misfits(struct far_prefetch *ctl, struct prefetch_load *load)
 bool
 far_prefetch_load_plan(struct far_prefetch *ctl, struct prefetch_load *load)
 {
-	uint32_t adapters[PREFETCH_FOUND_MAX];
+	struct far_policy_found choice[PREFETCH_FOUND_MAX];
 	uint32_t count = 0;
 	uint32_t chosen;
 
+	far_prefetch_load_unqueue(ctl, load);
 	for (uint32_t i = 0; i < load->found_count; i++) {
-		if (found_fits(load, &load->found[i]))
-			adapters[count++] = load->found[i].adapter;
+		const struct prefetch_found *found = &load->found[i];
+
+		if (!found_fits(load, found))
+			continue;
+		choice[count++] = (struct far_policy_found){
+			.adapter = found->adapter,
+			.size_bytes = found->size_bytes,
+			.bytes_queued = ctl->adapters[found->adapter].bytes_planned,
+			.ns_per_byte = far_prefetch_pace(ctl, found->adapter),
+		};
 	}
 	if (count == 0) {
 		if (load->found_count > 0 && load->state == PREFETCH_LOOKUP)
 			load->miss_rc = -EMSGSIZE;
 		return false;
 	}
-	chosen = ctl->policy->ops->plan(ctl->policy, ctl->set, &load->key, adapters, count);
+	chosen = far_policy_plan(ctl->policy, ctl->set, &load->key, choice, count,
+				 &ctl->counts.policy_nonsense);
+	chosen = choice[chosen].adapter;
 	load->source = load->found_count;
 	for (uint32_t i = 0; i < load->found_count; i++) {
 		struct prefetch_found *found = &load->found[i];
@@ -240,6 +252,7 @@ far_prefetch_load_plan(struct far_prefetch *ctl, struct prefetch_load *load)
 		}
 	}
 	FAR_ASSERT(load->source < load->found_count);
+	far_prefetch_load_queue(ctl, load);
 	if (load->state != PREFETCH_LOOKUP)
 		return true;
 	load->size_bytes = load->found[load->source].size_bytes;

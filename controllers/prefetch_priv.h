@@ -22,6 +22,8 @@
 #define PREFETCH_AGE_NS      (8 * FAR_NS_PER_MS)
 #define PREFETCH_WAIT_NS_MIN (1 * FAR_NS_PER_MS)
 #define PREFETCH_WAIT_NS_MAX (64 * FAR_NS_PER_MS)
+/* What is known of an adapter's pace is forgotten, so that one that was slow once is tried again. */
+#define PREFETCH_PACE_NS FAR_NS_PER_S
 
 /* view->stage: the load it waits for, as index + 1, and whether another request had begun it. */
 #define PREFETCH_STAGE_JOINED (1U << 31)
@@ -85,6 +87,8 @@ struct prefetch_load {
 	void *addr;
 	uint32_t charged_adapter;
 	uint32_t charged_bytes; /* of its budget; 0: none */
+	uint32_t planned_adapter;
+	uint32_t planned_bytes; /* in that one's queue; 0: none */
 	struct prefetch_task *task;
 };
 
@@ -95,6 +99,7 @@ struct prefetch_task {
 	struct prefetch_window *window;
 	uint32_t first;
 	uint32_t wanted; /* loads in it that somebody waits for */
+	uint64_t posted_ns;
 	bool live;
 	bool cancelled;
 };
@@ -136,7 +141,10 @@ struct prefetch_adapter {
 	uint32_t lookups_live;
 	uint32_t tasks_live;
 	uint64_t bytes_in_flight;
-	uint32_t unlock_count; /* keys in its row of unlock_keys */
+	uint64_t bytes_planned; /* of loads that it is to load, from their plan to their end */
+	double ns_per_byte;     /* of its load tasks, averaged over the last few; 0: none yet */
+	uint64_t measured_ns;   /* when the last of them ended */
+	uint32_t unlock_count;  /* keys in its row of unlock_keys */
 };
 
 struct far_prefetch {
@@ -188,6 +196,7 @@ struct far_prefetch {
 	struct prefetch_adapter adapters[FAR_L2_SET_MAX];
 	struct far_key *unlock_keys; /* window_keys per adapter */
 	uint64_t bytes_in_flight;
+	uint64_t tick_ns; /* of the last tick */
 
 	/* Scratch of one call, window_keys each. */
 	struct far_l1_grant *grants;
@@ -264,6 +273,11 @@ void far_prefetch_load_found_drop(struct far_prefetch *ctl, struct prefetch_load
 void far_prefetch_window_reserve(struct far_prefetch *ctl, struct prefetch_window *window);
 void far_prefetch_window_post(struct far_prefetch *ctl, struct prefetch_window *window);
 void far_prefetch_load_discharge(struct far_prefetch *ctl, struct prefetch_load *load);
+/* Puts it into the queue of its source as the policy sees it, or out of it. */
+void far_prefetch_load_queue(struct far_prefetch *ctl, struct prefetch_load *load);
+void far_prefetch_load_unqueue(struct far_prefetch *ctl, struct prefetch_load *load);
+/* Nanoseconds per byte; 0: nothing recent is known. */
+double far_prefetch_pace(const struct far_prefetch *ctl, uint32_t adapter);
 
 /* prefetch_lookup.c */
 /* Asks what is to be asked; sets window->starved if something has to wait. */

@@ -38,6 +38,59 @@ budget_allows(const struct far_prefetch *ctl, uint32_t adapter, uint64_t bytes)
 	return ctl->set->count == 1 || mine == 0 || mine + bytes <= max - max / 4;
 }
 
+/* ---- what the policy is told of adapters ---- */
+
+void
+far_prefetch_load_queue(struct far_prefetch *ctl, struct prefetch_load *load)
+{
+	far_prefetch_load_unqueue(ctl, load);
+	load->planned_adapter = load->found[load->source].adapter;
+	load->planned_bytes = load->found[load->source].size_bytes;
+	ctl->adapters[load->planned_adapter].bytes_planned += load->planned_bytes;
+}
+
+void
+far_prefetch_load_unqueue(struct far_prefetch *ctl, struct prefetch_load *load)
+{
+	FAR_ASSERT(ctl->adapters[load->planned_adapter].bytes_planned >= load->planned_bytes);
+	ctl->adapters[load->planned_adapter].bytes_planned -= load->planned_bytes;
+	load->planned_bytes = 0;
+}
+
+double
+far_prefetch_pace(const struct far_prefetch *ctl, uint32_t adapter)
+{
+	const struct prefetch_adapter *state = &ctl->adapters[adapter];
+
+	return ctl->tick_ns < state->measured_ns + PREFETCH_PACE_NS ? state->ns_per_byte : 0;
+}
+
+/* From when it was alone at the adapter: the time behind other tasks is in the queue already. */
+static void
+task_measure(struct far_prefetch *ctl, const struct prefetch_task *task)
+{
+	struct prefetch_adapter *state = &ctl->adapters[task->task.l2->idx];
+	uint64_t now_ns = far_clock_now(ctl->clock);
+	uint64_t since_ns = task->posted_ns;
+	uint64_t bytes = 0;
+	double pace;
+
+	for (uint32_t i = 0; i < task->task.count; i++) {
+		if (task->task.items[i].rc == 0)
+			bytes += task->task.items[i].size_bytes;
+	}
+	if (bytes == 0)
+		return;
+	if (state->measured_ns > since_ns)
+		since_ns = state->measured_ns;
+	/* Never 0: that says unknown. */
+	pace = (double)(now_ns > since_ns ? now_ns - since_ns : 1) / (double)bytes;
+	if (far_prefetch_pace(ctl, task->task.l2->idx) > 0)
+		pace = state->ns_per_byte + (pace - state->ns_per_byte) / 4;
+	state->ns_per_byte = pace;
+	state->measured_ns = now_ns;
+}
+
 /* ---- buffers ---- */
 
 /* Somebody else writes the key, or has just finished. */
@@ -293,6 +346,7 @@ task_done(struct far_l2_task *l2_task)
 	FAR_ASSERT(task->live);
 	task->live = false;
 	ctl->adapters[l2_task->l2->idx].tasks_live--;
+	task_measure(ctl, task);
 	for (uint32_t i = task->first; i < end; i++) {
 		FAR_ASSERT(window->slots[i]->task == task);
 		window->slots[i]->task = NULL;
@@ -364,7 +418,13 @@ task_begin(struct far_prefetch *ctl, struct prefetch_window *window, uint32_t ad
 		first++;
 	FAR_ASSERT(first < ctl->config.window_keys);
 	task = &window->tasks[first];
-	*task = (struct prefetch_task){.ctl = ctl, .window = window, .first = first, .live = true};
+	*task = (struct prefetch_task){
+		.ctl = ctl,
+		.window = window,
+		.first = first,
+		.posted_ns = far_clock_now(ctl->clock),
+		.live = true,
+	};
 	for (uint32_t i = 0; i < window->load_count && count < l2->limits.items_max; i++) {
 		struct prefetch_load *load = window->loads[i];
 		uint64_t load_deadline_ns;

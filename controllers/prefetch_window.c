@@ -13,7 +13,8 @@ window_add(struct far_prefetch *ctl, struct prefetch_window *window, struct far_
 	struct prefetch_load *load;
 	uint32_t count;
 
-	count = ctl->policy->ops->route(ctl->policy, ctl->set, key, adapters, FAR_L2_SET_MAX);
+	count = far_policy_route(ctl->policy, ctl->set, key, adapters,
+				 &ctl->counts.policy_nonsense);
 	if (count == 0) {
 		far_prefetch_view_miss(ctl, view, -ENOENT);
 		return true;
@@ -22,7 +23,6 @@ window_add(struct far_prefetch *ctl, struct prefetch_window *window, struct far_
 	if (load == NULL)
 		return false;
 	for (uint32_t i = 0; i < count; i++) {
-		FAR_ASSERT(adapters[i] < ctl->set->count);
 		load->route[i] = (uint8_t)adapters[i];
 		load->ask_mask |= 1ULL << adapters[i];
 	}

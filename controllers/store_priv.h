@@ -84,6 +84,7 @@ struct far_store {
 	struct far_l1 *l1;
 	const struct far_l2_set *set;
 	const struct far_policy *policy;
+	uint64_t policy_nonsense; /* answers of it that were skipped */
 	struct far_clock *clock;
 	void (*wake)(void *arg);
 	void *wake_arg;

@@ -70,12 +70,13 @@ far_store_block_place(struct far_store *ctl, struct store_block *block, uint64_t
 	uint32_t idx[FAR_L2_SET_MAX];
 	uint32_t count;
 
-	count = ctl->policy->ops->place(ctl->policy, ctl->set, &block->key, idx, ctl->pairs_max);
+	count = far_policy_place(ctl->policy, ctl->set, &block->key, idx, &ctl->policy_nonsense);
+	if (count > ctl->pairs_max)
+		count = ctl->pairs_max;
 	for (uint32_t i = 0; i < count; i++) {
 		struct store_pair *pair = &block->pairs[block->pairs_left];
 		struct store_adapter *state = &ctl->adapters[idx[i]];
 
-		FAR_ASSERT(idx[i] < ctl->set->count);
 		if (!pair_is_allowed(ctl, idx[i], block->size_bytes))
 			continue;
 		*pair = (struct store_pair){

@@ -32,6 +32,8 @@ enum slot_state {
 
 static struct ctl_rig rig;
 static struct far_rng rng;
+static const char *const policies[] = {"retain", "placement,retain", "fastest,retain",
+				       "placement,fastest,retain"};
 static struct ctl_req slots[REQS];
 static enum slot_state states[REQS];
 static uint64_t keys_counted; /* of requests that were not cancelled */
@@ -269,7 +271,7 @@ history(uint64_t seed)
 
 	far_rng_init(&rng, seed);
 	options.fakes = 1 + (uint32_t)below(CTL_FAKES_MAX);
-	options.placement = chance(50);
+	options.policy = policies[below(sizeof(policies) / sizeof(policies[0]))];
 	options.l1_blocks = 8 + (uint32_t)below(120);
 	options.prefetch.requests_max = 1 + (uint32_t)below(REQS);
 	options.prefetch.loads_max = 4 + (uint32_t)below(64);

@@ -31,6 +31,8 @@ rig_config(struct ctl_options *options)
 
 	if (options->fakes == 0)
 		options->fakes = 1;
+	if (options->policy == NULL)
+		options->policy = options->placement ? "placement,retain" : "retain";
 	if (options->l1_blocks == 0)
 		options->l1_blocks = 256;
 	if (prefetch->requests_max == 0)
@@ -84,6 +86,7 @@ void
 ctl_rig_open(struct ctl_rig *rig, const struct ctl_options *options)
 {
 	struct ctl_options all = options != NULL ? *options : (struct ctl_options){0};
+	char error[256];
 
 	rig_config(&all);
 	memset(rig, 0, sizeof(*rig));
@@ -99,8 +102,8 @@ ctl_rig_open(struct ctl_rig *rig, const struct ctl_options *options)
 		fake_l2_init(&rig->fakes[i], name, &rig->clock.clock, i + 1);
 		assert_int_equal(far_l2_set_add(&rig->set, &rig->fakes[i].l2), 0);
 	}
-	rig->policy.ops = all.placement ? &far_policy_placement : &far_policy_default;
 	rig->policy.replicas = 1;
+	assert_int_equal(far_policy_parse(all.policy, &rig->policy, error), 0);
 	assert_int_equal(far_prefetch_open(&all.prefetch, rig->l1, &rig->set, &rig->policy,
 					   &rig->clock.clock, &rig->prefetch),
 			 0);

@@ -15,8 +15,9 @@ struct ctl_options {
 	uint32_t fakes;     /* adapters; FAR_L2_SET_MAX: none */
 	uint32_t l1_blocks; /* 256 */
 	enum far_l1_policy l1_policy;
-	bool placement;
-	bool store; /* a store controller as well */
+	bool placement;     /* "placement,retain" */
+	const char *policy; /* for far_policy_parse(); "retain" */
+	bool store;         /* a store controller as well */
 	struct far_prefetch_config prefetch;
 	struct far_store_config store_config;
 };

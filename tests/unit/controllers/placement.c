@@ -14,7 +14,7 @@
 #define KEYS   100000U
 #define DONORS 8U
 
-static struct far_policy policy = {.ops = &far_policy_placement, .replicas = 1};
+static struct far_policy policy = {.replicas = 1};
 static struct far_clock_fake clock_fake;
 static struct fake_l2 fakes[DONORS];
 
@@ -40,7 +40,7 @@ place_one(const struct far_l2_set *set, uint64_t number)
 	struct far_key key = fake_l2_key(number);
 	uint32_t idx = 99;
 
-	assert_int_equal(policy.ops->place(&policy, set, &key, &idx, 1), 1);
+	assert_int_equal(far_policy_placement.place(&policy, set, &key, &idx, 1), 1);
 	assert_true(idx < set->count);
 	return idx;
 }
@@ -132,8 +132,8 @@ order_of_the_list_does_not_matter(void **state)
 		uint32_t a[4];
 		uint32_t b[4];
 
-		assert_int_equal(policy.ops->route(&policy, &plain, &key, a, 4), 4);
-		assert_int_equal(policy.ops->route(&policy, &mixed, &key, b, 4), 4);
+		assert_int_equal(far_policy_placement.route(&policy, &plain, &key, a, 4), 4);
+		assert_int_equal(far_policy_placement.route(&policy, &mixed, &key, b, 4), 4);
 		for (int i = 0; i < 4; i++)
 			assert_int_equal(a[i], order[b[i]]);
 	}
@@ -153,8 +153,10 @@ replicas_are_different_donors_and_lookups_ask_one_more(void **state)
 		uint32_t placed[FAR_L2_SET_MAX];
 		uint32_t routed[FAR_L2_SET_MAX];
 
-		assert_int_equal(policy.ops->place(&policy, &set, &key, placed, FAR_L2_SET_MAX), 2);
-		assert_int_equal(policy.ops->route(&policy, &set, &key, routed, FAR_L2_SET_MAX), 3);
+		assert_int_equal(
+			far_policy_placement.place(&policy, &set, &key, placed, FAR_L2_SET_MAX), 2);
+		assert_int_equal(
+			far_policy_placement.route(&policy, &set, &key, routed, FAR_L2_SET_MAX), 3);
 		assert_int_equal(placed[0], routed[0]);
 		assert_int_equal(placed[1], routed[1]);
 		assert_true(routed[0] != routed[1]);
@@ -178,7 +180,7 @@ lookups_still_find_what_was_placed_before_a_donor_joined(void **state)
 		uint32_t from = place_one(&before, k);
 		uint32_t routed[2];
 
-		assert_int_equal(policy.ops->route(&policy, &after, &key, routed, 2), 2);
+		assert_int_equal(far_policy_placement.route(&policy, &after, &key, routed, 2), 2);
 		assert_true(routed[0] == from || routed[1] == from);
 	}
 }
@@ -193,24 +195,28 @@ few_donors_get_as_many_copies_as_there_are(void **state)
 	(void)state;
 	policy.replicas = 3;
 	make_set(&set, NULL, 2, NULL);
-	assert_int_equal(policy.ops->place(&policy, &set, &key, idx, FAR_L2_SET_MAX), 2);
+	assert_int_equal(far_policy_placement.place(&policy, &set, &key, idx, FAR_L2_SET_MAX), 2);
 	make_set(&set, NULL, 1, NULL);
-	assert_int_equal(policy.ops->route(&policy, &set, &key, idx, FAR_L2_SET_MAX), 1);
+	assert_int_equal(far_policy_placement.route(&policy, &set, &key, idx, FAR_L2_SET_MAX), 1);
 	memset(&set, 0, sizeof(set));
-	assert_int_equal(policy.ops->route(&policy, &set, &key, idx, FAR_L2_SET_MAX), 0);
+	assert_int_equal(far_policy_placement.route(&policy, &set, &key, idx, FAR_L2_SET_MAX), 0);
 	policy.replicas = 1;
 }
 
 static void
 best_of_the_route_loads(void **state)
 {
-	static const uint32_t found[] = {4, 1, 2};
+	static const struct far_policy_found found[] = {
+		{.adapter = 4, .size_bytes = 1},
+		{.adapter = 1, .size_bytes = 1},
+		{.adapter = 2, .size_bytes = 1},
+	};
 	struct far_key key = fake_l2_key(1);
 	struct far_l2_set set;
 
 	(void)state;
 	make_set(&set, NULL, DONORS, NULL);
-	assert_int_equal(policy.ops->plan(&policy, &set, &key, found, 3), 4);
+	assert_int_equal(far_policy_placement.plan(&policy, &set, &key, found, 3), 4);
 }
 
 int

@@ -124,7 +124,7 @@ placement_gives_each_block_to_its_own_adapter(void **state)
 		struct far_key key = fake_l2_key(i);
 		uint32_t idx = 99;
 
-		assert_int_equal(rig.policy.ops->place(&rig.policy, &rig.set, &key, &idx, 1), 1);
+		assert_int_equal(rig.policy.place(&rig.policy, &rig.set, &key, &idx, 1), 1);
 		assert_true(fake_has(idx, i));
 		for (uint32_t f = 0; f < 4; f++)
 			copies += fake_has(f, i);

@@ -198,7 +198,7 @@ stopped_donor_does_not_fill_the_queue(void **state)
 		struct far_key key = fake_l2_key(i);
 		uint32_t idx = 99;
 
-		(void)rig.policy.ops->place(&rig.policy, &rig.set, &key, &idx, 1);
+		(void)rig.policy.place(&rig.policy, &rig.set, &key, &idx, 1);
 		ctl_rig_write(&rig, i, CTL_BLOCK_BYTES);
 		ctl_rig_run(&rig);
 		stored_by_zero += idx == 0;
