@@ -35,6 +35,8 @@ static const struct argp_option options[] = {
 	{"window", 'w', "N", 0, "prefetch.window_keys (default 64)", 0},
 	{"rounds", 'r', "N", 0, "Rounds that are counted (default 9); one more goes before them",
 	 0},
+	{"count", 'c', "N", 0, "Prefetches of a round and a row (default 200)", 0},
+	{"row", 'm', "NAME", 0, "Only this row of the table", 0},
 	{"blocks", 'b', "N", 0, "Blocks that L1 holds (default 4096)", 0},
 	{"json", 'j', "FILE", 0, "Write it as JSON too; - is the standard output", 0},
 	{"farpoold", 'd', "PATH", 0, "The donor's program (default: the one of this build)", 0},
@@ -70,6 +72,12 @@ option_parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'r':
 		plan->round_count = option_number(arg, 1, 50, "rounds", state);
+		return 0;
+	case 'c':
+		plan->prefetch_count = option_number(arg, 4, 200, "count", state);
+		return 0;
+	case 'm':
+		plan->only = arg;
 		return 0;
 	case 'b':
 		plan->l1_blocks = option_number(arg, 2048, 1 << 18, "blocks", state);
@@ -199,9 +207,12 @@ main(int argc, char **argv)
 	far_log_level_set(FAR_LOG_WARN);
 	if (argp_parse(&argp, argc, argv, 0, NULL, &plan) != 0)
 		return 2;
-	for (size_t i = 0; i < ROW_COUNT; i++)
-		if (cpu_row_run(&plan, &rows[i], &results[i]) < 0)
+	for (size_t i = 0; i < ROW_COUNT; i++) {
+		if (plan.only != NULL && strcmp(plan.only, rows[i].name) != 0)
+			snprintf(results[i].why, BENCH_TEXT_BYTES, "not asked for");
+		else if (cpu_row_run(&plan, &rows[i], &results[i]) < 0)
 			rc = -EIO;
+	}
 	if (plan.json == NULL || strcmp(plan.json, "-") != 0)
 		report(&plan);
 	if (plan.json != NULL && json_write(&plan) < 0)

@@ -21,6 +21,7 @@ struct cpu_plan {
 	uint32_t l1_blocks;
 	const char *farpoold;
 	const char *json;
+	const char *only; /* NULL: all rows */
 };
 
 /* How the blocks get into L1. */
