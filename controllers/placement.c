@@ -2,9 +2,8 @@
 #include "controllers/policy.h"
 
 #include <math.h>
-#include <string.h>
+#include <stdbool.h>
 
-#include "base/checksum.h"
 #include "base/rng.h"
 
 /*
@@ -13,15 +12,25 @@
  * its weight's share.
  */
 static double
-placement_score(const struct far_l2 *l2, const struct far_key *key)
+placement_score(const struct far_l2 *l2, const struct far_key *key, bool weighted)
 {
-	uint64_t h = far_xxh64(l2->name, strnlen(l2->name, sizeof(l2->name)), 0);
-	double u;
-
-	h = far_mix64(far_mix64(h ^ far_key_lo(key)) ^ far_key_hi(key));
+	uint64_t h = far_mix64(far_mix64(l2->name_hash ^ far_key_lo(key)) ^ far_key_hi(key));
 	/* 53 bits and a half: never 0, never 1, so the logarithm is finite and not zero. */
-	u = ((double)(h >> 11) + 0.5) * 0x1p-53;
-	return -l2->weight / log(u);
+	double u = ((double)(h >> 11) + 0.5) * 0x1p-53;
+
+	/* The score grows with u: where all weights are the same, u itself gives the same order. */
+	return weighted ? -l2->weight / log(u) : u;
+}
+
+static bool
+weights_differ(const struct far_l2_set *set)
+{
+	for (uint32_t i = 1; i < set->count; i++) {
+		if (set->items[i]->weight < set->items[0]->weight ||
+		    set->items[i]->weight > set->items[0]->weight)
+			return true;
+	}
+	return false;
 }
 
 /* The first @count of the order, best first. */
@@ -31,13 +40,15 @@ placement_first(const struct far_l2_set *set, const struct far_key *key, uint32_
 {
 	double scores[FAR_L2_SET_MAX];
 	uint32_t filled = 0;
+	bool weighted;
 
 	if (count > set->count)
 		count = set->count;
 	if (count == 0)
 		return 0;
+	weighted = weights_differ(set);
 	for (uint32_t i = 0; i < set->count; i++) {
-		double score = placement_score(set->items[i], key);
+		double score = placement_score(set->items[i], key, weighted);
 		uint32_t at;
 
 		if (filled == count && score <= scores[filled - 1])

@@ -134,9 +134,10 @@ struct far_l2_ops {
 struct far_l2 {
 	const struct far_l2_ops *ops;
 	struct far_l2_limits limits;
-	char name[64]; /* unique among adapters: placement hashes it */
-	double weight; /* > 0: configured capacity, in any unit that all share */
-	uint32_t idx;  /* in its set; 0 is asked first */
+	char name[64];      /* unique among adapters: placement hashes it */
+	double weight;      /* > 0: configured capacity, in any unit that all share */
+	uint32_t idx;       /* in its set; 0 is asked first */
+	uint64_t name_hash; /* XXH64 of the name, from when it was added to a set: placement's */
 };
 
 /* What an adapter may use; all borrowed and outliving it. */

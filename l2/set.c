@@ -37,6 +37,7 @@ far_l2_set_add(struct far_l2_set *set, struct far_l2 *l2)
 	if (set->count == FAR_L2_SET_MAX)
 		return -E2BIG;
 	l2->idx = set->count;
+	l2->name_hash = far_xxh64(l2->name, strlen(l2->name), 0);
 	set->items[set->count] = l2;
 	set->count++;
 	set->buckets[at] = (uint8_t)set->count;
