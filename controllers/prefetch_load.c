@@ -29,7 +29,10 @@ far_prefetch_load_open(struct far_prefetch *ctl, const struct far_key *key)
 	if (load == NULL)
 		return NULL;
 	ctl->loads_free = load->next;
-	*load = (struct prefetch_load){.key = *key, .id = ++ctl->load_id, .next = *bucket};
+	memset(load, 0, offsetof(struct prefetch_load, route));
+	load->key = *key;
+	load->id = ++ctl->load_id;
+	load->next = *bucket;
 	*bucket = load;
 	far_list_init(&load->interests);
 	load->miss_rc = -ENOENT;

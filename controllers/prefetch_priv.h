@@ -77,19 +77,20 @@ struct prefetch_load {
 	uint64_t pend_mask; /* asked, not answered */
 	int miss_rc;        /* the strongest reason so far why it is nowhere */
 	uint32_t route_count;
-	uint8_t route[FAR_L2_SET_MAX];
 	uint32_t found_count;
-	uint32_t source;                                 /* of found: loads it */
-	struct prefetch_found found[PREFETCH_FOUND_MAX]; /* in route order */
-	uint32_t size_bytes;                             /* from PREFETCH_FOUND on */
-	uint64_t loan;     /* from PREFETCH_RESERVED on: the write loan */
-	bool loan_is_over; /* deleted by force under us: the flip has ended the loan */
+	uint32_t source;     /* of found: loads it */
+	uint32_t size_bytes; /* from PREFETCH_FOUND on */
+	uint64_t loan;       /* from PREFETCH_RESERVED on: the write loan */
+	bool loan_is_over;   /* deleted by force under us: the flip has ended the loan */
 	void *addr;
 	uint32_t charged_adapter;
 	uint32_t charged_bytes; /* of its budget; 0: none */
 	uint32_t planned_adapter;
 	uint32_t planned_bytes; /* in that one's queue; 0: none */
 	struct prefetch_task *task;
+	/* All above is cleared when a load begins; these are as long as their counts say. */
+	uint8_t route[FAR_L2_SET_MAX];
+	struct prefetch_found found[PREFETCH_FOUND_MAX]; /* in route order */
 };
 
 /* A load task: slots [first, first + task.count) of its window. */

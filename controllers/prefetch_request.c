@@ -214,7 +214,7 @@ request_free(struct far_prefetch *ctl, struct prefetch_request *request)
 	far_list_remove(&request->dirty);
 	request->req->priv[0] = 0;
 	request->req = NULL;
-	far_list_push_back(&ctl->requests_free, &request->node);
+	far_list_push_front(&ctl->requests_free, &request->node);
 	ctl->requests_live--;
 	ctl->kicked = true;
 }

@@ -198,7 +198,8 @@ far_prefetch_window_step(struct far_prefetch *ctl, struct prefetch_window *windo
 	far_prefetch_window_post(ctl, window);
 	if (window->live == 0) {
 		far_list_remove(&window->node);
-		far_list_push_back(&ctl->windows_free, &window->node);
+		/* The one that was used last is still in the processor's cache. */
+		far_list_push_front(&ctl->windows_free, &window->node);
 		ctl->kicked = true;
 	}
 }
