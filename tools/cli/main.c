@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/events.h"
+#include "base/recorder.h"
 #include "base/log.h"
 #include "tools/cli/cli.h"
 
@@ -44,7 +44,7 @@ reference(void)
 static int
 events(void)
 {
-	far_events_document(stdout);
+	far_recorder_document(stdout);
 	return ferror(stdout) ? 1 : 0;
 }
 

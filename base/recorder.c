@@ -1,5 +1,5 @@
-/* events.c - a ring that many threads write without waiting, and counters that they do not share. */
-#include "base/events.h"
+/* recorder.c - a ring that many threads write without waiting, and counters that they do not share. */
+#include "base/recorder.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -13,7 +13,7 @@
 #define EVENTS_CAPACITY_MIN 64U
 #define EVENTS_CAPACITY_MAX (1U << 20)
 #define LINE_BYTES          64
-#define WORDS               (sizeof(struct far_event) / sizeof(uint64_t))
+#define WORDS               (sizeof(struct far_record) / sizeof(uint64_t))
 /* Threads share a stripe of counters only where there are more of them. */
 #define STRIPES 16U
 
@@ -37,10 +37,10 @@ struct event_counter {
 };
 
 struct event_stripe {
-	_Alignas(LINE_BYTES) struct event_counter kinds[FAR_EVENT_KINDS];
+	_Alignas(LINE_BYTES) struct event_counter kinds[FAR_RECORD_KINDS];
 };
 
-struct far_events {
+struct far_recorder {
 	struct far_clock *clock;
 	uint64_t mask;
 	struct event_slot *slots;
@@ -56,64 +56,64 @@ struct event_line {
 	const char *why;
 };
 
-static const struct event_line lines[FAR_EVENT_KINDS] = {
-#define X(code, name, text, keys, bytes, why) [FAR_EVENT_##code] = {name, text, keys, bytes, why},
+static const struct event_line lines[FAR_RECORD_KINDS] = {
+#define X(code, name, text, keys, bytes, why) [FAR_RECORD_##code] = {name, text, keys, bytes, why},
 #include "base/event.def"
 #undef X
 };
 
 int
-far_events_open(uint32_t capacity, struct far_clock *clock, struct far_events **out)
+far_recorder_open(uint32_t capacity, struct far_clock *clock, struct far_recorder **out)
 {
-	struct far_events *events;
+	struct far_recorder *recorder;
 
 	FAR_ASSERT(clock != NULL);
 	if (capacity < EVENTS_CAPACITY_MIN || capacity > EVENTS_CAPACITY_MAX ||
 	    (capacity & (capacity - 1)) != 0)
 		return -EINVAL;
-	events = far_zalloc_aligned(LINE_BYTES, sizeof(*events));
-	if (events == NULL)
+	recorder = far_zalloc_aligned(LINE_BYTES, sizeof(*recorder));
+	if (recorder == NULL)
 		return -ENOMEM;
-	events->clock = clock;
-	events->mask = capacity - 1;
-	events->slots = far_zalloc_aligned(LINE_BYTES, capacity * sizeof(*events->slots));
-	events->stripes = far_zalloc_aligned(LINE_BYTES, STRIPES * sizeof(*events->stripes));
-	if (events->slots == NULL || events->stripes == NULL) {
-		far_events_close(events);
+	recorder->clock = clock;
+	recorder->mask = capacity - 1;
+	recorder->slots = far_zalloc_aligned(LINE_BYTES, capacity * sizeof(*recorder->slots));
+	recorder->stripes = far_zalloc_aligned(LINE_BYTES, STRIPES * sizeof(*recorder->stripes));
+	if (recorder->slots == NULL || recorder->stripes == NULL) {
+		far_recorder_close(recorder);
 		return -ENOMEM;
 	}
-	*out = events;
+	*out = recorder;
 	return 0;
 }
 
 void
-far_events_close(struct far_events *events)
+far_recorder_close(struct far_recorder *recorder)
 {
-	if (events == NULL)
+	if (recorder == NULL)
 		return;
-	far_free(events->stripes);
-	far_free(events->slots);
-	far_free(events);
+	far_free(recorder->stripes);
+	far_free(recorder->slots);
+	far_free(recorder);
 }
 
 /* ---- recording ---- */
 
 /* Threads take stripes in turn, each one for its life. */
 static struct event_stripe *
-stripe_mine(struct far_events *events)
+stripe_mine(struct far_recorder *recorder)
 {
 	static _Atomic uint32_t threads;
 	static _Thread_local uint32_t mine; /* number + 1; 0: none yet */
 
 	if (mine == 0)
 		mine = 1 + atomic_fetch_add_explicit(&threads, 1, memory_order_relaxed) % STRIPES;
-	return &events->stripes[mine - 1];
+	return &recorder->stripes[mine - 1];
 }
 
 static void
-count_add(struct far_events *events, const struct far_event *event)
+count_add(struct far_recorder *recorder, const struct far_record *event)
 {
-	struct event_counter *counter = &stripe_mine(events)->kinds[event->kind];
+	struct event_counter *counter = &stripe_mine(recorder)->kinds[event->kind];
 
 	atomic_fetch_add_explicit(&counter->events, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&counter->keys, event->keys, memory_order_relaxed);
@@ -134,22 +134,22 @@ slot_claim(struct event_slot *slot, uint64_t number)
 }
 
 void
-far_events_record(struct far_events *events, const struct far_event *event)
+far_recorder_add(struct far_recorder *recorder, const struct far_record *event)
 {
 	uint64_t words[WORDS];
 	struct event_slot *slot;
 	uint64_t number;
 
-	if (events == NULL)
+	if (recorder == NULL)
 		return;
-	FAR_ASSERT(event->kind < FAR_EVENT_KINDS);
-	count_add(events, event);
+	FAR_ASSERT(event->kind < FAR_RECORD_KINDS);
+	count_add(recorder, event);
 	memcpy(words, event, sizeof(words));
-	_Static_assert(offsetof(struct far_event, at_ns) == 0, "words[0] is the time");
+	_Static_assert(offsetof(struct far_record, at_ns) == 0, "words[0] is the time");
 	if (words[0] == 0)
-		words[0] = far_clock_now(events->clock);
-	number = atomic_fetch_add_explicit(&events->next, 1, memory_order_relaxed);
-	slot = &events->slots[number & events->mask];
+		words[0] = far_clock_now(recorder->clock);
+	number = atomic_fetch_add_explicit(&recorder->next, 1, memory_order_relaxed);
+	slot = &recorder->slots[number & recorder->mask];
 	if (!slot_claim(slot, number)) {
 		/* Pairs with slot_read(). */
 		atomic_store_explicit(&slot->skipped, number + 1, memory_order_release);
@@ -167,7 +167,7 @@ far_events_record(struct far_events *events, const struct far_event *event)
 
 /* 1: copied; 0: not there yet; -1: gone, or never written. */
 static int
-slot_read(const struct event_slot *slot, uint64_t number, struct far_event *out)
+slot_read(const struct event_slot *slot, uint64_t number, struct far_record *out)
 {
 	uint64_t words[WORDS];
 	uint64_t turn = atomic_load_explicit(&slot->turn, memory_order_acquire);
@@ -178,7 +178,7 @@ slot_read(const struct event_slot *slot, uint64_t number, struct far_event *out)
 		return atomic_load_explicit(&slot->skipped, memory_order_acquire) > number ? -1 : 0;
 	for (size_t i = 0; i < WORDS; i++)
 		words[i] = atomic_load_explicit(&slot->words[i], memory_order_relaxed);
-	/* Pairs with the release fence of far_events_record(). */
+	/* Pairs with the release fence of far_recorder_add(). */
 	atomic_thread_fence(memory_order_acquire);
 	if (atomic_load_explicit(&slot->turn, memory_order_relaxed) != turn)
 		return -1;
@@ -187,20 +187,20 @@ slot_read(const struct event_slot *slot, uint64_t number, struct far_event *out)
 }
 
 size_t
-far_events_read(const struct far_events *events, uint64_t *cursor, struct far_event *out,
-		size_t max, uint64_t *lost_out)
+far_recorder_read(const struct far_recorder *recorder, uint64_t *cursor, struct far_record *out,
+		  size_t max, uint64_t *lost_out)
 {
-	uint64_t end = atomic_load_explicit(&events->next, memory_order_relaxed);
+	uint64_t end = atomic_load_explicit(&recorder->next, memory_order_relaxed);
 	uint64_t number = *cursor < end ? *cursor : end;
 	uint64_t lost = 0;
 	size_t count = 0;
 
-	if (end - number > events->mask + 1) {
-		lost = end - number - (events->mask + 1);
+	if (end - number > recorder->mask + 1) {
+		lost = end - number - (recorder->mask + 1);
 		number += lost;
 	}
 	for (; count < max && number < end; number++) {
-		int got = slot_read(&events->slots[number & events->mask], number, &out[count]);
+		int got = slot_read(&recorder->slots[number & recorder->mask], number, &out[count]);
 
 		if (got == 0)
 			break;
@@ -215,13 +215,13 @@ far_events_read(const struct far_events *events, uint64_t *cursor, struct far_ev
 }
 
 void
-far_events_counts_get(const struct far_events *events, enum far_event_kind kind,
-		      struct far_event_counts *out)
+far_recorder_counts_get(const struct far_recorder *recorder, enum far_record_kind kind,
+			struct far_record_counts *out)
 {
-	FAR_ASSERT((uint32_t)kind < FAR_EVENT_KINDS);
-	*out = (struct far_event_counts){0};
+	FAR_ASSERT((uint32_t)kind < FAR_RECORD_KINDS);
+	*out = (struct far_record_counts){0};
 	for (uint32_t i = 0; i < STRIPES; i++) {
-		const struct event_counter *counter = &events->stripes[i].kinds[kind];
+		const struct event_counter *counter = &recorder->stripes[i].kinds[kind];
 
 		out->events += atomic_load_explicit(&counter->events, memory_order_relaxed);
 		out->keys += atomic_load_explicit(&counter->keys, memory_order_relaxed);
@@ -232,23 +232,23 @@ far_events_counts_get(const struct far_events *events, enum far_event_kind kind,
 /* ---- one batch, several ways ---- */
 
 static bool
-way_is(const struct far_event *row, const struct far_event *like)
+way_is(const struct far_record *row, const struct far_record *like)
 {
 	return row->kind == like->kind && row->why == like->why && row->adapter == like->adapter;
 }
 
 void
-far_event_tally_add(struct far_event_tally *tally, struct far_events *events,
-		    const struct far_event *like, uint64_t bytes)
+far_record_tally_add(struct far_record_tally *tally, struct far_recorder *recorder,
+		     const struct far_record *like, uint64_t bytes)
 {
 	uint32_t at = 0;
 
-	if (events == NULL)
+	if (recorder == NULL)
 		return;
 	while (at < tally->count && !way_is(&tally->rows[at], like))
 		at++;
-	if (at == FAR_EVENT_TALLY_ROWS) {
-		far_event_tally_flush(tally, events);
+	if (at == FAR_RECORD_TALLY_ROWS) {
+		far_record_tally_flush(tally, recorder);
 		at = 0;
 	}
 	if (at == tally->count) {
@@ -262,33 +262,33 @@ far_event_tally_add(struct far_event_tally *tally, struct far_events *events,
 }
 
 void
-far_event_tally_flush(struct far_event_tally *tally, struct far_events *events)
+far_record_tally_flush(struct far_record_tally *tally, struct far_recorder *recorder)
 {
 	for (uint32_t i = 0; i < tally->count; i++)
-		far_events_record(events, &tally->rows[i]);
+		far_recorder_add(recorder, &tally->rows[i]);
 	tally->count = 0;
 }
 
 /* ---- for people ---- */
 
 const char *
-far_event_name(enum far_event_kind kind)
+far_record_name(enum far_record_kind kind)
 {
-	return (uint32_t)kind < FAR_EVENT_KINDS ? lines[kind].name : "unknown";
+	return (uint32_t)kind < FAR_RECORD_KINDS ? lines[kind].name : "unknown";
 }
 
 const char *
-far_event_text(enum far_event_kind kind)
+far_record_text(enum far_record_kind kind)
 {
-	return (uint32_t)kind < FAR_EVENT_KINDS ? lines[kind].text : "no such event";
+	return (uint32_t)kind < FAR_RECORD_KINDS ? lines[kind].text : "no such event";
 }
 
 void
-far_events_document(FILE *out)
+far_recorder_document(FILE *out)
 {
 	fprintf(out, "| event | what happened | keys | bytes | why |\n");
 	fprintf(out, "| --- | --- | --- | --- | --- |\n");
-	for (size_t i = 0; i < FAR_EVENT_KINDS; i++)
+	for (size_t i = 0; i < FAR_RECORD_KINDS; i++)
 		fprintf(out, "| `%s` | %s | %s | %s | %s |\n", lines[i].name, lines[i].text,
 			lines[i].keys, lines[i].bytes, lines[i].why);
 }
