@@ -149,7 +149,7 @@ key_of(uint64_t id)
 static int
 put(struct world *world, const struct use *use)
 {
-	struct far_l1_want want = {key_of(use->id), use->size_bytes};
+	struct far_l1_want want = {.key = key_of(use->id), .size_bytes = use->size_bytes};
 	struct far_l1_grant grant;
 	int rc;
 

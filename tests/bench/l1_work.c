@@ -98,7 +98,8 @@ keys_write(struct l1_bench_full *full, uint64_t first, uint64_t end)
 		size_t n = end - first < L1_BENCH_BATCH_MAX ? end - first : L1_BENCH_BATCH_MAX;
 
 		for (size_t i = 0; i < n; i++)
-			wants[i] = (struct far_l1_want){key_of(0, first + i), L1_BENCH_ALIGN_BYTES};
+			wants[i] = (struct far_l1_want){.key = key_of(0, first + i),
+							.size_bytes = L1_BENCH_ALIGN_BYTES};
 		if (far_l1_reserve_write(full->l1, full->sessions[0], wants, n, grants) != n)
 			return -EIO;
 		for (size_t i = 0; i < n; i++)
@@ -242,8 +243,8 @@ turn_write(struct worker *w)
 	far_l1_session session = full->sessions[w->idx];
 
 	for (uint32_t i = 0; i < w->batch; i++)
-		wants[i] = (struct far_l1_want){key_of(w->idx + 1, full->written[w->idx]++),
-						L1_BENCH_ALIGN_BYTES};
+		wants[i] = (struct far_l1_want){.key = key_of(w->idx + 1, full->written[w->idx]++),
+						.size_bytes = L1_BENCH_ALIGN_BYTES};
 	w->wrong += far_l1_reserve_write(full->l1, session, wants, w->batch, grants) != w->batch;
 	for (uint32_t i = 0; i < w->batch; i++)
 		loans[i] = grants[i].loan;
