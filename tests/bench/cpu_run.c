@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include "base/alloc.h"
+#include "base/assert.h"
 #include "base/err.h"
 #include "base/rng.h"
 #include "tests/bench/cpu.h"
@@ -240,6 +241,7 @@ rig_open(struct rig *rig, char *why)
 		.window_keys = rig->plan->window_keys,
 		.windows_ahead = 4,
 	};
+	char error[256];
 	int rc;
 
 	far_rng_init(&rig->rng, 1);
@@ -256,7 +258,9 @@ rig_open(struct rig *rig, char *why)
 		rc = far_l2_set_add(&rig->set, rig->adapter);
 	if (rc < 0)
 		return rc;
-	rig->policy = (struct far_policy){.ops = &far_policy_placement, .replicas = 1};
+	rc = far_policy_parse("placement,retain", &rig->policy, error);
+	FAR_ASSERT(rc == 0); /* no user's text */
+	rig->policy.replicas = 1;
 	return far_prefetch_open(&config, rig->l1, &rig->set, &rig->policy, far_clock_real(),
 				 &rig->prefetch);
 }
