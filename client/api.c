@@ -58,7 +58,8 @@ donors_answered(struct far_client *client, struct far_call *call, bool late)
 	struct donors_call *ask = FAR_CONTAINER_OF(call, struct donors_call, call);
 	bool pending = false;
 
-	for (uint32_t i = 0; i < client->set.count; i++) {
+	FAR_L2_SET_FOR_EACH(&client->set, i)
+	{
 		struct far_l2_status status;
 
 		far_l2_status_get(client->set.items[i], &status);
@@ -68,8 +69,8 @@ donors_answered(struct far_client *client, struct far_call *call, bool late)
 			pending = true;
 			continue;
 		}
-		snprintf(ask->error, sizeof(ask->error), "donor %s: %s",
-			 client->config.donors[i].name, status.text);
+		snprintf(ask->error, sizeof(ask->error), "donor %s: %s", client->set.items[i]->name,
+			 status.text);
 		call->rc = status.rc < 0 ? status.rc : -ETIMEDOUT;
 		return true;
 	}
@@ -182,7 +183,8 @@ delete_start(struct far_client *client, struct far_call *call)
 {
 	struct delete_call *del = FAR_CONTAINER_OF(call, struct delete_call, call);
 
-	for (uint32_t i = 0; i < client->set.count; i++) {
+	FAR_L2_SET_FOR_EACH(&client->set, i)
+	{
 		struct delete_part *part = &del->parts[i];
 
 		part->del = del;
@@ -203,10 +205,13 @@ delete_answered(struct far_client *client, struct far_call *call, bool late)
 {
 	struct delete_call *del = FAR_CONTAINER_OF(call, struct delete_call, call);
 
+	(void)client;
 	if (del->pending > 0) {
-		for (uint32_t i = 0; late && !del->cancelled && i < client->set.count; i++) {
-			if (del->parts[i].live)
-				far_l2_cancel(client->set.items[i], &del->parts[i].task);
+		for (uint32_t i = 0; late && !del->cancelled && i < FAR_L2_SET_MAX; i++) {
+			struct delete_part *part = &del->parts[i];
+
+			if (part->live)
+				far_l2_cancel(part->task.l2, &part->task);
 		}
 		del->cancelled = late;
 		return false;

@@ -300,8 +300,8 @@ close_parts(struct far_client *client)
 {
 	far_store_close(client->store);
 	far_prefetch_close(client->prefetch);
-	for (uint32_t i = 0; i < client->set.count; i++)
-		far_l2_close(client->set.items[i]);
+	FAR_L2_SET_FOR_EACH(&client->set, i)
+	far_l2_close(client->set.items[i]);
 	for (size_t i = 0; i < client->transport_count; i++) {
 		/* Deregister before unmapping: peers lose the pages before the kernel reuses them.
 		 */

@@ -88,7 +88,8 @@ stats_answered(struct far_client *client, struct far_call *call, bool late)
 	collect_l1(client, stats);
 	collect_prefetch(client, stats);
 	collect_store(client, stats);
-	for (uint32_t i = 0; i < client->set.count; i++) {
+	FAR_L2_SET_FOR_EACH(&client->set, i)
+	{
 		struct far_l2_status status;
 
 		far_l2_status_get(client->set.items[i], &status);
@@ -174,9 +175,9 @@ donor_start(struct far_client *client, struct far_call *call)
 	struct donor_call *ask = FAR_CONTAINER_OF(call, struct donor_call, call);
 	struct far_l2 *l2;
 
-	if (ask->idx >= client->set.count)
-		return;
 	l2 = client->set.items[ask->idx];
+	if (l2 == NULL)
+		return;
 	ask->asked = true;
 	atomic_fetch_add_explicit(&call->refs, 1, memory_order_relaxed);
 	if (l2->ops->stats_ask(l2, donor_stats, ask, call->deadline_ns) < 0) {
@@ -191,7 +192,7 @@ donor_answered(struct far_client *client, struct far_call *call, bool late)
 	struct donor_call *ask = FAR_CONTAINER_OF(call, struct donor_call, call);
 	struct far_l2_status status;
 
-	if (ask->idx >= client->set.count) {
+	if (client->set.items[ask->idx] == NULL) {
 		call->rc = -ENOENT;
 		return true;
 	}

@@ -58,7 +58,8 @@ tick_all(struct far_client *client, uint64_t now_ns)
 	uint64_t next = now_ns + FAR_NS_PER_S;
 	uint64_t at;
 
-	for (uint32_t i = 0; i < client->set.count; i++) {
+	FAR_L2_SET_FOR_EACH(&client->set, i)
+	{
 		at = far_l2_tick(client->set.items[i], now_ns);
 		next = at < next ? at : next;
 	}
@@ -150,7 +151,8 @@ sleep_until_due(struct far_client *client)
 static bool
 all_idle(const struct far_client *client)
 {
-	for (uint32_t i = 0; i < client->set.count; i++) {
+	FAR_L2_SET_FOR_EACH(&client->set, i)
+	{
 		if (!far_l2_quiesced(client->set.items[i]))
 			return false;
 	}
@@ -166,8 +168,8 @@ quiesce_all(struct far_client *client)
 	if (client->prefetch != NULL)
 		far_prefetch_quiesce(client->prefetch);
 	/* Links end with the adapters, and with them whatever a stopped donor still held. */
-	for (uint32_t i = 0; i < client->set.count; i++)
-		far_l2_quiesce(client->set.items[i]);
+	FAR_L2_SET_FOR_EACH(&client->set, i)
+	far_l2_quiesce(client->set.items[i]);
 }
 
 /* Until nothing is queued and nothing is in flight, or the bound is reached. */
@@ -183,8 +185,8 @@ idle_wait(struct far_client *client)
 		work = client->commands != NULL ? run_commands(client) : 0;
 		for (size_t i = 0; i < client->transport_count; i++)
 			work += far_transport_poll(client->transports[i], POLL_BUDGET);
-		for (uint32_t i = 0; i < client->set.count; i++)
-			(void)far_l2_tick(client->set.items[i], now_ns);
+		FAR_L2_SET_FOR_EACH(&client->set, i)
+		(void)far_l2_tick(client->set.items[i], now_ns);
 		if (client->prefetch != NULL)
 			(void)far_prefetch_tick(client->prefetch, now_ns);
 		if (client->store != NULL)
@@ -193,8 +195,8 @@ idle_wait(struct far_client *client)
 			far_clock_sleep_until(now_ns + 200 * FAR_NS_PER_US);
 	} while ((work > 0 || !all_idle(client)) && far_clock_now(client->clock) < until_ns);
 	/* Questions that ended with their link are told by a tick. */
-	for (uint32_t i = 0; i < client->set.count; i++)
-		(void)far_l2_tick(client->set.items[i], far_clock_now(client->clock));
+	FAR_L2_SET_FOR_EACH(&client->set, i)
+	(void)far_l2_tick(client->set.items[i], far_clock_now(client->clock));
 	far_calls_end(client, -ECANCELED);
 }
 

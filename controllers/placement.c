@@ -25,9 +25,16 @@ placement_score(const struct far_l2 *l2, const struct far_key *key, bool weighte
 static bool
 weights_differ(const struct far_l2_set *set)
 {
-	for (uint32_t i = 1; i < set->count; i++) {
-		if (set->items[i]->weight < set->items[0]->weight ||
-		    set->items[i]->weight > set->items[0]->weight)
+	const struct far_l2 *first = NULL;
+
+	for (uint32_t i = 0; i < set->count; i++) {
+		const struct far_l2 *l2 = set->items[i];
+
+		if (!far_l2_set_is_active(set, i))
+			continue;
+		if (first == NULL)
+			first = l2;
+		else if (l2->weight < first->weight || l2->weight > first->weight)
 			return true;
 	}
 	return false;
@@ -48,9 +55,12 @@ placement_first(const struct far_l2_set *set, const struct far_key *key, uint32_
 		return 0;
 	weighted = weights_differ(set);
 	for (uint32_t i = 0; i < set->count; i++) {
-		double score = placement_score(set->items[i], key, weighted);
+		double score;
 		uint32_t at;
 
+		if (!far_l2_set_is_active(set, i))
+			continue;
+		score = placement_score(set->items[i], key, weighted);
 		if (filled == count && score <= scores[filled - 1])
 			continue;
 		/* An insertion into a list of one to three: shorter than any sort. */

@@ -7,12 +7,6 @@
 #include "base/err.h"
 #include "base/log.h"
 
-static bool
-set_is_active(const struct far_l2_set *set, uint32_t idx)
-{
-	return idx < set->count;
-}
-
 /* ---- default: everything everywhere ---- */
 
 static uint32_t
@@ -24,7 +18,7 @@ default_all(const struct far_policy *policy, const struct far_l2_set *set,
 	(void)policy;
 	(void)key;
 	for (uint32_t i = 0; i < set->count && count < max; i++) {
-		if (set_is_active(set, i))
+		if (far_l2_set_is_active(set, i))
 			idx_out[count++] = i;
 	}
 	return count;
@@ -228,7 +222,7 @@ adapters_sift(const struct far_l2_set *set, uint32_t *idx, uint32_t count, const
 	for (uint32_t i = 0; i < count; i++) {
 		uint32_t adapter = idx[i];
 
-		if (!set_is_active(set, adapter) || (named & (1ULL << adapter)) != 0) {
+		if (!far_l2_set_is_active(set, adapter) || (named & (1ULL << adapter)) != 0) {
 			nonsense_count(nonsense, question);
 			continue;
 		}

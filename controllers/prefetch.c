@@ -516,6 +516,52 @@ far_prefetch_idle(const struct far_prefetch *ctl)
 	return ctl->requests_live == 0 && ctl->loads_live == 0 && ctl->lookups_live == 0;
 }
 
+static bool
+load_names(const struct prefetch_load *load, uint32_t adapter)
+{
+	if (load->charged_bytes > 0 && load->charged_adapter == adapter)
+		return true;
+	/* What was found is of the route. */
+	for (uint32_t i = 0; i < load->route_count; i++) {
+		if (load->route[i] == adapter)
+			return true;
+	}
+	return false;
+}
+
+bool
+far_prefetch_names(const struct far_prefetch *ctl, uint32_t adapter)
+{
+	const struct prefetch_adapter *state = &ctl->adapters[adapter];
+
+	if (state->lookups_live > 0 || state->tasks_live > 0 || state->bytes_in_flight > 0 ||
+	    state->unlock_count > 0)
+		return true;
+	for (const struct far_list *it = ctl->windows_live.next; it != &ctl->windows_live;
+	     it = it->next) {
+		const struct prefetch_window *window =
+			FAR_CONTAINER_OF(it, const struct prefetch_window, node);
+
+		for (uint32_t i = 0; i < window->load_count; i++) {
+			if (window->loads[i] != NULL && load_names(window->loads[i], adapter))
+				return true;
+		}
+	}
+	return false;
+}
+
+void
+far_prefetch_adapter_meet(struct far_prefetch *ctl, uint32_t adapter)
+{
+	FAR_ASSERT(far_l2_set_is_active(ctl->set, adapter));
+	if (ctl->adapters[adapter].generation == ctl->set->generations[adapter])
+		return;
+	FAR_ASSERT(!far_prefetch_names(ctl, adapter));
+	ctl->adapters[adapter] = (struct prefetch_adapter){
+		.generation = ctl->set->generations[adapter],
+	};
+}
+
 void
 far_prefetch_counts_get(const struct far_prefetch *ctl, struct far_prefetch_counts *out)
 {

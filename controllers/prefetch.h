@@ -107,6 +107,9 @@ uint64_t far_prefetch_tick(struct far_prefetch *ctl, uint64_t now_ns);
 /* Cancels all requests; far_prefetch_idle() is true when no request and no load is left. */
 void far_prefetch_quiesce(struct far_prefetch *ctl);
 bool far_prefetch_idle(const struct far_prefetch *ctl);
+/* Anything here names the set's position @adapter: one that was drained may be removed when this is
+ * false. False for good, as a drained one is proposed no more. Looks at all loads. */
+bool far_prefetch_names(const struct far_prefetch *ctl, uint32_t adapter);
 /* Idle before: asserted. Takes NULL. */
 void far_prefetch_close(struct far_prefetch *ctl);
 void far_prefetch_counts_get(const struct far_prefetch *ctl, struct far_prefetch_counts *out);

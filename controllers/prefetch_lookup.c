@@ -33,8 +33,8 @@ far_prefetch_unlock(struct far_prefetch *ctl, uint32_t adapter, const struct far
 void
 far_prefetch_unlock_flush(struct far_prefetch *ctl)
 {
-	for (uint32_t i = 0; i < ctl->set->count; i++)
-		unlock_flush_one(ctl, i);
+	FAR_L2_SET_FOR_EACH(ctl->set, i)
+	unlock_flush_one(ctl, i);
 }
 
 /* ---- answers ---- */

@@ -146,6 +146,7 @@ struct prefetch_adapter {
 	double ns_per_byte;     /* of its load tasks, averaged over the last few; 0: none yet */
 	uint64_t measured_ns;   /* when the last of them ended */
 	uint32_t unlock_count;  /* keys in its row of unlock_keys */
+	uint32_t generation;   /* of the set, when it was met last */
 };
 
 struct far_prefetch {
@@ -210,6 +211,10 @@ struct far_prefetch {
 	bool quiescing;
 	struct far_prefetch_counts counts;
 };
+
+/* prefetch.c: a policy proposes the adapter. One that is new at its position finds nothing of the
+ * one before it (asserted). */
+void far_prefetch_adapter_meet(struct far_prefetch *ctl, uint32_t adapter);
 
 /* prefetch_request.c */
 struct prefetch_request *far_prefetch_request_of(const struct far_prefetch_view *view);

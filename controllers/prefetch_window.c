@@ -23,6 +23,7 @@ window_add(struct far_prefetch *ctl, struct prefetch_window *window, struct far_
 	if (load == NULL)
 		return false;
 	for (uint32_t i = 0; i < count; i++) {
+		far_prefetch_adapter_meet(ctl, adapters[i]);
 		load->route[i] = (uint8_t)adapters[i];
 		load->ask_mask |= 1ULL << adapters[i];
 	}

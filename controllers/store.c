@@ -105,8 +105,8 @@ drop_all(struct far_store *ctl)
 		store_count(&ctl->counters.dropped_queue_full, 1);
 		far_store_block_end(ctl, block);
 	}
-	for (uint32_t i = 0; i < ctl->set->count; i++)
-		far_store_adapter_drop(ctl, i);
+	FAR_L2_SET_FOR_EACH(ctl->set, i)
+	far_store_adapter_drop(ctl, i);
 }
 
 uint64_t
@@ -130,7 +130,8 @@ far_store_tick(struct far_store *ctl, uint64_t now_ns)
 			break;
 		far_store_block_place(ctl, block, now_ns);
 	}
-	for (uint32_t i = 0; i < ctl->set->count; i++) {
+	FAR_L2_SET_FOR_EACH(ctl->set, i)
+	{
 		uint64_t at = far_store_adapter_step(ctl, i, now_ns, judge);
 
 		if (at < next_ns)
@@ -152,6 +153,14 @@ far_store_idle(const struct far_store *ctl)
 {
 	return ctl->tasks_live == 0 &&
 	       atomic_load_explicit(&ctl->pending, memory_order_seq_cst) == 0;
+}
+
+bool
+far_store_names(const struct far_store *ctl, uint32_t adapter)
+{
+	const struct store_adapter *state = &ctl->adapters[adapter];
+
+	return state->pairs > 0 || state->tasks_live > 0;
 }
 
 static uint64_t

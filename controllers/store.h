@@ -56,6 +56,9 @@ bool far_store_passed(const struct far_store *ctl, uint64_t barrier);
  * the listener gives its loans back at once. */
 void far_store_quiesce(struct far_store *ctl);
 bool far_store_idle(const struct far_store *ctl);
+/* Owner: a block is still to be stored at the set's position @adapter: one that was drained may be
+ * removed when this is false, and it stays false. */
+bool far_store_names(const struct far_store *ctl, uint32_t adapter);
 /* Idle before: asserted. Closes its session. Takes NULL. l1 must be told nothing afterwards. */
 void far_store_close(struct far_store *ctl);
 /* Any thread. */

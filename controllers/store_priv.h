@@ -57,6 +57,7 @@ struct store_adapter {
 	uint32_t tasks_live;
 	uint64_t bytes_in_flight;
 	uint64_t progress_ns; /* when its last task ended */
+	uint32_t generation;  /* of the set, when it was met last */
 };
 
 /* Written by the owner and by listeners, read by anybody. */

@@ -64,6 +64,20 @@ pair_is_allowed(const struct far_store *ctl, uint32_t adapter, uint32_t size_byt
 	       state->pair_bytes + size_bytes <= bytes_max;
 }
 
+/* One that is new at its position finds nothing of the one before it. */
+static void
+adapter_meet(struct far_store *ctl, uint32_t adapter)
+{
+	struct store_adapter *state = &ctl->adapters[adapter];
+
+	FAR_ASSERT(far_l2_set_is_active(ctl->set, adapter));
+	if (state->generation == ctl->set->generations[adapter])
+		return;
+	FAR_ASSERT(!far_store_names(ctl, adapter));
+	state->progress_ns = 0;
+	state->generation = ctl->set->generations[adapter];
+}
+
 void
 far_store_block_place(struct far_store *ctl, struct store_block *block, uint64_t now_ns)
 {
@@ -77,6 +91,7 @@ far_store_block_place(struct far_store *ctl, struct store_block *block, uint64_t
 		struct store_pair *pair = &block->pairs[block->pairs_left];
 		struct store_adapter *state = &ctl->adapters[idx[i]];
 
+		adapter_meet(ctl, idx[i]);
 		if (!pair_is_allowed(ctl, idx[i], block->size_bytes))
 			continue;
 		*pair = (struct store_pair){

@@ -95,7 +95,8 @@ ctl_rig_open(struct ctl_rig *rig, const struct ctl_options *options)
 	rig_open_l1(rig, &all);
 	rig->fakes = far_zalloc_array(CTL_FAKES_MAX, sizeof(*rig->fakes));
 	assert_non_null(rig->fakes);
-	for (uint32_t i = 0; i < all.fakes && all.fakes <= CTL_FAKES_MAX; i++) {
+	rig->fake_count = all.fakes <= CTL_FAKES_MAX ? all.fakes : 0;
+	for (uint32_t i = 0; i < rig->fake_count; i++) {
 		char name[16];
 
 		(void)snprintf(name, sizeof(name), "fake%u", i);
@@ -120,7 +121,7 @@ ctl_rig_close(struct ctl_rig *rig)
 {
 	struct far_l1_usage usage;
 
-	for (uint32_t i = 0; i < rig->set.count; i++) {
+	for (uint32_t i = 0; i < rig->fake_count; i++) {
 		memset(rig->fakes[i].held, 0, sizeof(rig->fakes[i].held));
 		rig->fakes[i].delay_ns = 0;
 	}
@@ -135,7 +136,7 @@ ctl_rig_close(struct ctl_rig *rig)
 		assert_true(far_store_idle(rig->store));
 		far_store_close(rig->store);
 	}
-	for (uint32_t i = 0; i < rig->set.count; i++) {
+	for (uint32_t i = 0; i < rig->fake_count; i++) {
 		assert_int_equal(rig->fakes[i].locks_live, 0);
 		assert_int_equal(rig->fakes[i].unlocks_unknown, 0);
 		assert_int_equal(rig->fakes[i].task_count, 0);
@@ -162,7 +163,7 @@ rig_round(struct ctl_rig *rig)
 	uint64_t next_ns;
 	uint64_t store_ns = FAR_TIME_NEVER;
 
-	for (uint32_t i = 0; i < rig->set.count; i++)
+	for (uint32_t i = 0; i < rig->fake_count; i++)
 		(void)far_l2_tick(&rig->fakes[i].l2, now_ns);
 	next_ns = far_prefetch_tick(rig->prefetch, now_ns);
 	if (rig->store != NULL)
@@ -175,7 +176,7 @@ rig_submits(const struct ctl_rig *rig)
 {
 	uint64_t count = 0;
 
-	for (uint32_t i = 0; i < rig->set.count; i++) {
+	for (uint32_t i = 0; i < rig->fake_count; i++) {
 		for (int kind = 0; kind < 4; kind++)
 			count += rig->fakes[i].submits[kind];
 		count += (uint64_t)rig->fakes[i].task_count << 32;
@@ -259,7 +260,7 @@ ctl_rig_locks(const struct ctl_rig *rig)
 {
 	uint32_t locks = 0;
 
-	for (uint32_t i = 0; i < rig->set.count; i++)
+	for (uint32_t i = 0; i < rig->fake_count; i++)
 		locks += rig->fakes[i].locks_live;
 	return locks;
 }

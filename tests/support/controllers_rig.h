@@ -27,8 +27,11 @@ struct ctl_rig {
 	void *arena;
 	struct far_l1 *l1;
 	far_l1_session session;
-	far_l1_session other;  /* of somebody else */
-	struct fake_l2 *fakes; /* CTL_FAKES_MAX */
+	far_l1_session other; /* of somebody else */
+	struct fake_l2
+		*fakes; /* CTL_FAKES_MAX; those below fake_count are ticked and checked, in the
+				* set or removed from it */
+	uint32_t fake_count;
 	struct far_l2_set set;
 	struct far_policy policy;
 	struct far_prefetch *prefetch;

@@ -219,6 +219,33 @@ best_of_the_route_loads(void **state)
 	assert_int_equal(far_policy_placement.plan(&policy, &set, &key, found, 3), 4);
 }
 
+static void
+donor_that_leaves_gives_its_keys_away_and_moves_nothing_else(void **state)
+{
+	struct far_l2_set before;
+	struct far_l2_set after;
+	uint32_t moved = 0;
+
+	(void)state;
+	make_set(&before, NULL, DONORS, NULL);
+	make_set(&after, NULL, DONORS, NULL);
+	far_l2_set_drain(&after, 2);
+	far_l2_set_drain(&after, 5);
+	(void)far_l2_set_remove(&after, 5);
+	for (uint64_t k = 0; k < KEYS / 10; k++) {
+		uint32_t from = place_one(&before, k);
+		uint32_t to = place_one(&after, k);
+
+		assert_int_not_equal(to, 2);
+		assert_int_not_equal(to, 5);
+		if (from == 2 || from == 5)
+			moved++;
+		else
+			assert_int_equal(from, to);
+	}
+	assert_true(moved > 0);
+}
+
 int
 main(void)
 {
@@ -231,6 +258,7 @@ main(void)
 		cmocka_unit_test(lookups_still_find_what_was_placed_before_a_donor_joined),
 		cmocka_unit_test(few_donors_get_as_many_copies_as_there_are),
 		cmocka_unit_test(best_of_the_route_loads),
+		cmocka_unit_test(donor_that_leaves_gives_its_keys_away_and_moves_nothing_else),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

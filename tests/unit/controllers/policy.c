@@ -291,6 +291,24 @@ answers_that_cannot_be_are_skipped_counted_and_warned_of_once(void **state)
 	far_log_capture_finish();
 }
 
+static void
+drained_and_removed_adapters_are_proposed_no_more(void **state)
+{
+	struct far_key key = fake_l2_key(1);
+	uint32_t idx[FAR_L2_SET_MAX];
+
+	(void)state;
+	far_l2_set_drain(&set, 1);
+	far_l2_set_drain(&set, 3);
+	(void)far_l2_set_remove(&set, 3);
+	parse("default");
+	assert_int_equal(policy.route(&policy, &set, &key, idx, FAR_L2_SET_MAX), 2);
+	assert_int_equal(idx[0], 0);
+	assert_int_equal(idx[1], 2);
+	assert_int_equal(policy.place(&policy, &set, &key, idx, 2), 2);
+	assert_int_equal(idx[1], 2);
+}
+
 int
 main(void)
 {
@@ -307,6 +325,7 @@ main(void)
 		cmocka_unit_test(fastest_takes_the_shortest_wait),
 		cmocka_unit_test(fastest_tries_who_was_not_measured_until_its_queue_is_long),
 		cmocka_unit_test(answers_that_cannot_be_are_skipped_counted_and_warned_of_once),
+		cmocka_unit_test(drained_and_removed_adapters_are_proposed_no_more),
 	};
 
 	return cmocka_run_group_tests(tests, make_set, NULL);
