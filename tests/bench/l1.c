@@ -30,6 +30,7 @@ l1_bench_name(enum l1_bench_what what)
 
 static const struct argp_option options[] = {
 	{"keys", 'k', "N,N,...", 0, "Resident keys (default 10000,100000,1000000,10000000)", 0},
+	{"batch", 'b', "N", 0, "Only this batch: 1, 16 or 256", 0},
 	{"threads", 't', "N", 0, "Threads beside the figure for one (default 2)", 0},
 	{"rounds", 'r', "N", 0, "Interleaved rounds (default 9)", 0},
 	{"slice", 's', "MS", 0, "Length of one measurement in one round (default 50)", 0},
@@ -104,6 +105,13 @@ option_parse(int key, char *arg, struct argp_state *state)
 	case 'k':
 		option_keys(plan, arg, state);
 		return 0;
+	case 'b':
+		plan->batch = option_number(arg, 1, L1_BENCH_BATCH_MAX, state);
+		for (int i = 0; i < L1_BENCH_BATCHES; i++)
+			if (batches[i] == plan->batch)
+				return 0;
+		argp_error(state, "--batch takes 1, 16 or 256, not '%s'", arg);
+		return 0;
 	case 't':
 		plan->thread_count = option_number(arg, 1, L1_BENCH_THREADS_MAX, state);
 		return 0;
@@ -147,6 +155,8 @@ cells_list(const struct l1_bench_plan *plan, struct l1_bench_cell *cells)
 	for (int what = 0; what < L1_BENCH_WHATS; what++) {
 		for (uint32_t s = 0; s < plan->size_count && plan->only[what]; s++) {
 			for (int b = 0; b < L1_BENCH_BATCHES; b++) {
+				if (plan->batch != 0 && plan->batch != batches[b])
+					continue;
 				for (uint32_t t = 1; t <= plan->thread_count;
 				     t += plan->thread_count > 1 ? plan->thread_count - 1 : 1) {
 					struct l1_bench_cell *cell = &cells[count++];

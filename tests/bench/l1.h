@@ -28,6 +28,7 @@ enum l1_bench_what {
 struct l1_bench_plan {
 	uint64_t keys[L1_BENCH_SIZES_MAX];
 	uint32_t size_count;
+	uint32_t batch;        /* 0: all */
 	uint32_t thread_count; /* the most; 1 is measured as well */
 	uint32_t round_count;
 	uint32_t slice_ms; /* of one cell in one round */
