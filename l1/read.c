@@ -19,6 +19,14 @@ struct read_key {
 	uint64_t hash;
 };
 
+/* Look-ups of a slice, whose lines are asked for before they are needed. */
+struct l1_ahead {
+	const struct far_l1 *l1;
+	const struct far_key *keys;
+	size_t count;
+	uint64_t *hashes; /* filled in on the way */
+};
+
 /* What a slice of a call works on. */
 struct read_slice {
 	const struct far_key *keys;
@@ -30,20 +38,67 @@ struct read_slice {
 	uint32_t blocks[L1_SLICE]; /* L1_NIL: not granted */
 };
 
-/* Asks for the lines of a batch's look-ups before the first one needs them. */
-static void
-slice_prefetch(const struct far_l1 *l1, const struct far_key *keys, size_t count, uint64_t *hashes)
-{
-	for (size_t i = 0; i < count; i++) {
-		hashes[i] = key_hash(&keys[i]);
-		__builtin_prefetch(&l1->buckets[bucket_of(l1, hashes[i])]);
-	}
-	for (size_t i = 0; i < count; i++) {
-		uint32_t idx = atomic_load_explicit(&l1->buckets[bucket_of(l1, hashes[i])],
-						    memory_order_relaxed);
+/*
+ * Every key costs two lines that are in no cache once there are many: its bucket, then its record. They
+ * are asked for a group of keys at a time, so that their misses overlap with each other (the atomic
+ * steps on a block let nothing pass), and groups ahead, so that they overlap with the work.
+ */
+#define GROUP 32u
 
-		__builtin_prefetch(&l1->blocks[idx], 1);
-	}
+static inline void
+bucket_ask(const struct l1_ahead *ahead, size_t i)
+{
+	ahead->hashes[i] = key_hash(&ahead->keys[i]);
+	__builtin_prefetch(&ahead->l1->buckets[bucket_of(ahead->l1, ahead->hashes[i])]);
+}
+
+static inline uint32_t
+bucket_first(const struct l1_ahead *ahead, size_t i)
+{
+	const struct far_l1 *l1 = ahead->l1;
+
+	return atomic_load_explicit(&l1->buckets[bucket_of(l1, ahead->hashes[i])],
+				    memory_order_relaxed);
+}
+
+/* Where the first record of the chain is another key's, the next one will be needed. */
+static inline void
+chain_ask(const struct l1_ahead *ahead, size_t i)
+{
+	const struct l1_block *block = &ahead->l1->blocks[bucket_first(ahead, i)];
+
+	if (atomic_load_explicit(&block->key[0], memory_order_relaxed) !=
+	    far_key_lo(&ahead->keys[i]))
+		__builtin_prefetch(&ahead->l1->blocks[atomic_load_explicit(&block->next,
+									   memory_order_relaxed)],
+				   1);
+}
+
+static inline size_t
+group_end(const struct l1_ahead *ahead, size_t first)
+{
+	return first + GROUP < ahead->count ? first + GROUP : ahead->count;
+}
+
+static void
+ahead_begin(const struct l1_ahead *ahead)
+{
+	for (size_t i = 0; i < ahead->count && i < 2 * GROUP; i++)
+		bucket_ask(ahead, i);
+	for (size_t i = 0; i < ahead->count && i < GROUP; i++)
+		__builtin_prefetch(&ahead->l1->blocks[bucket_first(ahead, i)], 1);
+}
+
+/* Before the keys from @first, a multiple of GROUP, are worked on. */
+static void
+ahead_group(const struct l1_ahead *ahead, size_t first)
+{
+	for (size_t i = first + 2 * GROUP; i < group_end(ahead, first + 2 * GROUP); i++)
+		bucket_ask(ahead, i);
+	for (size_t i = first + GROUP; i < group_end(ahead, first + GROUP); i++)
+		__builtin_prefetch(&ahead->l1->blocks[bucket_first(ahead, i)], 1);
+	for (size_t i = first; i < group_end(ahead, first); i++)
+		chain_ask(ahead, i);
 }
 
 /* One try; -EAGAIN: the block was on its way elsewhere, look again (never, with the lock held). */
@@ -170,13 +225,17 @@ slice_lock(const struct read_call *call, struct read_slice *s, size_t *granted,
 	   uint64_t *locked_bytes)
 {
 	struct far_l1 *l1 = call->l1;
+	struct l1_ahead ahead = {l1, s->keys, s->count, s->hashes};
 
+	ahead_begin(&ahead);
 	for (size_t i = 0; i < s->count; i++) {
 		struct read_key k = {&s->keys[i], s->sizes != NULL ? &s->sizes[i] : NULL,
 				     s->hashes[i]};
 		bool first = false;
 		int rc = -EINVAL;
 
+		if (i % GROUP == 0)
+			ahead_group(&ahead, i);
 		s->blocks[i] = L1_NIL;
 		if (!far_key_is_zero(&s->keys[i]))
 			rc = read_lock(call, &k, &s->blocks[i], &first);
@@ -222,7 +281,6 @@ slice_reserve(const struct read_call *call, struct read_slice *s, size_t *reache
 	uint64_t locked_bytes = 0, unlocked_bytes = 0;
 	size_t granted = 0, locked, taken, used = 0, denied = 0;
 
-	slice_prefetch(l1, s->keys, s->count, s->hashes);
 	locked = slice_lock(call, s, &granted, &locked_bytes);
 	*reached = locked;
 	taken = granted == 0 ? 0 : far_l1_loans_take(l1, call->session, loans, granted);
@@ -468,10 +526,14 @@ far_l1_touch(struct far_l1 *l1, const struct far_key *keys, size_t count)
 
 	for (size_t done = 0; done < count; done += L1_EVENTS) {
 		size_t n = count - done < L1_EVENTS ? count - done : L1_EVENTS;
+		struct l1_ahead ahead = {l1, keys + done, n, hashes};
 
-		slice_prefetch(l1, keys + done, n, hashes);
-		for (size_t i = 0; i < n; i++)
+		ahead_begin(&ahead);
+		for (size_t i = 0; i < n; i++) {
+			if (i % GROUP == 0)
+				ahead_group(&ahead, i);
 			touch_one(l1, &keys[done + i], hashes[i], tick - done - i, &news);
+		}
 		far_l1_news_tell(l1, NEWS_ACCESSED, &news);
 	}
 }
