@@ -246,6 +246,10 @@ lock_l1_prefix(struct far_prefetch_handle *handle, bool warm)
 		if (warm)
 			handle->views[i].loan = 0;
 	}
+	/* Another one's temporary would go with its reader: warm blocks stay. */
+	if (warm && prefix > 0)
+		(void)far_l1_retain(client->l1, client->session, handle->loans, prefix,
+				    handle->rcs);
 	for (size_t i = prefix; i < req->count; i++)
 		handle->views[i] = (struct far_prefetch_view){.rc = -EINPROGRESS, .adapter = -1};
 	return (uint32_t)prefix;

@@ -165,6 +165,20 @@ far_prefetch_load_deadline(const struct prefetch_load *load)
 	return deadline_ns;
 }
 
+bool
+far_prefetch_load_is_retained(const struct prefetch_load *load)
+{
+	for (const struct far_list *it = load->interests.next; it != &load->interests;
+	     it = it->next) {
+		const struct far_prefetch_view *view =
+			FAR_CONTAINER_OF(it, const struct far_prefetch_view, interest);
+
+		if (view->req->mode == FAR_PREFETCH_WARM)
+			return true;
+	}
+	return false;
+}
+
 void
 far_prefetch_load_found_drop(struct far_prefetch *ctl, struct prefetch_load *load, uint32_t idx)
 {

@@ -82,6 +82,7 @@ struct prefetch_load {
 	uint32_t size_bytes; /* from PREFETCH_FOUND on */
 	uint64_t loan;       /* from PREFETCH_RESERVED on: the write loan */
 	bool loan_is_over;   /* deleted by force under us: the flip has ended the loan */
+	bool temporary;      /* the policy does not retain it: who waits at the flip may */
 	void *addr;
 	uint32_t charged_adapter;
 	uint32_t charged_bytes; /* of its budget; 0: none */
@@ -268,6 +269,8 @@ void far_prefetch_load_miss(struct far_prefetch *ctl, struct prefetch_load *load
 void far_prefetch_load_close(struct far_prefetch *ctl, struct prefetch_load *load);
 /* The latest deadline of those who wait for it. */
 uint64_t far_prefetch_load_deadline(const struct prefetch_load *load);
+/* Whether somebody waits for it who wants it to stay, whatever the policy says. */
+bool far_prefetch_load_is_retained(const struct prefetch_load *load);
 /* Chooses a source among the found that fits somebody; false: there is none. */
 bool far_prefetch_load_plan(struct far_prefetch *ctl, struct prefetch_load *load);
 void far_prefetch_load_found_drop(struct far_prefetch *ctl, struct prefetch_load *load,

@@ -72,6 +72,10 @@ far_prefetch_view_grant(struct far_prefetch *ctl, struct far_prefetch_view *view
 		far_prefetch_view_miss(ctl, view, -EMSGSIZE);
 		return;
 	}
+	/* Somebody else's temporary is not what a warm request promises. */
+	if (adapter < 0 && view->req->mode == FAR_PREFETCH_WARM)
+		(void)far_l1_retain(ctl->l1, far_prefetch_view_session(ctl, view), &grant->loan, 1,
+				    &rc);
 	view->rc = 0;
 	view->size_bytes = grant->size_bytes;
 	view->loan = grant->loan;

@@ -154,10 +154,12 @@ reserve_collect(struct far_prefetch *ctl, struct prefetch_window *window)
 			break;
 		}
 		load_charge(ctl, load);
+		load->temporary = !ctl->policy->retain(ctl->policy, &load->key, load->size_bytes);
 		ctl->refs[count] = (struct prefetch_ref){.load = load, .id = load->id};
 		ctl->wants[count] = (struct far_l1_want){
 			.key = load->key,
 			.size_bytes = load->size_bytes,
+			.flags = load->temporary ? FAR_L1_TEMPORARY : 0,
 		};
 		count++;
 	}
@@ -229,7 +231,7 @@ load_deliver(struct far_prefetch *ctl, struct prefetch_load *load)
 	ctl->block_bytes_seen = load->size_bytes;
 	load->pinned = true;
 	if (far_list_empty(&load->interests)) {
-		/* It stays, for whoever asks next. */
+		/* If the policy retains it, it stays for whoever asks next. */
 		(void)far_l1_finish_read(ctl->l1, ctl->session, &load->loan, 1, 1, &rc);
 		FAR_ASSERT(rc == 0);
 		ctl->counts.loads_abandoned++;
@@ -303,6 +305,9 @@ task_flip(struct far_prefetch *ctl, struct prefetch_task *task)
 		}
 		session = load_session;
 		readers = load_readers;
+		/* Before the flip: after it, a reader might end it already. */
+		if (load->temporary && far_prefetch_load_is_retained(load))
+			(void)far_l1_retain(ctl->l1, ctl->session, &load->loan, 1, ctl->rcs);
 		ctl->refs[count].load = load;
 		ctl->loans[count++] = load->loan;
 	}

@@ -32,7 +32,7 @@ enum slot_state {
 
 static struct ctl_rig rig;
 static struct far_rng rng;
-static const char *const policies[] = {"retain", "placement,retain", "fastest,retain",
+static const char *const policies[] = {"default", "retain", "placement", "fastest,retain",
 				       "placement,fastest,retain"};
 static struct ctl_req slots[REQS];
 static enum slot_state states[REQS];
