@@ -26,7 +26,7 @@ static const struct cpu_row rows[] = {
 
 #define ROW_COUNT (sizeof(rows) / sizeof(rows[0]))
 
-static const char *const part_names[CPU_PART_COUNT] = {"controllers", "l1", "adapter"};
+static const char *const part_names[CPU_PART_COUNT] = {"controllers", "l1", "adapter", "reads"};
 
 static struct cpu_result results[ROW_COUNT];
 
@@ -120,9 +120,9 @@ report(const struct cpu_plan *plan)
 {
 	printf("CPU time of one prefetch of %" PRIu32 " keys from submit to readable, in us "
 	       "(aim %.0f)\n"
-	       "  %-13s %7s %7s %7s %7s %11s %11s %11s %7s %6s\n",
+	       "  %-13s %7s %7s %7s %7s %11s %11s %11s %11s %7s %6s\n",
 	       plan->keys, AIM_US, "", "median", "p10", "p90", "ns/key", "controllers", "l1",
-	       "adapter", "release", "turns");
+	       "adapter", "reads", "release", "turns");
 	for (size_t i = 0; i < ROW_COUNT; i++)
 		row_print(plan, &rows[i], &results[i]);
 	printf("The clock's own %.2f us are taken off. Parts are of rounds of their own, with the "

@@ -9,7 +9,8 @@
 enum cpu_part {
 	CPU_CONTROLLERS,
 	CPU_L1,
-	CPU_ADAPTER, /* with its transport */
+	CPU_ADAPTER, /* with its transport, but for */
+	CPU_READS,   /* shm's copying, index lines among it: where there is a NIC, that does it */
 	CPU_PART_COUNT,
 };
 

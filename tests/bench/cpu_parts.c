@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "tests/support/l1_wrap.h"
+#include "transport/shm/shm_priv.h"
 
 #define TASKS_MAX 512
 
@@ -75,6 +76,20 @@ cpu_parts_stop(void)
 {
 	(void)cpu_part_enter(CPU_CONTROLLERS);
 	l1_wrap_set(NULL);
+}
+
+/* With --wrap the linker sends calls of far_shm_queue_run() here. */
+int __real_far_shm_queue_run(struct shm_link *link, struct shm_queue *queue);
+int __wrap_far_shm_queue_run(struct shm_link *link, struct shm_queue *queue);
+
+int
+__wrap_far_shm_queue_run(struct shm_link *link, struct shm_queue *queue)
+{
+	enum cpu_part from = cpu_part_enter(CPU_READS);
+	int count = __real_far_shm_queue_run(link, queue);
+
+	(void)cpu_part_enter(from);
+	return count;
 }
 
 /* ---- the adapter around another one ---- */
