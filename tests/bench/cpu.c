@@ -109,8 +109,7 @@ row_print(const struct cpu_plan *plan, const struct cpu_row *row, struct cpu_res
 	       bench_quantile(&result->prefetch, 0.1), bench_quantile(&result->prefetch, 0.9),
 	       median * 1000 / plan->keys);
 	for (int part = 0; part < CPU_PART_COUNT; part++)
-		printf(" %11.1f",
-		       bench_spread_of(result->parts_us[part], plan->round_count).median);
+		printf(" %11.1f", bench_quantile(&result->parts[part], 0.5));
 	printf(" %7.1f %6.1f%s\n", bench_quantile(&result->release, 0.5), result->turns,
 	       median > AIM_US ? "  above aim" : "");
 }
@@ -125,23 +124,22 @@ report(const struct cpu_plan *plan)
 	       "adapter", "reads", "release", "turns");
 	for (size_t i = 0; i < ROW_COUNT; i++)
 		row_print(plan, &rows[i], &results[i]);
-	printf("The clock's own %.2f us are taken off. Parts are of rounds of their own, with the "
-	       "stamps in them.\n",
+	printf("The clock's own %.2f us are taken off. Parts are medians of rounds of their own, "
+	       "with "
+	       "the stamps in them.\n",
 	       results[0].clock_us);
 	for (size_t i = 0; i < ROW_COUNT; i++)
 		printf("  %-13s %s\n", rows[i].name, rows[i].text);
 }
 
 static json_t *
-row_json(const struct cpu_plan *plan, const struct cpu_row *row, struct cpu_result *result)
+row_json(const struct cpu_row *row, struct cpu_result *result)
 {
 	json_t *parts = json_object();
 
 	for (int part = 0; part < CPU_PART_COUNT; part++)
-		json_object_set_new(
-			parts, part_names[part],
-			json_real(
-				bench_spread_of(result->parts_us[part], plan->round_count).median));
+		json_object_set_new(parts, part_names[part],
+				    json_real(bench_quantile(&result->parts[part], 0.5)));
 	return json_pack("{s:s, s:s, s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:o}", "name",
 			 row->name, "text", row->text, "not_measured", result->why, "block_bytes",
 			 (json_int_t)row->block_bytes, "samples",
@@ -163,7 +161,7 @@ json_write(const struct cpu_plan *plan)
 
 	bench_machine_read(&machine);
 	for (size_t i = 0; i < ROW_COUNT; i++)
-		json_array_append_new(array, row_json(plan, &rows[i], &results[i]));
+		json_array_append_new(array, row_json(&rows[i], &results[i]));
 	root = json_pack("{s:s, s:{s:s, s:I, s:I, s:s, s:s}, s:I, s:I, s:I, s:f, s:o}", "farpool",
 			 FAR_VERSION, "machine", "processor", machine.cpu, "processors",
 			 (json_int_t)machine.cpu_count, "cache_bytes",

@@ -40,12 +40,12 @@ struct cpu_row {
 };
 
 struct cpu_result {
-	char why[BENCH_TEXT_BYTES];    /* empty: it ran */
-	struct bench_samples prefetch; /* microseconds from submit to readable */
-	struct bench_samples release;  /* microseconds for giving all loans back */
-	double parts_us[CPU_PART_COUNT][BENCH_ROUNDS_MAX]; /* means of extra rounds */
-	double clock_us;                                   /* of the clock that is in each sample */
-	double turns;                                      /* of the thread's loop per prefetch */
+	char why[BENCH_TEXT_BYTES];                 /* empty: it ran */
+	struct bench_samples prefetch;              /* microseconds from submit to readable */
+	struct bench_samples release;               /* microseconds for giving all loans back */
+	struct bench_samples parts[CPU_PART_COUNT]; /* of rounds of their own */
+	double clock_us;                            /* of the clock that is in each sample */
+	double turns;                               /* of the thread's loop per prefetch */
 };
 
 /* ---- cpu_run.c ---- */
@@ -59,8 +59,8 @@ void cpu_parts_start(void);
 void cpu_parts_stop(void);
 /* Enters a part; returns the one that was left, to be entered again. */
 enum cpu_part cpu_part_enter(enum cpu_part part);
-/* In ticks of no unit: shares are what counts. */
-uint64_t cpu_part_ticks(enum cpu_part part);
+/* Microseconds since the start. */
+double cpu_part_us(enum cpu_part part);
 /* An adapter around another one, that counts as adapter what happens inside; one at a time. */
 struct far_l2 *cpu_shim_open(struct far_l2 *inner);
 

@@ -7,7 +7,8 @@
 #include "tests/support/l1_wrap.h"
 #include "transport/shm/shm_priv.h"
 
-#define TASKS_MAX 512
+#define TASKS_MAX    512
+#define CALIBRATE_NS (20 * FAR_NS_PER_MS)
 
 static uint64_t ticks[CPU_PART_COUNT];
 static uint64_t since;
@@ -36,10 +37,26 @@ cpu_part_enter(enum cpu_part part)
 	return from;
 }
 
-uint64_t
-cpu_part_ticks(enum cpu_part part)
+/* How many stamps a microsecond has; measured once. */
+static double
+stamps_per_us(void)
 {
-	return ticks[part];
+	static double rate;
+	uint64_t from_ns = far_clock_now(far_clock_real());
+	uint64_t from = stamp();
+	uint64_t now_ns = from_ns;
+
+	while (rate <= 0 && now_ns < from_ns + CALIBRATE_NS)
+		now_ns = far_clock_now(far_clock_real());
+	if (rate <= 0)
+		rate = (double)(stamp() - from) * 1000 / (double)(now_ns - from_ns);
+	return rate;
+}
+
+double
+cpu_part_us(enum cpu_part part)
+{
+	return (double)ticks[part] / stamps_per_us();
 }
 
 static void

@@ -360,12 +360,21 @@ req_check(const struct rig *rig)
 	return 0;
 }
 
+static void
+req_release(struct rig *rig)
+{
+	uint64_t loans[KEYS_MAX];
+	int rcs[KEYS_MAX];
+
+	for (uint32_t i = 0; i < rig->req.count; i++)
+		loans[i] = rig->views[i].loan;
+	(void)far_l1_finish_read(rig->l1, rig->session, loans, rig->req.count, 1, rcs);
+}
+
 /* Microseconds of both parts, the clock's own taken off. */
 static int
 prefetch_once(struct rig *rig, double clock_us, double *prefetch_us, double *release_us)
 {
-	uint64_t loans[KEYS_MAX];
-	int rcs[KEYS_MAX];
 	uint64_t at[4];
 	int rc;
 
@@ -377,12 +386,10 @@ prefetch_once(struct rig *rig, double clock_us, double *prefetch_us, double *rel
 		rc = req_check(rig);
 	if (rc < 0)
 		return rc;
-	for (uint32_t i = 0; i < rig->req.count; i++)
-		loans[i] = rig->views[i].loan;
 	at[2] = far_clock_thread_cpu_ns();
-	(void)far_l1_finish_read(rig->l1, rig->session, loans, rig->req.count, 1, rcs);
+	req_release(rig);
 	at[3] = far_clock_thread_cpu_ns();
-	if (!rig->row->full && rig->row->source != CPU_HIT)
+	if (!rig->row->full)
 		(void)far_l1_clear(rig->l1, false);
 	/* What waits for the next tick of controllers and adapter, as unlocks do, is in the next one. */
 	*prefetch_us = (double)(at[1] - at[0]) / 1000 - clock_us;
@@ -405,43 +412,30 @@ clock_cost_us(void)
 	return bench_quantile(&samples, 0.5);
 }
 
-/* Rounds of their own, since the stamps at the borders cost something too. */
+/* Rounds of their own, since the stamps at the borders cost something too. Stamps are of the wall clock:
+ * medians leave out where somebody else ran in between. */
 static int
-parts_round(struct rig *rig, struct cpu_result *out, uint32_t round)
+parts_round(struct rig *rig, struct cpu_result *out)
 {
 	struct far_l2 *plain = rig->set.items[0];
-	uint64_t ticks[CPU_PART_COUNT] = {0};
-	uint64_t sum = 0;
-	double total_us = 0;
 	int rc = 0;
 
 	rig->set.items[0] = cpu_shim_open(plain);
-	for (uint32_t i = 0; i < rig->plan->prefetch_count / 4 && rc == 0; i++) {
-		uint64_t from_ns;
-
+	for (uint32_t i = 0; i < rig->plan->prefetch_count && rc == 0; i++) {
 		req_prepare(rig);
-		from_ns = far_clock_thread_cpu_ns();
 		cpu_parts_start();
 		rc = req_run(rig);
 		cpu_parts_stop();
-		total_us += (double)(far_clock_thread_cpu_ns() - from_ns) / 1000 - out->clock_us;
-		for (int part = 0; part < CPU_PART_COUNT; part++)
-			ticks[part] += cpu_part_ticks((enum cpu_part)part);
-		for (uint32_t k = 0; k < rig->req.prefix_count; k++) {
-			int loan_rc;
+		for (int part = 0; part < CPU_PART_COUNT; part++) {
+			struct bench_samples *samples = &out->parts[part];
 
-			(void)far_l1_finish_read(rig->l1, rig->session, &rig->views[k].loan, 1, 1,
-						 &loan_rc);
+			samples->us[samples->count++] = cpu_part_us((enum cpu_part)part);
 		}
-		if (!rig->row->full && rig->row->source != CPU_HIT)
+		req_release(rig);
+		if (!rig->row->full)
 			(void)far_l1_clear(rig->l1, false);
 	}
 	rig->set.items[0] = plain;
-	for (int part = 0; part < CPU_PART_COUNT; part++)
-		sum += ticks[part];
-	for (int part = 0; part < CPU_PART_COUNT; part++)
-		out->parts_us[part][round] = total_us / (rig->plan->prefetch_count / 4) *
-					     (double)ticks[part] / (double)sum;
 	return rc;
 }
 
@@ -480,7 +474,7 @@ cpu_row_run(const struct cpu_plan *plan, const struct cpu_row *row, struct cpu_r
 		rc = round_run(&rig, out, true);
 	out->turns = (double)rig.turns / (plan->round_count * plan->prefetch_count);
 	for (uint32_t r = 0; r < plan->round_count && rc == 0; r++)
-		rc = parts_round(&rig, out, r);
+		rc = parts_round(&rig, out);
 	if (rc < 0 && out->why[0] == '\0')
 		snprintf(out->why, sizeof(out->why), "%s", far_err_text(rc));
 	rig_close(&rig);
