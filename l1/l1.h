@@ -192,6 +192,11 @@ size_t far_l1_finish_read(struct far_l1 *l1, far_l1_session session, const uint6
 size_t far_l1_retain(struct far_l1 *l1, far_l1_session session, const uint64_t *loans, size_t count,
 		     int *rcs_out);
 
+/* One that stays -> temporary, by any loan on it: its last reader takes it along, be it the caller. By a
+ * write loan it is not announced as written either. -ENOENT: it was deleted by force. */
+size_t far_l1_let_go(struct far_l1 *l1, far_l1_session session, const uint64_t *loans, size_t count,
+		     int *rcs_out);
+
 /* The buffer behind a live read loan, without a new count: rc -EBADF, -EPERM. */
 int far_l1_unsafe_read(struct far_l1 *l1, far_l1_session session, uint64_t loan,
 		       struct far_l1_grant *out);

@@ -142,8 +142,25 @@ read_lock_try(const struct read_call *call, const struct read_key *k, bool locke
 	return 0;
 }
 
+/* far_l1_let_go() came between our look at the word and our last count: the block has no reader, and goes
+ * unless somebody has locked it meanwhile (then he takes it along) or evicted it. */
+static bool
+temporary_doom(struct l1_block *block, uint64_t word)
+{
+	uint32_t gen = word_gen(word);
+
+	while (word_gen(word) == gen && word_state(word) == WORD_READY && word_readers(word) == 0 &&
+	       (word & (WORD_TEMPORARY | WORD_DOOMED)) == WORD_TEMPORARY) {
+		if (atomic_compare_exchange_weak_explicit(&block->word, &word, word | WORD_DOOMED,
+							  memory_order_acq_rel,
+							  memory_order_relaxed))
+			return true;
+	}
+	return false;
+}
+
 /* The last count goes and the block is doomed in one step, so that a reader comes before it or finds
- * nothing. Returns what the word was, with the mark if it was set. No block becomes temporary later. */
+ * nothing. Returns what the word was, with the mark if it was set. */
 static uint64_t
 temporary_unlock(struct l1_block *block, uint32_t counts)
 {
@@ -181,6 +198,8 @@ far_l1_block_read_unlock(struct far_l1 *l1, uint32_t idx, uint32_t counts, uint6
 	if (word_readers(word) != counts)
 		return false;
 	*unlocked_bytes += footprint;
+	if (tick != 0 && temporary_doom(block, word - ((uint64_t)counts << WORD_READER_SHIFT)))
+		return true;
 	return (word & WORD_DOOMED) != 0;
 }
 

@@ -1,11 +1,10 @@
-/* temporary.c - temporary blocks that somebody decides to keep; how they end is in read.c and delete.c. */
+/* temporary.c - blocks that become temporary, or no longer are; how they end is in read.c and delete.c. */
 #include "l1/l1_priv.h"
 
 /*
  * The mark is a bit of the block's word, so that the end of the last loan and the end of the block are one
- * step. It is only ever cleared: a block whose word shows no mark has none later. The holder of a loan
- * clears it; since the record may be another block's as soon as the loan is over, the loan is looked at
- * again after the word was read, and the generation in the word does the rest.
+ * step. The holder of a loan sets and clears it; since the record may be another block's as soon as the loan
+ * is over, the loan is looked at again after the word was read, and the generation in the word does the rest.
  */
 
 /* The block of a live loan of either kind. */
@@ -18,7 +17,7 @@ loan_block(struct far_l1 *l1, far_l1_session session, uint64_t loan, uint32_t *i
 }
 
 static int
-retain_one(struct far_l1 *l1, far_l1_session session, uint64_t loan)
+mark_one(struct far_l1 *l1, far_l1_session session, uint64_t loan, bool temporary)
 {
 	for (;;) {
 		uint32_t idx = L1_NIL, again = L1_NIL;
@@ -34,26 +33,40 @@ retain_one(struct far_l1 *l1, far_l1_session session, uint64_t loan)
 		FAR_ASSERT(idx == again);
 		if (word & WORD_DOOMED)
 			return -ENOENT;
-		if ((word & WORD_TEMPORARY) == 0 ||
-		    atomic_compare_exchange_weak_explicit(at, &word, word & ~WORD_TEMPORARY,
+		if (((word & WORD_TEMPORARY) != 0) == temporary ||
+		    atomic_compare_exchange_weak_explicit(at, &word, word ^ WORD_TEMPORARY,
 							  memory_order_relaxed,
 							  memory_order_relaxed))
 			return 0;
 	}
 }
 
-size_t
-far_l1_retain(struct far_l1 *l1, far_l1_session session, const uint64_t *loans, size_t count,
-	      int *rcs_out)
+static size_t
+mark_all(struct far_l1 *l1, far_l1_session session, const uint64_t *loans, size_t count,
+	 bool temporary, int *rcs_out)
 {
 	int rc = far_l1_gate_enter(l1, session);
 	size_t ok = 0;
 
 	for (size_t i = 0; i < count; i++) {
-		rcs_out[i] = rc == 0 ? retain_one(l1, session, loans[i]) : rc;
+		rcs_out[i] = rc == 0 ? mark_one(l1, session, loans[i], temporary) : rc;
 		ok += rcs_out[i] == 0;
 	}
 	if (rc == 0)
 		far_l1_gate_leave(l1, session);
 	return ok;
+}
+
+size_t
+far_l1_retain(struct far_l1 *l1, far_l1_session session, const uint64_t *loans, size_t count,
+	      int *rcs_out)
+{
+	return mark_all(l1, session, loans, count, false, rcs_out);
+}
+
+size_t
+far_l1_let_go(struct far_l1 *l1, far_l1_session session, const uint64_t *loans, size_t count,
+	      int *rcs_out)
+{
+	return mark_all(l1, session, loans, count, true, rcs_out);
 }

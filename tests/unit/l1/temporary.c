@@ -444,6 +444,117 @@ a_racing_reader_gets_the_block_or_a_miss_and_each_end_is_told_once(void **state)
 	free(race);
 }
 
+static int
+let_go_one(struct fixture *f, uint64_t loan)
+{
+	int rc;
+
+	far_l1_let_go(f->l1, f->session, &loan, 1, &rc);
+	return rc;
+}
+
+static uint64_t
+loan_read(struct fixture *f, uint64_t n)
+{
+	struct far_l1_grant grant;
+
+	assert_int_equal(read_one(f, n, 1, &grant), 0);
+	return grant.loan;
+}
+
+static void
+a_block_that_is_let_go_stays_until_its_last_reader_has_gone(void **state)
+{
+	struct far_key key = key_n(1);
+	struct fixture f;
+	struct ear ear;
+	uint64_t mine, other, late;
+
+	(void)state;
+	fixture_open(&f, 8, (struct far_l1_config){0});
+	ear_open(&ear, &f);
+	put(&f, 1, UNIT);
+	mine = loan_read(&f, 1);
+	other = loan_read(&f, 1);
+	assert_int_equal(let_go_one(&f, mine), 0);
+	assert_int_equal(let_go_one(&f, mine), 0);
+	assert_int_equal(release_one(&f, mine, 1), 0);
+	assert_int_equal(let_go_one(&f, mine), -EBADF);
+	/* Who comes while somebody reads still gets it. */
+	late = loan_read(&f, 1);
+	assert_int_equal(release_one(&f, other, 1), 0);
+	assert_int_equal(far_l1_state_get(f.l1, &key), FAR_L1_READ_LOCKED);
+	assert_int_equal(ear.deleted, 0);
+	assert_int_equal(release_one(&f, late, 1), 0);
+	assert_int_equal(far_l1_state_get(f.l1, &key), FAR_L1_ABSENT);
+	assert_int_equal(ear.why[FAR_L1_WHY_TEMPORARY], 1);
+	assert_int_equal(usage_of(&f).used_bytes, 0);
+	/* And who wants it again before that can keep it. */
+	put(&f, 1, UNIT);
+	mine = loan_read(&f, 1);
+	assert_int_equal(let_go_one(&f, mine), 0);
+	assert_int_equal(retain_one(&f, mine), 0);
+	assert_int_equal(release_one(&f, mine, 1), 0);
+	assert_int_equal(far_l1_state_get(f.l1, &key), FAR_L1_READY);
+	fixture_close(&f);
+}
+
+#define LET_GO_ROUNDS 20000U
+
+struct let_go_race {
+	struct fixture f;
+	_Atomic uint64_t loan; /* for the reader to end; 0: it has */
+	_Atomic int stop;
+};
+
+static void *
+last_reader(void *arg)
+{
+	struct let_go_race *race = arg;
+
+	while (!race->stop) {
+		uint64_t loan = race->loan;
+		int rc;
+
+		if (loan == 0)
+			continue;
+		far_l1_finish_read(race->f.l1, race->f.session, &loan, 1, 1, &rc);
+		race->loan = 0;
+	}
+	return NULL;
+}
+
+static void
+a_block_let_go_beside_a_release_is_gone_when_both_have_returned(void **state)
+{
+	struct let_go_race *race = calloc(1, sizeof(*race));
+	pthread_t thread;
+
+	(void)state;
+	assert_non_null(race);
+	fixture_open(&race->f, 8, (struct far_l1_config){0});
+	assert_int_equal(pthread_create(&thread, NULL, last_reader, race), 0);
+	for (uint64_t i = 1; i <= LET_GO_ROUNDS; i++) {
+		struct far_key key = key_n(i);
+		uint64_t mine;
+
+		put(&race->f, i, UNIT);
+		mine = loan_read(&race->f, i);
+		race->loan = loan_read(&race->f, i);
+		/* The reader's release falls anywhere between these. */
+		assert_int_equal(let_go_one(&race->f, mine), 0);
+		assert_int_equal(release_one(&race->f, mine, 1), 0);
+		while (race->loan != 0)
+			;
+		assert_int_equal(far_l1_state_get(race->f.l1, &key), FAR_L1_ABSENT);
+	}
+	race->stop = 1;
+	pthread_join(thread, NULL);
+	assert_int_equal(usage_of(&race->f).used_bytes, 0);
+	fixture_close(&race->f);
+	free(race);
+}
+
 int
 main(void)
 {
@@ -464,6 +575,8 @@ main(void)
 		cmocka_unit_test(a_reservation_that_gets_no_loan_does_not_end_an_unread_temporary),
 		cmocka_unit_test(
 			a_racing_reader_gets_the_block_or_a_miss_and_each_end_is_told_once),
+		cmocka_unit_test(a_block_that_is_let_go_stays_until_its_last_reader_has_gone),
+		cmocka_unit_test(a_block_let_go_beside_a_release_is_gone_when_both_have_returned),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
