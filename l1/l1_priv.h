@@ -18,6 +18,7 @@
 
 #define L1_NIL           0u /* index 0 of blocks and extents is used by nobody */
 #define L1_RETRY         UINT32_MAX
+#define L1_TAKEN         UINT32_MAX /* an extent's block, while it has none and is not free */
 #define L1_SLICE         128u /* keys worked on together, so that their cache misses overlap */
 #define L1_EVENTS        64u  /* told to a listener in one call */
 #define L1_TELLERS       64U  /* threads whose blocks that went have records still */
@@ -156,7 +157,7 @@ struct l1_extent {
 	uint32_t unit_count;
 	uint32_t prev; /* neighbours by address */
 	uint32_t next;
-	uint32_t block; /* L1_NIL: free */
+	uint32_t block; /* L1_NIL: free; L1_TAKEN: not free, and no block's yet */
 	/* Free ones only. */
 	uint32_t child[2];
 	uint32_t
@@ -385,7 +386,7 @@ uint32_t far_l1_table_add(struct far_l1 *l1, const struct far_key *key, uint32_t
 bool far_l1_table_has_room(const struct far_l1 *l1);
 /* Lock. Out of its chain and of the eviction order. */
 void far_l1_table_unlink(struct far_l1 *l1, uint32_t idx);
-/* Lock. Memory back to the arena, the word to free; the record is the caller's until it drops it. */
+/* Lock. Memory back to the arena (unless it was given to another block: extent L1_NIL), the word to free; the record is the caller's until it drops it. */
 void far_l1_block_end(struct far_l1 *l1, uint32_t idx);
 void far_l1_record_drop(struct far_l1 *l1, uint32_t idx);
 void far_l1_block_key(const struct l1_block *block, struct far_key *out);

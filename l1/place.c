@@ -4,7 +4,7 @@
 /*
  * Victims are claimed, a step that can be undone, in the order of the policy, until a run of free and
  * claimed extents is long enough; what does not lie in that run is let go again. With blocks of one
- * size the first victim is enough. Where small blocks lie scattered, a run of the oldest would cost
+ * size the first victim is enough, and its extent changes hands as it is. Where small blocks lie scattered, a run of the oldest would cost
  * nearly all: so when more than one victim is needed, runs around the oldest and around the longest
  * free extent are looked at as well, and the cheapest is taken, a block that the policy would keep
  * counting for more. When locked blocks stand in all of those, it is the best run of the whole arena. So a key
@@ -189,8 +189,29 @@ plan_oldest(struct far_l1 *l1, struct plan *plan, uint32_t units, struct window 
 		if (idx == L1_NIL)
 			return;
 		plan_add(l1, plan, idx);
+		if (plan->head == plan->tail && plan->units >= units)
+			return;
 		window_around(l1, l1->blocks[idx].extent, units, true, window);
 	}
+}
+
+/* The first victim is as long as what is asked for, or longer. */
+static uint32_t
+place_instead(struct far_l1 *l1, uint32_t idx, uint32_t units, struct l1_dead *dead)
+{
+	struct l1_block *block = &l1->blocks[idx];
+	uint32_t extent = block->extent;
+
+	if (l1->arena.extents[extent].unit_count == units) {
+		l1->arena.extents[extent].block = L1_TAKEN;
+		block->extent = L1_NIL;
+		block_evict(l1, idx, dead);
+		return extent;
+	}
+	block_evict(l1, idx, dead);
+	extent = far_l1_arena_take(&l1->arena, units, L1_TAKEN);
+	FAR_ASSERT(extent != L1_NIL);
+	return extent;
 }
 
 uint32_t
@@ -198,7 +219,7 @@ far_l1_place(struct far_l1 *l1, uint32_t units, struct l1_dead *dead)
 {
 	struct plan plan = {.head = L1_NIL, .tail = L1_NIL};
 	struct window window = {.cost = INT64_MAX};
-	uint32_t extent = far_l1_arena_take(&l1->arena, units, UINT32_MAX);
+	uint32_t extent = far_l1_arena_take(&l1->arena, units, L1_TAKEN);
 	int64_t locked_units;
 	bool found = false;
 
@@ -210,6 +231,8 @@ far_l1_place(struct far_l1 *l1, uint32_t units, struct l1_dead *dead)
 	plan_oldest(l1, &plan, units, &window);
 	if (plan.head == L1_NIL)
 		return L1_NIL;
+	if (plan.head == plan.tail && plan.units >= units)
+		return place_instead(l1, plan.head, units, dead);
 	found = window.cost != INT64_MAX && plan.head == plan.tail;
 	for (uint32_t tries = 0; !found && tries < TRIES_MAX; tries++) {
 		window_find(l1, &plan, units, &window);
@@ -224,7 +247,7 @@ far_l1_place(struct far_l1 *l1, uint32_t units, struct l1_dead *dead)
 	plan_finish(l1, &plan, &window, dead);
 	if (!found)
 		return L1_NIL;
-	extent = far_l1_arena_take(&l1->arena, units, UINT32_MAX);
+	extent = far_l1_arena_take(&l1->arena, units, L1_TAKEN);
 	FAR_ASSERT(extent != L1_NIL);
 	return extent;
 }

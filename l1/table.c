@@ -153,7 +153,8 @@ far_l1_block_end(struct far_l1 *l1, uint32_t idx)
 
 	FAR_ASSERT(word_state(word) != WORD_FREE);
 	FAR_ASSERT(word_readers(word) == 0);
-	far_l1_arena_give(&l1->arena, block->extent);
+	if (block->extent != L1_NIL)
+		far_l1_arena_give(&l1->arena, block->extent);
 	block->extent = L1_NIL;
 	atomic_store_explicit(&block->word, (uint64_t)(word_gen(word) + 1) << WORD_GEN_SHIFT,
 			      memory_order_release);
