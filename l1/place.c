@@ -205,10 +205,10 @@ place_instead(struct far_l1 *l1, uint32_t idx, uint32_t units, struct l1_dead *d
 	if (l1->arena.extents[extent].unit_count == units) {
 		l1->arena.extents[extent].block = L1_TAKEN;
 		block->extent = L1_NIL;
-		block_evict(l1, idx, dead);
+		far_l1_block_evict(l1, idx, dead);
 		return extent;
 	}
-	block_evict(l1, idx, dead);
+	far_l1_block_evict(l1, idx, dead);
 	extent = far_l1_arena_take(&l1->arena, units, L1_TAKEN);
 	FAR_ASSERT(extent != L1_NIL);
 	return extent;
