@@ -6,7 +6,7 @@
 /* Remembers what it was told; may call back into l1. */
 struct ear {
 	struct fixture *f;
-	size_t written, prefetched, deleted, accessed;
+	size_t written, prefetched, deleted, accessed, calls;
 	struct far_l1_event last;
 	uint64_t holds[SEEN_MAX];
 	size_t hold_count;
@@ -35,6 +35,8 @@ on_written(void *arg, const struct far_l1_event *events, size_t count)
 {
 	struct ear *ear = arg;
 
+	assert_true(count > 0);
+	ear->calls++;
 	ear->written += count;
 	ear->last = events[count - 1];
 	for (size_t i = 0; i < count; i++)
@@ -48,6 +50,8 @@ on_prefetched(void *arg, const struct far_l1_event *events, size_t count)
 {
 	struct ear *ear = arg;
 
+	assert_true(count > 0);
+	ear->calls++;
 	ear->prefetched += count;
 	ear->last = events[count - 1];
 	ear_call_back(ear);
@@ -58,6 +62,8 @@ on_deleted(void *arg, const struct far_l1_event *events, size_t count)
 {
 	struct ear *ear = arg;
 
+	assert_true(count > 0);
+	ear->calls++;
 	ear->deleted += count;
 	ear->last = events[count - 1];
 	ear_call_back(ear);
@@ -68,6 +74,8 @@ on_accessed(void *arg, const struct far_l1_event *events, size_t count)
 {
 	struct ear *ear = arg;
 
+	assert_true(count > 0);
+	ear->calls++;
 	ear->accessed += count;
 	ear->last = events[count - 1];
 	ear_call_back(ear);
@@ -136,6 +144,72 @@ each_event_is_told_once_under_its_own_name(void **state)
 	assert_int_equal(ear.deleted, 2);
 	assert_int_equal(release_one(&f, read.loan, 1), 0);
 	assert_int_equal(ear.deleted, 2);
+	fixture_close(&f);
+}
+
+static void
+calls_that_change_nothing_tell_nothing(void **state)
+{
+	struct fixture f;
+	struct ear ear;
+	struct far_l1_grant grant, read;
+	uint64_t loans[2];
+	int rcs[2];
+	(void)state;
+
+	/* Its listeners fail on a call with nothing in it. */
+	fixture_open(&f, 2, (struct far_l1_config){0});
+	ear_open(&ear, &f, false);
+	put(&f, 1, UNIT);
+	assert_int_equal(read_one(&f, 1, 2, &read), 0);
+	memset(&ear, 0, sizeof(ear));
+	assert_int_equal(release_one(&f, read.loan, 1), 0);
+	assert_int_equal(release_one(&f, read.loan, 1), 0);
+	assert_int_equal(release_one(&f, read.loan, 1), -EBADF);
+	loans[0] = loans[1] = read.loan;
+	assert_int_equal(far_l1_finish_read(f.l1, f.session, loans, 2, 1, rcs), 0);
+	assert_int_equal(far_l1_finish_write(f.l1, f.session, loans, 2, rcs), 0);
+	assert_int_equal(far_l1_finish_write(f.l1, f.session, loans, 0, rcs), 0);
+	assert_int_equal(read_one(&f, 9, 1, &grant), -ENOENT);
+	assert_int_equal(delete_one(&f, 9, true), -ENOENT);
+	assert_int_equal(far_l1_evict(f.l1, 0, 9, NULL), 0);
+	touch_one(&f, 9);
+	assert_int_equal(write_one(&f, 2, UNIT, &grant), 0);
+	assert_int_equal(abort_one(&f, grant.loan), 0);
+	assert_int_equal(ear.calls, 0);
+	fixture_close(&f);
+}
+
+static void
+a_deletion_is_told_with_its_reason(void **state)
+{
+	struct fixture f;
+	struct ear ear;
+	struct far_l1_grant read, write;
+	(void)state;
+
+	fixture_open(&f, 4, (struct far_l1_config){0});
+	ear_open(&ear, &f, false);
+	for (uint64_t i = 0; i < 4; i++)
+		put(&f, i, UNIT);
+	assert_int_equal(write_one(&f, 4, UNIT, &write), 0);
+	assert_int_equal(ear.last.why, FAR_L1_WHY_EVICTED);
+	assert_int_equal(delete_one(&f, 1, true), 0); /* nobody holds it: force was not needed */
+	assert_int_equal(ear.last.why, FAR_L1_WHY_DELETED);
+	assert_int_equal(read_one(&f, 2, 1, &read), 0);
+	assert_int_equal(delete_one(&f, 2, true), 0);
+	assert_int_equal(ear.last.why, FAR_L1_WHY_FORCED);
+	assert_int_equal(far_l1_clear(f.l1, false), 1);
+	assert_int_equal(ear.last.why, FAR_L1_WHY_CLEARED);
+	put(&f, 5, UNIT);
+	assert_int_equal(far_l1_evict(f.l1, 1, 1, NULL), UNIT);
+	assert_int_equal(ear.last.why, FAR_L1_WHY_EVICTED);
+	assert_int_equal(ear.deleted, 5);
+	assert_int_equal(far_l1_clear(f.l1, true), 1); /* was never seen */
+	assert_int_equal(ear.deleted, 5);
+	assert_int_equal(finish_one(&f, write.loan), -ENOENT);
+	assert_int_equal(release_one(&f, read.loan, 1), 0);
+	assert_int_equal(ear.deleted, 5);
 	fixture_close(&f);
 }
 
@@ -304,6 +378,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_event_is_told_once_under_its_own_name),
+		cmocka_unit_test(calls_that_change_nothing_tell_nothing),
+		cmocka_unit_test(a_deletion_is_told_with_its_reason),
 		cmocka_unit_test(failed_data_is_never_announced),
 		cmocka_unit_test(every_eviction_is_told_however_many_make_room_for_one_block),
 		cmocka_unit_test(listeners_may_call_l1),

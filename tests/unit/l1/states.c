@@ -461,6 +461,81 @@ clear_spares_locked_blocks_unless_forced(void **state)
 }
 
 static void
+state_get_names_every_state_of_a_life(void **state)
+{
+	struct fixture *f = *state;
+	struct far_l1_grant write, read, seen;
+
+	assert_int_equal(state_of(f, 1), FAR_L1_ABSENT);
+	assert_int_equal(write_one(f, 1, 100, &write), 0);
+	assert_int_equal(state_of(f, 1), FAR_L1_WRITE_LOCKED);
+	memset(write.addr, 9, 100);
+	assert_int_equal(finish_one(f, write.loan), 0);
+	assert_int_equal(state_of(f, 1), FAR_L1_READY);
+	assert_int_equal(read_one(f, 1, 1, &read), 0);
+	assert_int_equal(state_of(f, 1), FAR_L1_READ_LOCKED);
+	assert_int_equal(far_l1_unsafe_read(f->l1, f->session, read.loan, &seen), 0);
+	assert_int_equal(((uint8_t *)seen.addr)[99], 9);
+	assert_int_equal(release_one(f, read.loan, 1), 0);
+	assert_int_equal(state_of(f, 1), FAR_L1_READY);
+	assert_int_equal(delete_one(f, 1, false), 0);
+	assert_int_equal(state_of(f, 1), FAR_L1_ABSENT);
+}
+
+static void
+delete_returns_when_the_memory_is_free_and_accounted(void **state)
+{
+	struct fixture *f = *state;
+	struct far_l1_grant grant;
+
+	put(f, 1, 64 * UNIT);
+	assert_int_equal(usage_of(f).used_bytes, 64 * UNIT);
+	assert_int_equal(delete_one(f, 1, false), 0);
+	assert_int_equal(usage_of(f).used_bytes, 0);
+	assert_int_equal(usage_of(f).block_count, 0);
+	assert_int_equal(write_one(f, 2, 64 * UNIT, &grant), 0);
+	assert_int_equal(usage_of(f).evicted_blocks, 0);
+	assert_int_equal(abort_one(f, grant.loan), 0);
+}
+
+static void
+memory_that_a_writer_holds_is_handed_to_nobody_however_long_and_whatever_is_deleted(void **state)
+{
+	struct fixture *f = *state;
+	struct far_l1_grant write, again, other;
+
+	assert_int_equal(write_one(f, 1, 40 * UNIT, &write), 0);
+	far_clock_fake_advance(&f->clock, 24 * 3600 * FAR_NS_PER_S);
+	assert_int_equal(write_one(f, 1, UNIT, &again), -EEXIST);
+	assert_int_equal(delete_one(f, 1, false), -EBUSY);
+	assert_int_equal(far_l1_clear(f->l1, true), 1);
+	/* A late write into the buffer would still reach nobody else's. */
+	assert_int_equal(write_one(f, 2, 25 * UNIT, &other), -ENOMEM);
+	assert_int_equal(write_one(f, 1, 24 * UNIT, &again), 0);
+	assert_true((uint8_t *)again.addr >= (uint8_t *)write.addr + 40 * UNIT ||
+		    (uint8_t *)again.addr + 24 * UNIT <= (uint8_t *)write.addr);
+	assert_int_equal(finish_one(f, write.loan), -ENOENT);
+	assert_int_equal(abort_one(f, again.loan), 0);
+}
+
+static void
+a_read_lock_does_not_end_by_time(void **state)
+{
+	struct fixture *f = *state;
+	struct far_l1_grant read, more;
+
+	put(f, 1, 40 * UNIT);
+	assert_int_equal(read_one(f, 1, 1, &read), 0);
+	far_clock_fake_advance(&f->clock, 24 * 3600 * FAR_NS_PER_S);
+	assert_int_equal(write_one(f, 2, 30 * UNIT, &more), -ENOMEM);
+	assert_int_equal(read_one(f, 1, 1, &more), 0);
+	/* The late end of the first does not end the second. */
+	assert_int_equal(release_one(f, read.loan, 1), 0);
+	assert_int_equal(state_of(f, 1), FAR_L1_READ_LOCKED);
+	assert_int_equal(release_one(f, more.loan, 1), 0);
+}
+
+static void
 close_drops_ready_blocks(void **state)
 {
 	struct fixture f;
@@ -523,6 +598,10 @@ main(void)
 		LIFE(a_read_locked_block_deleted_by_force_keeps_its_bytes_until_the_last_release),
 		LIFE(a_write_locked_block_deleted_by_force_is_never_seen),
 		LIFE(clear_spares_locked_blocks_unless_forced),
+		LIFE(state_get_names_every_state_of_a_life),
+		LIFE(delete_returns_when_the_memory_is_free_and_accounted),
+		LIFE(memory_that_a_writer_holds_is_handed_to_nobody_however_long_and_whatever_is_deleted),
+		LIFE(a_read_lock_does_not_end_by_time),
 		cmocka_unit_test(close_drops_ready_blocks),
 		LIFE(no_call_on_keys_allocates),
 	};

@@ -42,12 +42,19 @@ struct worker {
 	uint64_t read_keys[HELD], write_keys[HELD];
 	uint64_t past; /* a loan that is over */
 	uint64_t finished, flipped;
+	uint64_t silent; /* temporaries that were written, which is not announced */
 };
 
 static uint32_t
 size_of_key(uint64_t key)
 {
 	return (uint32_t)(1 + key % 3) * UNIT - (uint32_t)(key % 7) * 8;
+}
+
+static bool
+is_temporary(uint64_t key)
+{
+	return key % 4 == 3;
 }
 
 static void
@@ -107,7 +114,9 @@ static void
 worker_reserve(struct worker *k, uint32_t at)
 {
 	uint64_t key = far_rng_below(&k->rng, KEYS);
-	struct far_l1_want want = {.key = key_n(key), .size_bytes = size_of_key(key)};
+	struct far_l1_want want = {.key = key_n(key),
+				   .size_bytes = size_of_key(key),
+				   .flags = is_temporary(key) ? FAR_L1_TEMPORARY : 0};
 	struct far_l1_grant grant;
 
 	if (k->writes[at] != 0)
@@ -135,7 +144,10 @@ worker_finish(struct worker *k, uint32_t at)
 		k->w->wrong += rc != 0;
 	} else if (how == 1 || k->reads[at] != 0) {
 		far_l1_finish_write(l1, k->session, &loan, 1, &rc);
-		k->finished += rc == 0;
+		if (is_temporary(k->write_keys[at]))
+			k->silent += rc == 0;
+		else
+			k->finished += rc == 0;
 		k->w->wrong += rc != 0 && rc != -ENOENT;
 	} else {
 		far_l1_finish_write_and_reserve_read(l1, k->session, &loan, 1, 1, k->session, &rc);
@@ -245,8 +257,9 @@ worker_run(void *arg)
 	return NULL;
 }
 
+/* Every fourth key is a temporary. */
 static void
-racing_threads_see_whole_blocks_and_lose_no_lock(void **state)
+race(enum far_l1_policy policy)
 {
 	struct arena_world w = {.rounds = 20000};
 	struct far_l1_listener listener = {.written = on_written,
@@ -255,11 +268,10 @@ racing_threads_see_whole_blocks_and_lose_no_lock(void **state)
 					   .arg = &w,
 					   .hold_written = true};
 	struct worker workers[THREADS] = {{0}};
-	uint64_t finished = 0, flipped = 0;
-	(void)state;
+	uint64_t finished = 0, flipped = 0, silent = 0;
 
 	/* 48 units for 64 keys of 1 to 3: much is evicted, much is refused. */
-	fixture_open(&w.f, 48, (struct far_l1_config){.shards = 2});
+	fixture_open(&w.f, 48, (struct far_l1_config){.shards = 2, .policy = policy});
 	assert_int_equal(far_l1_session_open(w.f.l1, "ear", &w.ear), 0);
 	listener.session = w.ear;
 	assert_int_equal(far_l1_listen(w.f.l1, &listener), 0);
@@ -273,15 +285,30 @@ racing_threads_see_whole_blocks_and_lose_no_lock(void **state)
 		pthread_join(workers[i].thread, NULL);
 		finished += workers[i].finished;
 		flipped += workers[i].flipped;
+		silent += workers[i].silent;
 	}
 	assert_int_equal(w.wrong, 0);
 	assert_int_equal(w.written, finished);
 	assert_int_equal(w.holds, finished);
 	assert_int_equal(w.prefetched, flipped);
-	assert_int_equal(w.written + w.prefetched - w.deleted, usage_of(&w.f).block_count);
+	assert_int_equal(w.written + silent + w.prefetched - w.deleted, usage_of(&w.f).block_count);
 	assert_true(usage_of(&w.f).evicted_blocks > 100);
 	far_l1_session_close(w.f.l1, w.ear);
 	fixture_close(&w.f);
+}
+
+static void
+racing_threads_see_whole_blocks_and_lose_no_lock(void **state)
+{
+	(void)state;
+	race(FAR_L1_LRU);
+}
+
+static void
+racing_threads_do_so_with_s3fifo(void **state)
+{
+	(void)state;
+	race(FAR_L1_S3FIFO);
 }
 
 /* --- Blocks that stay are found at every moment. --- */
@@ -590,6 +617,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(racing_threads_see_whole_blocks_and_lose_no_lock),
+		cmocka_unit_test(racing_threads_do_so_with_s3fifo),
 		cmocka_unit_test(a_key_that_is_there_is_found_while_others_come_and_go),
 		cmocka_unit_test(a_plan_that_fails_hides_no_block_from_readers),
 		cmocka_unit_test(the_flip_alone_hands_the_bytes_to_readers),
