@@ -169,6 +169,7 @@ int
 far_l1_queue_init(struct far_l1 *l1)
 {
 	l1->queue.ops = policies[l1->config.policy];
+	l1->counts_uses = l1->queue.ops->counts_uses;
 	return l1->queue.ops->init(l1);
 }
 

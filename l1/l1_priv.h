@@ -270,6 +270,7 @@ struct far_l1 {
 	uint32_t listener_count;
 	int holder; /* the listener with hold_written; -1: none */
 	bool told_written, told_prefetched, told_deleted, told_accessed;
+	bool counts_uses; /* the policy's; here, where nobody writes */
 
 	_Atomic uint32_t stopped; /* far_l1_check wants everybody out */
 	pthread_mutex_t check_lock;

@@ -133,7 +133,7 @@ read_lock_try(const struct read_call *call, const struct read_key *k, bool locke
 			return -EBUSY;
 		*first_out = word_readers(word) == 0;
 		to = word + ((uint64_t)call->readers << WORD_READER_SHIFT);
-		if (l1->queue.ops->counts_uses)
+		if (l1->counts_uses)
 			to = word_used(to);
 		/* Acquire: the writer's bytes, published before its flip. Pairs with block_flip(). */
 	} while (!atomic_compare_exchange_weak_explicit(
@@ -526,7 +526,7 @@ touch_one(struct far_l1 *l1, const struct far_key *key, uint64_t hash, uint64_t 
 		return;
 	/* A record that became another block's meanwhile is touched in vain, no more. */
 	atomic_store_explicit(&l1->blocks[idx].touched, tick, memory_order_relaxed);
-	if (l1->queue.ops->counts_uses)
+	if (l1->counts_uses)
 		use_count(&l1->blocks[idx], word);
 	if (l1->told_accessed)
 		news->events[news->count++] = (struct far_l1_event){
