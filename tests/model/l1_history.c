@@ -478,15 +478,17 @@ do_unsafe_read(struct world *w)
 }
 
 static void
-do_retain(struct world *w)
+do_mark(struct world *w)
 {
 	uint64_t handles[REF_BATCH];
 	far_l1_session session;
 	uint32_t count = loans_any(w, chance(w, 50) ? REF_READ : REF_WRITE, handles, &session);
-	size_t ok = far_l1_retain(w->l1, session, handles, count, w->rcs);
+	bool temporary = chance(w, 40);
+	size_t ok = temporary ? far_l1_let_go(w->l1, session, handles, count, w->rcs)
+			      : far_l1_retain(w->l1, session, handles, count, w->rcs);
 
 	for (uint32_t i = 0; i < count; i++)
-		w->want_rcs[i] = ref_retain(&w->ref, session, handles[i]);
+		w->want_rcs[i] = ref_mark(&w->ref, session, handles[i], temporary);
 	rcs_check(w, count, ok);
 }
 
@@ -639,7 +641,7 @@ step(struct world *w)
 	else if (dice < 870)
 		do_unsafe_read(w);
 	else if (dice < 890)
-		do_retain(w);
+		do_mark(w);
 	else if (dice < 920)
 		do_delete(w);
 	else if (dice < 960)

@@ -239,7 +239,7 @@ ref_finish_read(struct ref *ref, far_l1_session session, const uint64_t *handles
 }
 
 int
-ref_retain(struct ref *ref, far_l1_session session, uint64_t handle)
+ref_mark(struct ref *ref, far_l1_session session, uint64_t handle, bool temporary)
 {
 	struct ref_loan *loan = NULL;
 	int rc = ref_loan(ref, session, handle, REF_NONE, &loan);
@@ -247,7 +247,7 @@ ref_retain(struct ref *ref, far_l1_session session, uint64_t handle)
 	if (rc == 0 && !ref->blocks[loan->block].tabled)
 		rc = -ENOENT;
 	if (rc == 0)
-		ref->blocks[loan->block].temporary = false;
+		ref->blocks[loan->block].temporary = temporary;
 	return rc;
 }
 

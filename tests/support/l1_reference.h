@@ -86,7 +86,8 @@ void ref_finish_read(struct ref *ref, far_l1_session session, const uint64_t *ha
 /* 0 and the loan, or -EPERM, -EBADF; REF_NONE: of any kind. */
 int ref_loan(struct ref *ref, far_l1_session session, uint64_t handle, enum ref_kind kind,
 	     struct ref_loan **out);
-int ref_retain(struct ref *ref, far_l1_session session, uint64_t handle);
+/* far_l1_let_go() and far_l1_retain(). */
+int ref_mark(struct ref *ref, far_l1_session session, uint64_t handle, bool temporary);
 int ref_delete(struct ref *ref, uint64_t key, bool force, enum far_l1_why why);
 void ref_touch(struct ref *ref, const uint64_t *keys, uint32_t count);
 void ref_evict(struct ref *ref, uint32_t block);
