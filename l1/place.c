@@ -255,8 +255,12 @@ far_l1_place(struct far_l1 *l1, uint32_t units, struct l1_dead *dead)
 bool
 far_l1_place_record(struct far_l1 *l1, struct l1_dead *dead)
 {
-	uint32_t idx = l1->config.policy == FAR_L1_NONE ? L1_NIL : far_l1_queue_claim(l1);
+	bool spare = l1->block_free != L1_NIL || l1->block_fresh < l1->block_end;
+	uint32_t idx = L1_NIL;
 
+	/* Where somebody wants to be told, a victim keeps its own record for a while. */
+	if (l1->config.policy != FAR_L1_NONE && (spare || !l1->told_deleted))
+		idx = far_l1_queue_claim(l1);
 	if (idx == L1_NIL)
 		return false;
 	far_l1_block_evict(l1, idx, dead);
