@@ -1,10 +1,11 @@
-/* delete.c - keys that go because somebody says so: at once, or into quarantine until they are let go. */
+/* delete.c - keys that go because somebody says so: at once, or into quarantine until let go. */
 #include "l1/l1_priv.h"
 
 /*
- * A doomed block is gone for everybody but those who hold loans on it. One that was deleted by force
- * leaves the table here, and its memory is in quarantine; a temporary is doomed by its last reader, who
- * takes it out of the table right after (far_l1_doomed_free). Whoever ends the last loan frees.
+ * A doomed block is gone for everybody but those who hold loans on it. One that was deleted by
+ * force leaves the table here, and its memory is in quarantine; a temporary is doomed by its last
+ * reader, who takes it out of the table right after (far_l1_doomed_free). Whoever ends the last
+ * loan frees.
  */
 enum doom {
 	DOOM_UNLOCKED, /* nobody holds it: it can be claimed */
@@ -25,7 +26,8 @@ block_doom(struct far_l1 *l1, uint32_t idx)
 			return DOOM_UNLOCKED;
 		if (word & WORD_DOOMED)
 			return DOOM_GONE;
-		/* Pairs with the last unlock and with block_flip(): they see the mark or came first. */
+		/* Pairs with the last unlock and with block_flip(): they see the mark or came
+		 * first. */
 	} while (!atomic_compare_exchange_weak_explicit(&block->word, &word, word | WORD_DOOMED,
 							memory_order_acq_rel,
 							memory_order_relaxed));
@@ -41,8 +43,9 @@ deleted_add(struct far_l1 *l1, struct l1_news *news, uint32_t idx, enum far_l1_w
 	news->events[news->count - 1].why = why;
 }
 
-/* With the lock: removes a block that is in the table. 0, -EBUSY or -ENOENT. Nobody gets the record
- * before the lock is given back, so that the event can be made at the end. @why: if nobody holds it. */
+/* With the lock: removes a block that is in the table. 0, -EBUSY or -ENOENT. Nobody gets the
+ * record before the lock is given back, so that the event can be made at the end. @why: if
+ * nobody holds it. */
 static int
 block_delete(struct far_l1 *l1, uint32_t idx, bool force, enum far_l1_why why, struct l1_news *news)
 {

@@ -2,15 +2,16 @@
 #include "l1/l1_priv.h"
 
 /*
- * Using a block stores one number, the tick of its use, into a line that the user owns anyway. Only an
- * evictor looks for the smallest. Blocks are filed in a wheel of lists by the tick they had when they
- * were filed (64 slots on each of 11 levels, as timer wheels have them, relative to wheel.last, the
- * oldest tick that anything is filed under). The evictor takes the oldest slot; a block used since is
- * filed again under its new tick, a locked one under the present, since its unlocking will be a use. So
- * no block is ever lost from the order, and none is visited twice for one victim.
+ * Using a block stores one number, the tick of its use, into a line that the user owns anyway. Only
+ * an evictor looks for the smallest. Blocks are filed in a wheel of lists by the tick they had when
+ * they were filed (64 slots on each of 11 levels, as timer wheels have them, relative to
+ * wheel.last, the oldest tick that anything is filed under). The evictor takes the oldest slot; a
+ * block used since is filed again under its new tick, a locked one under the present, since its
+ * unlocking will be a use. So no block is ever lost from the order, and none is visited twice for
+ * one victim.
  *
- * After QUEUE_MOVES_MAX such moves the oldest block seen on the way is taken: a bound on the time that
- * one victim costs, at the price of exactness after very many uses without any eviction.
+ * After QUEUE_MOVES_MAX such moves the oldest block seen on the way is taken: a bound on the time
+ * that one victim costs, at the price of exactness after very many uses without any eviction.
  */
 #define QUEUE_MOVES_MAX 1024u
 #define CASCADE_NONE    UINT32_MAX
@@ -80,8 +81,9 @@ lru_remove(struct far_l1 *l1, uint32_t idx)
 	block->queue_next = L1_NIL;
 }
 
-/* The slot with the oldest blocks. One above level 0 has to be filed anew before any of its blocks is
- * known to be the oldest: last moves to its beginning, and it stays the one until it is empty. */
+/* The slot with the oldest blocks. One above level 0 has to be filed anew before any of its
+ * blocks is known to be the oldest: last moves to its beginning, and it stays the one until it
+ * is empty. */
 static uint32_t
 slot_oldest(struct l1_wheel *wheel)
 {

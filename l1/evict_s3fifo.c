@@ -3,19 +3,21 @@
 #include "l1/l1_priv.h"
 
 /*
- * Yang, Zhang, Qiu, Yue, Rashmi: "FIFO queues are all you need for cache eviction", SOSP 2023. A new block
- * enters the small queue, which has a tenth of the memory. At its end it goes on to the main queue if it
- * was used more than once since, else it is evicted, and its key is remembered among the ghosts; a key
- * that is remembered enters the main queue at once. At the end of the main queue a block that was used
- * starts again with one use less, any other is evicted. Sizes are bytes, since blocks are of many sizes.
+ * Yang, Zhang, Qiu, Yue, Rashmi: "FIFO queues are all you need for cache eviction", SOSP 2023. A
+ * new block enters the small queue, which has a tenth of the memory. At its end it goes on to the
+ * main queue if it was used more than once since, else it is evicted, and its key is remembered
+ * among the ghosts; a key that is remembered enters the main queue at once. At the end of the main
+ * queue a block that was used starts again with one use less, any other is evicted. Sizes are
+ * bytes, since blocks are of many sizes.
  *
- * A use is a key granted by one reserve_read, or a touch. It is counted in the block's word, in the step
- * that takes the lock, and is exact up to three. The request that brings a block in is none, nor is a
- * release.
+ * A use is a key granted by one reserve_read, or a touch. It is counted in the block's word, in the
+ * step that takes the lock, and is exact up to three. The request that brings a block in is none,
+ * nor is a release.
  *
- * A locked block at the end of its queue starts again as it is. Keys of one call are queued as the prefix
- * that they are, its last key nearest to the end. A victim that is let go again returns to its end; one
- * that was claimed from the midst, for its place in the arena, to the beginning.
+ * A locked block at the end of its queue starts again as it is. Keys of one call are queued as the
+ * prefix that they are, its last key nearest to the end. A victim that is let go again returns to
+ * its end; one that was claimed from the midst, for its place in the arena, to the beginning. The
+ * uses that were counted down on the way to a plan that is given up are not given back.
  */
 #define SMALL_SHARE    10u   /* of the arena: one in so many units */
 #define MOVES_MAX      1024u /* a bound on the time of one victim: then uses count no more */
@@ -91,7 +93,8 @@ block_move(struct far_l1 *l1, uint32_t idx, uint32_t which)
 	fifo_link(l1, which, idx, L1_NIL);
 }
 
-/* --- Ghosts: {fingerprint, when} in sets; an old one is overwritten, or found to be too old. --- */
+/* --- Ghosts: {fingerprint, when} in sets; an old one is overwritten, or found to be too old.
+ * --- */
 
 /* As many as the main queue has room for, with blocks of the sizes that are there. */
 static uint32_t

@@ -15,8 +15,9 @@
  * owns and gives back once. Loans belong to sessions. No call waits for another holder.
  *
  * A temporary block is absent again when the last count of its read loans ends, in the same step: a
- * reader that comes then gets the block, which lives on for it, or -ENOENT. Until its first reader it is
- * like any other, evictable too. far_l1_retain() makes it one that stays.
+ * reader that comes then gets the block, which lives on for it, or -ENOENT. Until its first reader
+ * it is like any other, evictable too. far_l1_retain() makes it one that stays, and
+ * far_l1_let_go() the other way.
  *
  * Calls take batches and answer per key in their out array; they return how many keys were granted
  * (or ended) without error. Codes per key:
@@ -32,9 +33,9 @@
  *   -EBADF   the loan is over, or never was: nothing was changed, nobody is harmed
  *   -EPERM   the loan belongs to another session, or the session is not open
  *
- * Keys of one call are taken as a prefix: its last key counts as used first and is evicted first (LRU;
- * S3-FIFO goes by uses before that). A
- * key that reserve_write answers -EEXIST is not evicted for another one of that call.
+ * Keys of one call are taken as a prefix: its last key counts as used first and is evicted first
+ * (LRU; S3-FIFO goes by uses before that). A key that reserve_write answers -EEXIST is not evicted
+ * for another one of that call.
  */
 struct far_l1;
 
@@ -98,9 +99,10 @@ struct far_l1_event {
 };
 
 /*
- * Told once per event, on the thread that caused it, outside any lock of l1; may call l1; never told
- * nothing (@count > 0). NULL entries are skipped. A block that was never readable (aborted, or deleted
- * by force while it was written) is told under no name.
+ * Told once per event, on the thread that caused it, outside any lock of l1; may call l1; never
+ * told nothing (@count > 0). NULL entries are skipped. A block that was never readable (aborted, or
+ * deleted by force while it was written) is told under no name. What two threads tell of one key may
+ * come in the other order: events are for counting and for starting work, the table is the truth.
  */
 struct far_l1_listener {
 	/* finish_write made it readable (not: the flip of a prefetch). With hold_written the flip
@@ -145,8 +147,8 @@ int far_l1_session_open(struct far_l1 *l1, const char *name, far_l1_session *out
  * buffers any more. No call of the session runs beside it. */
 void far_l1_session_close(struct far_l1 *l1, far_l1_session session);
 
-/* Before any other thread uses the table; up to 4; never removed. -ENOMEM; -EINVAL: a second holder,
- * or one without an open session. */
+/* Before any other thread uses the table; up to 4; never removed. -ENOMEM; -EINVAL: a second
+ * holder, or one without an open session. */
 int far_l1_listen(struct far_l1 *l1, const struct far_l1_listener *listener);
 
 /* Grants in key order until memory (free plus evictable) ends; computed before the first eviction,
@@ -156,7 +158,8 @@ size_t far_l1_reserve_write(struct far_l1 *l1, far_l1_session session,
 			    const struct far_l1_want *wants, size_t count,
 			    struct far_l1_grant *grants_out);
 
-/* Write-locked -> ready, announced as written (but for temporaries: not announced). The loans are over. */
+/* Write-locked -> ready, announced as written (but for temporaries: not announced). The loans
+ * are over. */
 size_t far_l1_finish_write(struct far_l1 *l1, far_l1_session session, const uint64_t *loans,
 			   size_t count, int *rcs_out);
 
@@ -186,14 +189,15 @@ size_t far_l1_reserve_read_prefix(struct far_l1 *l1, far_l1_session session,
 size_t far_l1_finish_read(struct far_l1 *l1, far_l1_session session, const uint64_t *loans,
 			  size_t count, uint32_t readers, int *rcs_out);
 
-/* Temporary -> one that stays, by any loan on it, write or read: for the writer before its flip, or a
- * reader before its last release. 0 also for a block that is not temporary; -ENOENT: it was deleted by
- * force. Nothing is announced. */
+/* Temporary -> one that stays, by any loan on it, write or read: for the writer before its flip,
+ * or a reader before its last release. 0 also for a block that is not temporary; -ENOENT: it was
+ * deleted by force. Nothing is announced. */
 size_t far_l1_retain(struct far_l1 *l1, far_l1_session session, const uint64_t *loans, size_t count,
 		     int *rcs_out);
 
-/* One that stays -> temporary, by any loan on it: its last reader takes it along, be it the caller. By a
- * write loan it is not announced as written either. -ENOENT: it was deleted by force. */
+/* One that stays -> temporary, by any loan on it: its last reader takes it along, be it the
+ * caller. By a write loan it is not announced as written either. -ENOENT: it was deleted by
+ * force. */
 size_t far_l1_let_go(struct far_l1 *l1, far_l1_session session, const uint64_t *loans, size_t count,
 		     int *rcs_out);
 
@@ -209,9 +213,9 @@ void far_l1_touch(struct far_l1 *l1, const struct far_key *keys, size_t count);
 /* Everything that is not locked; with @force as delete. Returns how many were removed. */
 size_t far_l1_clear(struct far_l1 *l1, bool force);
 
-/* Evicts in the policy's order until @bytes are freed, @blocks_max blocks are gone or nothing can go;
- * ahead of need, so that a reservation seldom has to. Returns the bytes freed; @blocks_out: NULL, or how
- * many blocks. With FAR_L1_NONE nothing goes. */
+/* Evicts in the policy's order until @bytes are freed, @blocks_max blocks are gone or nothing
+ * can go; ahead of need, so that a reservation seldom has to. Returns the bytes freed;
+ * @blocks_out: NULL, or how many blocks. With FAR_L1_NONE nothing goes. */
 uint64_t far_l1_evict(struct far_l1 *l1, uint64_t bytes, uint32_t blocks_max, uint32_t *blocks_out);
 
 enum far_l1_state far_l1_state_get(struct far_l1 *l1, const struct far_key *key);

@@ -1,4 +1,4 @@
-/* read.c - readers: locking, unlocking and touching blocks without a lock, a slice of keys at a time. */
+/* read.c - readers: locking, unlocking and touching without a lock, a slice of keys at a time. */
 #include "l1/l1_priv.h"
 
 #define FIND_TRIES_MAX 8u
@@ -39,9 +39,9 @@ struct read_slice {
 };
 
 /*
- * Every key costs two lines that are in no cache once there are many: its bucket, then its record. They
- * are asked for a group of keys at a time, so that their misses overlap with each other (the atomic
- * steps on a block let nothing pass), and groups ahead, so that they overlap with the work.
+ * Every key costs two lines that are in no cache once there are many: its bucket, then its record.
+ * They are asked for a group of keys at a time, so that their misses overlap with each other (the
+ * atomic steps on a block let nothing pass), and groups ahead, so that they overlap with the work.
  */
 #define GROUP 32u
 
@@ -135,15 +135,16 @@ read_lock_try(const struct read_call *call, const struct read_key *k, bool locke
 		to = word + ((uint64_t)call->readers << WORD_READER_SHIFT);
 		if (l1->counts_uses)
 			to = word_used(to);
-		/* Acquire: the writer's bytes, published before its flip. Pairs with block_flip(). */
+		/* Acquire: the writer's bytes, published before its flip. Pairs with
+		 * block_flip(). */
 	} while (!atomic_compare_exchange_weak_explicit(
 		&block->word, &word, to, memory_order_acquire, memory_order_acquire));
 	*idx_out = idx;
 	return 0;
 }
 
-/* far_l1_let_go() came between our look at the word and our last count: the block has no reader, and goes
- * unless somebody has locked it meanwhile (then he takes it along) or evicted it. */
+/* far_l1_let_go() came between our look at the word and our last count: the block has no reader,
+ * and goes unless somebody has locked it meanwhile (then he takes it along) or evicted it. */
 static bool
 temporary_doom(struct l1_block *block, uint64_t word)
 {
@@ -159,8 +160,8 @@ temporary_doom(struct l1_block *block, uint64_t word)
 	return false;
 }
 
-/* The last count goes and the block is doomed in one step, so that a reader comes before it or finds
- * nothing. Returns what the word was, with the mark if it was set. */
+/* The last count goes and the block is doomed in one step, so that a reader comes before it or
+ * finds nothing. Returns what the word was, with the mark if it was set. */
 static uint64_t
 temporary_unlock(struct l1_block *block, uint32_t counts)
 {

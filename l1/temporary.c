@@ -1,10 +1,11 @@
-/* temporary.c - blocks that become temporary, or no longer are; how they end is in read.c and delete.c. */
+/* temporary.c - blocks that become temporary, or no longer are; read.c and delete.c end them. */
 #include "l1/l1_priv.h"
 
 /*
- * The mark is a bit of the block's word, so that the end of the last loan and the end of the block are one
- * step. The holder of a loan sets and clears it; since the record may be another block's as soon as the loan
- * is over, the loan is looked at again after the word was read, and the generation in the word does the rest.
+ * The mark is a bit of the block's word, so that the end of the last loan and the end of the block
+ * are one step. The holder of a loan sets and clears it; since the record may be another block's as
+ * soon as the loan is over, the loan is looked at again after the word was read, and the generation
+ * in the word does the rest.
  */
 
 /* The block of a live loan of either kind. */

@@ -101,8 +101,9 @@ s3fifo_hits_more_than_lru_where_little_fits_and_less_where_much_does(void **stat
 		assert_true(s3fifo < summary.prefix_hits);
 		assert_true(lru > none);
 		assert_true(s3fifo > none);
-		/* Where little fits, what was used once must not push out what was used again; in a
-		 * larger arena a conversation's next turn comes in time, and recency is worth more. */
+		/* Where little fits, what was used once must not push out what was used again;
+		 * in a larger arena a conversation's next turn comes in time, and recency is
+		 * worth more. */
 		assert_int_equal(s3fifo > lru, percent == 1);
 	}
 }

@@ -1,4 +1,4 @@
-/* l1_history.c - random histories of every call of L1: each code and each event as the reference has it. */
+/* l1_history.c - random histories of every call of L1: codes and events as the reference has. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,9 +16,10 @@
 #include "tests/support/l1_reference.h"
 
 /*
- * Few keys, an arena of 32 units, few loans, six sessions: everything runs out and races with everything,
- * one call at a time. Where L1 may choose (where a block lies, whom it evicts) its choice is judged: it
- * must have been allowed, needed, and, for LRU and blocks of one size, the oldest.
+ * Few keys, an arena of 32 units, few loans, six sessions: everything runs out and races with
+ * everything, one call at a time. Where L1 may choose (where a block lies, whom it evicts) its
+ * choice is judged: it must have been allowed, needed, and, for LRU and blocks of one size, the
+ * oldest.
  */
 #define KEYS      40u /* 1 .. ; 0 is the zero key */
 #define STEPS     10000u

@@ -79,7 +79,8 @@ ref_loan(struct ref *ref, far_l1_session session, uint64_t handle, enum ref_kind
 	return -EBADF;
 }
 
-/* Whoever ends the last loan of a block that has no key any more frees it; a temporary loses its key. */
+/* Whoever ends the last loan of a block that has no key any more frees it; a temporary loses its
+ * key. */
 static void
 block_let_go(struct ref *ref, struct ref_block *block)
 {

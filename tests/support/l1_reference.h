@@ -1,4 +1,4 @@
-/* l1_reference.h - what L1 promises, on arrays with linear search: the reference of random histories. */
+/* l1_reference.h - what L1 promises, on arrays with linear search, for random histories. */
 #ifndef FAR_TESTS_SUPPORT_L1_REFERENCE_H
 #define FAR_TESTS_SUPPORT_L1_REFERENCE_H
 
@@ -60,8 +60,8 @@ struct ref {
 	uint32_t told_count;
 };
 
-/* The same for all: expected codes go to @rcs. What is L1's free choice (handles of new loans, where a
- * block lies, whom it evicts) is read from what L1 answered, and judged by the caller. */
+/* The same for all: expected codes go to @rcs. What is L1's free choice (handles of new loans,
+ * where a block lies, whom it evicts) is read from what L1 answered, and judged by the caller. */
 uint32_t ref_find(const struct ref *ref, uint64_t key);
 bool ref_locked(const struct ref_block *block);
 bool ref_is_open(const struct ref *ref, far_l1_session session);

@@ -1,4 +1,4 @@
-/* eviction.c - the eviction controller: begins above one mark, ends at the other, in bounded steps. */
+/* eviction.c - the eviction controller: begins above one mark, ends at the other, in steps. */
 #include "controllers/eviction.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-/* concurrent.c - threads that do not disturb each other: all of them are granted what they ask for. */
+/* concurrent.c - threads that do not disturb each other: all are granted what they ask for. */
 #include "tests/unit/l1/fixture.h"
 
 #include <pthread.h>

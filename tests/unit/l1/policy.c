@@ -1,4 +1,4 @@
-/* policy.c - who goes first: S3-FIFO as published, and what every policy promises about locked blocks. */
+/* policy.c - who goes first: S3-FIFO as published, and what each promises about locked blocks. */
 #include "tests/unit/l1/fixture.h"
 
 static int

@@ -499,7 +499,7 @@ delete_returns_when_the_memory_is_free_and_accounted(void **state)
 }
 
 static void
-memory_that_a_writer_holds_is_handed_to_nobody_however_long_and_whatever_is_deleted(void **state)
+memory_that_a_writer_holds_is_handed_to_nobody_whatever_happens(void **state)
 {
 	struct fixture *f = *state;
 	struct far_l1_grant write, again, other;
@@ -600,7 +600,7 @@ main(void)
 		LIFE(clear_spares_locked_blocks_unless_forced),
 		LIFE(state_get_names_every_state_of_a_life),
 		LIFE(delete_returns_when_the_memory_is_free_and_accounted),
-		LIFE(memory_that_a_writer_holds_is_handed_to_nobody_however_long_and_whatever_is_deleted),
+		LIFE(memory_that_a_writer_holds_is_handed_to_nobody_whatever_happens),
 		LIFE(a_read_lock_does_not_end_by_time),
 		cmocka_unit_test(close_drops_ready_blocks),
 		LIFE(no_call_on_keys_allocates),
