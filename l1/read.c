@@ -43,7 +43,7 @@ struct read_slice {
  * They are asked for a group of keys at a time, so that their misses overlap with each other (the
  * atomic steps on a block let nothing pass), and groups ahead, so that they overlap with the work.
  */
-#define GROUP 32u
+#define GROUP ((size_t)32)
 
 static inline void
 bucket_ask(const struct l1_ahead *ahead, size_t i)

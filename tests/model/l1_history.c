@@ -223,6 +223,12 @@ loans_any(struct world *w, enum ref_kind kind, uint64_t *handles, far_l1_session
 	return count;
 }
 
+static uint64_t
+bytes_of(const struct ref_block *block)
+{
+	return (uint64_t)block->units * REF_UNIT;
+}
+
 static void
 bytes_check(const struct world *w, const struct ref_block *block)
 {
@@ -371,7 +377,7 @@ do_reserve_write(struct world *w)
 	if (!open)
 		return;
 	/* To ask for a block that was there is a use. */
-	w->ref.stamp += 2 * count;
+	w->ref.stamp += 2ull * count;
 	for (uint32_t i = 0; i < count; i++) {
 		uint32_t at = ref_find(&w->ref, numbers[i]);
 
@@ -462,7 +468,7 @@ do_finish_read(struct world *w)
 static void
 do_unsafe_read(struct world *w)
 {
-	uint64_t handles[REF_BATCH];
+	uint64_t handles[REF_BATCH] = {0};
 	far_l1_session session;
 	struct far_l1_grant grant;
 	struct ref_loan *loan = NULL;
@@ -533,7 +539,7 @@ static void
 do_evict(struct world *w)
 {
 	bool nobody[REF_BLOCKS] = {false}, left = false;
-	uint64_t bytes = below(w, 6 * REF_UNIT), youngest = 0, sum = 0, last = 0;
+	uint64_t bytes = below(w, 6ull * REF_UNIT), youngest = 0, sum = 0, last = 0;
 	uint32_t blocks_max = (uint32_t)below(w, 4), blocks = 0;
 	uint64_t freed = far_l1_evict(w->l1, bytes, blocks_max, &blocks);
 
@@ -544,8 +550,8 @@ do_evict(struct world *w)
 		assert_int_not_equal(at, REF_NOBODY);
 		evict(w, at, nobody, &youngest);
 		/* They are told the last evicted first. */
-		last = i == 0 ? w->ref.blocks[at].units * REF_UNIT : last;
-		sum += w->ref.blocks[at].units * REF_UNIT;
+		last = i == 0 ? bytes_of(&w->ref.blocks[at]) : last;
+		sum += bytes_of(&w->ref.blocks[at]);
 	}
 	order_check(w, nobody, youngest);
 	for (uint32_t i = 0; i < REF_BLOCKS; i++)
@@ -612,9 +618,9 @@ state_check(struct world *w)
 
 		if (!block->used)
 			continue;
-		used += block->units * REF_UNIT;
-		locked += ref_locked(block) ? block->units * REF_UNIT : 0;
-		quarantine += block->tabled ? 0 : block->units * REF_UNIT;
+		used += bytes_of(block);
+		locked += ref_locked(block) ? bytes_of(block) : 0;
+		quarantine += block->tabled ? 0 : bytes_of(block);
 		count += block->tabled;
 	}
 	far_l1_usage_get(w->l1, &usage);
@@ -665,7 +671,7 @@ static void
 world_open(struct world *w, uint64_t seed)
 {
 	static const enum far_l1_policy policies[] = {FAR_L1_LRU, FAR_L1_S3FIFO, FAR_L1_NONE};
-	struct far_l1_config config = {.size_bytes = REF_UNITS * REF_UNIT,
+	struct far_l1_config config = {.size_bytes = (uint64_t)REF_UNITS * REF_UNIT,
 				       .align_bytes = REF_UNIT,
 				       .block_bytes_min = REF_UNIT,
 				       .sessions_max = REF_SESSIONS};

@@ -176,6 +176,16 @@ ref_finish(struct ref *ref, uint32_t how, far_l1_session session, const uint64_t
 	}
 }
 
+static int
+read_code(const struct ref_block *block, uint64_t key, uint32_t at, const uint32_t *size)
+{
+	if (key == 0)
+		return -EINVAL;
+	if (at == REF_NOBODY || block->writing)
+		return -ENOENT;
+	return size != NULL && *size != block->size_bytes ? -EMSGSIZE : 0;
+}
+
 void
 ref_reserve_read(struct ref *ref, far_l1_session session, const uint64_t *keys,
 		 const uint32_t *sizes, uint32_t count, uint32_t readers, bool prefix,
@@ -189,18 +199,15 @@ ref_reserve_read(struct ref *ref, far_l1_session session, const uint64_t *keys,
 		uint32_t at = ref_find(ref, keys[i]);
 		struct ref_block *block = &ref->blocks[at == REF_NOBODY ? 0 : at];
 
-		rcs[i] = 0;
 		if (readers == 0 || readers > UINT16_MAX)
 			rcs[i] = -EINVAL;
 		else if (!ref_is_open(ref, session))
 			rcs[i] = -EPERM;
-		else if (!over && keys[i] == 0)
-			rcs[i] = -EINVAL;
-		else if (over || at == REF_NOBODY || block->writing)
+		else if (over)
 			rcs[i] = -ENOENT;
-		else if (sizes != NULL && sizes[i] != block->size_bytes)
-			rcs[i] = -EMSGSIZE;
-		else if (loans == 0)
+		else
+			rcs[i] = read_code(block, keys[i], at, sizes != NULL ? &sizes[i] : NULL);
+		if (rcs[i] == 0 && loans == 0)
 			rcs[i] = -ENOMEM;
 		over |= prefix && rcs[i] != 0;
 		if (rcs[i] != 0)

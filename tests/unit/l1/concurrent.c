@@ -5,7 +5,7 @@
 #include <stdatomic.h>
 
 #define THREADS 10
-#define ROUNDS  500u
+#define ROUNDS  500ull
 
 struct crowd {
 	struct fixture f;

@@ -400,12 +400,12 @@ eviction_ahead_of_need_frees_bytes_in_order_and_spares_locked_blocks(void **stat
 			put(&f, i, i % 2 == 0 ? UNIT : 2 * UNIT);
 		assert_int_equal(read_one(&f, 0, 1, &held), 0);
 		/* By bytes: 1 and 2 are three units, 3 goes beyond the four. */
-		assert_int_equal(far_l1_evict(f.l1, 4 * UNIT, 50, &blocks), 5 * UNIT);
+		assert_int_equal(far_l1_evict(f.l1, 4ull * UNIT, 50, &blocks), 5 * UNIT);
 		assert_int_equal(blocks, 3);
 		for (uint64_t i = 0; i < 8; i++)
 			assert_int_equal(there(&f, i), i == 0 || i > 3);
 		/* By blocks. */
-		assert_int_equal(far_l1_evict(f.l1, 100 * UNIT, 2, &blocks), 3 * UNIT);
+		assert_int_equal(far_l1_evict(f.l1, 100ull * UNIT, 2, &blocks), 3 * UNIT);
 		assert_int_equal(blocks, 2);
 		assert_int_equal(far_l1_evict(f.l1, 0, 2, &blocks), 0);
 		assert_int_equal(blocks, 0);

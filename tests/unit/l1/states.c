@@ -505,15 +505,15 @@ memory_that_a_writer_holds_is_handed_to_nobody_whatever_happens(void **state)
 	struct far_l1_grant write, again, other;
 
 	assert_int_equal(write_one(f, 1, 40 * UNIT, &write), 0);
-	far_clock_fake_advance(&f->clock, 24 * 3600 * FAR_NS_PER_S);
+	far_clock_fake_advance(&f->clock, 24ull * 3600 * FAR_NS_PER_S);
 	assert_int_equal(write_one(f, 1, UNIT, &again), -EEXIST);
 	assert_int_equal(delete_one(f, 1, false), -EBUSY);
 	assert_int_equal(far_l1_clear(f->l1, true), 1);
 	/* A late write into the buffer would still reach nobody else's. */
 	assert_int_equal(write_one(f, 2, 25 * UNIT, &other), -ENOMEM);
 	assert_int_equal(write_one(f, 1, 24 * UNIT, &again), 0);
-	assert_true((uint8_t *)again.addr >= (uint8_t *)write.addr + 40 * UNIT ||
-		    (uint8_t *)again.addr + 24 * UNIT <= (uint8_t *)write.addr);
+	assert_true((uint8_t *)again.addr >= (uint8_t *)write.addr + 40ull * UNIT ||
+		    (uint8_t *)again.addr + 24ull * UNIT <= (uint8_t *)write.addr);
 	assert_int_equal(finish_one(f, write.loan), -ENOENT);
 	assert_int_equal(abort_one(f, again.loan), 0);
 }
@@ -526,7 +526,7 @@ a_read_lock_does_not_end_by_time(void **state)
 
 	put(f, 1, 40 * UNIT);
 	assert_int_equal(read_one(f, 1, 1, &read), 0);
-	far_clock_fake_advance(&f->clock, 24 * 3600 * FAR_NS_PER_S);
+	far_clock_fake_advance(&f->clock, 24ull * 3600 * FAR_NS_PER_S);
 	assert_int_equal(write_one(f, 2, 30 * UNIT, &more), -ENOMEM);
 	assert_int_equal(read_one(f, 1, 1, &more), 0);
 	/* The late end of the first does not end the second. */
