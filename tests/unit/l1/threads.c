@@ -206,6 +206,7 @@ worker_other(struct worker *k)
 {
 	struct far_key key = key_n(far_rng_below(&k->rng, KEYS));
 	struct far_l1 *l1 = k->w->f.l1;
+	uint64_t loan = k->reads[far_rng_below(&k->rng, HELD)];
 	int rc;
 
 	switch (far_rng_below(&k->rng, 40)) {
@@ -224,6 +225,17 @@ worker_other(struct worker *k)
 		break;
 	case 3:
 		far_l1_state_get(l1, &key);
+		break;
+	case 4:
+		far_l1_evict(l1, 2ull * UNIT, 2, NULL);
+		break;
+	case 5:
+	case 6: /* its last reader takes it along, or it stays after all */
+		if (far_rng_below(&k->rng, 2) == 0)
+			far_l1_let_go(l1, k->session, &loan, 1, &rc);
+		else
+			far_l1_retain(l1, k->session, &loan, 1, &rc);
+		k->w->wrong += rc != (loan == 0 ? -EBADF : 0) && (loan == 0 || rc != -ENOENT);
 		break;
 	default:
 		far_l1_delete(l1, &key, 1, false, &rc);
