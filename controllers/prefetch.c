@@ -132,13 +132,16 @@ open_scratch(struct far_prefetch *ctl)
 	uint32_t keys = ctl->config.window_keys;
 
 	ctl->unlock_keys = far_zalloc_array((size_t)FAR_L2_SET_MAX * keys, sizeof(struct far_key));
+	ctl->picks = far_zalloc_array(keys, sizeof(*ctl->picks));
+	ctl->keys = far_zalloc_array(keys, sizeof(*ctl->keys));
 	ctl->grants = far_zalloc_array(keys, sizeof(*ctl->grants));
 	ctl->wants = far_zalloc_array(keys, sizeof(*ctl->wants));
 	ctl->refs = far_zalloc_array(keys, sizeof(*ctl->refs));
 	ctl->loans = far_zalloc_array(keys, sizeof(*ctl->loans));
 	ctl->rcs = far_zalloc_array(keys, sizeof(*ctl->rcs));
-	if (ctl->unlock_keys == NULL || ctl->grants == NULL || ctl->wants == NULL ||
-	    ctl->refs == NULL || ctl->loans == NULL || ctl->rcs == NULL)
+	if (ctl->unlock_keys == NULL || ctl->picks == NULL || ctl->keys == NULL ||
+	    ctl->grants == NULL || ctl->wants == NULL || ctl->refs == NULL || ctl->loans == NULL ||
+	    ctl->rcs == NULL)
 		return -ENOMEM;
 	return 0;
 }
@@ -221,6 +224,8 @@ far_prefetch_close(struct far_prefetch *ctl)
 	far_free(ctl->refs);
 	far_free(ctl->wants);
 	far_free(ctl->grants);
+	far_free(ctl->keys);
+	far_free(ctl->picks);
 	far_free(ctl->unlock_keys);
 	far_free(ctl->lookup_refs);
 	far_free(ctl->lookup_items);
@@ -247,6 +252,10 @@ submit_check(const struct far_prefetch *ctl, const struct far_prefetch_req *req)
 	if (req->count > 0 && (req->keys == NULL || req->views == NULL))
 		return -EINVAL;
 	if (req->mode != FAR_PREFETCH_LOOKUP && req->mode != FAR_PREFETCH_WARM)
+		return -EINVAL;
+	if (req->trim != FAR_PREFETCH_TRIM_PREFIX && req->trim != FAR_PREFETCH_TRIM_ALL)
+		return -EINVAL;
+	if (req->readable != NULL && req->readable->bit_count != req->count)
 		return -EINVAL;
 	if (req->session == 0 && (req->mode == FAR_PREFETCH_LOOKUP || req->l1_prefix_count > 0))
 		return -EINVAL;
@@ -288,6 +297,7 @@ far_prefetch_submit(struct far_prefetch *ctl, struct far_prefetch_req *req)
 	request->cursor = req->l1_prefix_count;
 	request->limit = req->count;
 	request->trimmed = req->count;
+	request->decided = req->l1_prefix_count;
 	request->prefix_count = req->l1_prefix_count;
 	request->bytes_need = submit_bytes_need(ctl, req);
 	for (uint32_t i = 0; i < req->count; i++) {
@@ -297,6 +307,7 @@ far_prefetch_submit(struct far_prefetch *ctl, struct far_prefetch_req *req)
 		view->stage = 0;
 		far_list_init(&view->interest);
 		if (i < req->l1_prefix_count) {
+			view->stage = PREFETCH_STAGE_FOUND;
 			request->loans += view->loan != 0;
 			continue;
 		}
@@ -308,6 +319,8 @@ far_prefetch_submit(struct far_prefetch *ctl, struct far_prefetch_req *req)
 	}
 	req->rc = -EINPROGRESS;
 	req->prefix_count = 0;
+	req->found_count = req->l1_prefix_count;
+	req->found_is_final = req->l1_prefix_count == req->count;
 	req->request_id = ++ctl->request_id;
 	req->priv[0] = (uint64_t)(uintptr_t)request;
 	far_list_push_back(&ctl->active, &request->node);

@@ -3,6 +3,7 @@
 #ifndef FAR_CONTROLLERS_PREFETCH_H
 #define FAR_CONTROLLERS_PREFETCH_H
 
+#include "base/bitmap.h"
 #include "base/clock.h"
 #include "base/list.h"
 #include "controllers/policy.h"
@@ -17,10 +18,19 @@ enum far_prefetch_mode {
 	FAR_PREFETCH_WARM,   /* resident and unlocked; locked by the controller until the end */
 };
 
+/* Which of the keys that can be had are kept. */
+enum far_prefetch_trim {
+	FAR_PREFETCH_TRIM_PREFIX, /* the run from the first key to the first gap */
+	FAR_PREFETCH_TRIM_ALL,    /* all, whatever is missing between them */
+	/* LMCache's two names of the latter: a prefix that may have holes, and keys here and there. */
+	FAR_PREFETCH_TRIM_SEGMENTED = FAR_PREFETCH_TRIM_ALL,
+	FAR_PREFETCH_TRIM_SPARSE = FAR_PREFETCH_TRIM_ALL,
+};
+
 /* What became of one key; results are final when the request has ended. */
 struct far_prefetch_view {
-	int rc; /* 0: readable (LOOKUP) or resident (WARM); -EINPROGRESS until decided;
-		 * else why not; -ECANCELED behind the first gap: not wanted any more */
+	int rc; /* 0: readable (LOOKUP) or resident (WARM); -EINPROGRESS until decided; else why
+		 * not; -ECANCELED behind the first gap, or out of the windows: not wanted */
 	uint32_t size_bytes;
 	uint64_t loan; /* read loan of the request's session; 0 in WARM mode */
 	void *addr;
@@ -48,6 +58,7 @@ struct far_prefetch_counts {
 	uint64_t missed_busy; /* the key was being written by somebody */
 	uint64_t missed_error;
 	uint64_t behind_gap;      /* keys not asked for because an earlier one was missing */
+	uint64_t out_of_window;   /* cells that the prefix that is served does not need */
 	uint64_t loads_abandoned; /* loads that ended after nobody wanted them */
 	uint64_t deadline_hits;   /* requests that were answered by their deadline */
 	uint64_t policy_nonsense; /* answers of the policy that could not be and were skipped */
@@ -66,16 +77,25 @@ struct far_prefetch_req {
 	uint32_t count;
 	uint32_t l1_prefix_count; /* views that the caller has filled */
 	enum far_prefetch_mode mode;
-	uint32_t readers;       /* counts of each read loan, 1.. */
-	uint64_t deadline_ns;   /* answered by then with what is readable */
-	far_l1_session session; /* owns the loans */
+	enum far_prefetch_trim trim;
+	uint32_t readers;            /* counts of each read loan, 1.. */
+	uint64_t deadline_ns;        /* answered by then with what is readable */
+	far_l1_session session;      /* owns the loans */
+	struct far_bitmap *readable; /* NULL, or a bit per key, borrowed; written when it ends */
 	/* The run of readable keys from the first has grown to @prefix_count. */
 	void (*advanced)(struct far_prefetch_req *req, uint32_t prefix_count);
-	/* Loans of views[0 .. prefix_count) are the requester's now; all others are released. */
+	/* NULL, or: @found_count or @found_is_final has changed. */
+	void (*found)(struct far_prefetch_req *req);
+	/* Loans of the views with rc 0 are the requester's now, all others are released: the views
+	 * [0 .. prefix_count), and with TRIM_ALL those behind gaps. */
 	void (*ended)(struct far_prefetch_req *req);
 	int rc;                /* out: 0; -ETIMEDOUT: by its deadline; -ECANCELED */
 	uint32_t prefix_count; /* out: readable keys from the first */
-	uint64_t request_id;   /* out: grows by one with each submit */
+	/* Out, from the submit on: the run of keys from the first that lookups have found so far. An
+	 * estimate: their loads may still fail. It only grows; final when it can grow no more. */
+	uint32_t found_count;
+	bool found_is_final;
+	uint64_t request_id; /* out: grows by one with each submit */
 	/* The controller's own. */
 	struct far_list node;
 	uint64_t priv[16];

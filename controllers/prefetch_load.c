@@ -49,6 +49,19 @@ far_prefetch_load_of(const struct far_prefetch *ctl, const struct far_prefetch_v
 	return &ctl->loads[idx - 1];
 }
 
+/* It is known to be somewhere, with a length that the view wants. */
+static bool
+load_has_found(const struct prefetch_load *load, const struct far_prefetch_view *view)
+{
+	if (load->state != PREFETCH_LOOKUP)
+		return far_prefetch_view_fits(view, load->size_bytes);
+	for (uint32_t i = 0; i < load->found_count; i++) {
+		if (far_prefetch_view_fits(view, load->found[i].size_bytes))
+			return true;
+	}
+	return false;
+}
+
 void
 far_prefetch_load_join(struct far_prefetch *ctl, struct prefetch_load *load,
 		       struct far_prefetch_view *view, bool joined)
@@ -59,10 +72,13 @@ far_prefetch_load_join(struct far_prefetch *ctl, struct prefetch_load *load,
 		far_prefetch_view_miss(ctl, view, -EMSGSIZE);
 		return;
 	}
-	view->stage = (uint32_t)(load - ctl->loads) + 1;
+	FAR_ASSERT((view->stage & PREFETCH_STAGE_LOAD) == 0);
+	view->stage |= (uint32_t)(load - ctl->loads) + 1;
 	if (joined)
 		view->stage |= PREFETCH_STAGE_JOINED;
 	far_list_push_back(&load->interests, &view->interest);
+	if (load_has_found(load, view))
+		far_prefetch_view_found(ctl, view);
 	if (load->loan != 0)
 		far_prefetch_request_of(view)->loads++;
 	if (first && load->task != NULL)
@@ -77,6 +93,18 @@ load_part(struct prefetch_load *load, struct far_prefetch_view *view)
 	view->stage &= ~PREFETCH_STAGE_LOAD;
 	if (load->loan != 0)
 		far_prefetch_request_of(view)->loads--;
+}
+
+void
+far_prefetch_load_found(struct far_prefetch *ctl, struct prefetch_load *load, uint32_t size_bytes)
+{
+	for (struct far_list *it = load->interests.next; it != &load->interests; it = it->next) {
+		struct far_prefetch_view *view =
+			FAR_CONTAINER_OF(it, struct far_prefetch_view, interest);
+
+		if (far_prefetch_view_fits(view, size_bytes))
+			far_prefetch_view_found(ctl, view);
+	}
 }
 
 void

@@ -106,6 +106,8 @@ lookup_hit(struct far_prefetch *ctl, struct prefetch_load *load, uint32_t adapte
 	memcpy(load->found[at].hint, item->hint, sizeof(item->hint));
 	if (planned)
 		far_prefetch_unlock(ctl, adapter, &item->key);
+	else
+		far_prefetch_load_found(ctl, load, item->size_bytes);
 }
 
 static void

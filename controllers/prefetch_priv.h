@@ -25,17 +25,20 @@
 /* What is known of an adapter's pace is forgotten, so that one that was slow once is tried again. */
 #define PREFETCH_PACE_NS FAR_NS_PER_S
 
-/* view->stage: the load it waits for, as index + 1, and whether another request had begun it. */
+/* view->stage: the load it waits for, as index + 1; whether another request had begun it; whether it
+ * was found anywhere. */
 #define PREFETCH_STAGE_JOINED (1U << 31)
-#define PREFETCH_STAGE_LOAD   (PREFETCH_STAGE_JOINED - 1)
+#define PREFETCH_STAGE_FOUND  (1U << 30)
+#define PREFETCH_STAGE_LOAD   (PREFETCH_STAGE_FOUND - 1)
 
 struct prefetch_request {
 	struct far_prefetch_req *req; /* NULL: free */
 	struct far_list node;         /* active, waiting, ending or free */
 	struct far_list dirty;
 	uint32_t cursor;       /* the next key to begin */
-	uint32_t limit;        /* the first definite gap, or count: keys behind are not wanted */
+	uint32_t limit;        /* keys from here on are not wanted: the first gap, or count */
 	uint32_t trimmed;      /* the limit that was last carried out */
+	uint32_t decided;      /* keys from the first whose end is known */
 	uint32_t prefix_count; /* readable from the first */
 	uint32_t loans;        /* views that hold a loan */
 	uint32_t loads;        /* views that wait for a load that has memory */
@@ -147,7 +150,7 @@ struct prefetch_adapter {
 	double ns_per_byte;     /* of its load tasks, averaged over the last few; 0: none yet */
 	uint64_t measured_ns;   /* when the last of them ended */
 	uint32_t unlock_count;  /* keys in its row of unlock_keys */
-	uint32_t generation;   /* of the set, when it was met last */
+	uint32_t generation;    /* of the set, when it was met last */
 };
 
 struct far_prefetch {
@@ -202,6 +205,8 @@ struct far_prefetch {
 	uint64_t tick_ns; /* of the last tick */
 
 	/* Scratch of one call, window_keys each. */
+	uint32_t *picks;      /* indices of a request's keys */
+	struct far_key *keys; /* those keys */
 	struct far_l1_grant *grants;
 	struct far_l1_want *wants;
 	struct prefetch_ref *refs;
@@ -219,6 +224,8 @@ void far_prefetch_adapter_meet(struct far_prefetch *ctl, uint32_t adapter);
 
 /* prefetch_request.c */
 struct prefetch_request *far_prefetch_request_of(const struct far_prefetch_view *view);
+/* It is somewhere, whatever comes of it. */
+void far_prefetch_view_found(struct far_prefetch *ctl, struct far_prefetch_view *view);
 /* Something about it has changed: the tick settles it. */
 void far_prefetch_request_touch(struct far_prefetch *ctl, struct prefetch_request *request);
 bool far_prefetch_request_holds(const struct prefetch_request *request);
@@ -261,6 +268,9 @@ void far_prefetch_load_join(struct far_prefetch *ctl, struct prefetch_load *load
 			    struct far_prefetch_view *view, bool joined);
 struct prefetch_load *far_prefetch_load_of(const struct far_prefetch *ctl,
 					   const struct far_prefetch_view *view);
+/* It was found with this length: those who wait for it are told, once. */
+void far_prefetch_load_found(struct far_prefetch *ctl, struct prefetch_load *load,
+			     uint32_t size_bytes);
 /* The view waits no longer. A load without interests ends if it has no buffer at an adapter;
  * @cancel: a task that nobody waits for is cancelled. */
 void far_prefetch_load_leave(struct far_prefetch *ctl, struct far_prefetch_view *view, bool cancel);

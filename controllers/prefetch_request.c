@@ -76,6 +76,7 @@ far_prefetch_view_grant(struct far_prefetch *ctl, struct far_prefetch_view *view
 	if (adapter < 0 && view->req->mode == FAR_PREFETCH_WARM)
 		(void)far_l1_retain(ctl->l1, far_prefetch_view_session(ctl, view), &grant->loan, 1,
 				    &rc);
+	view->stage |= PREFETCH_STAGE_FOUND;
 	view->rc = 0;
 	view->size_bytes = grant->size_bytes;
 	view->loan = grant->loan;
@@ -83,6 +84,15 @@ far_prefetch_view_grant(struct far_prefetch *ctl, struct far_prefetch_view *view
 	view->adapter = adapter;
 	request->loans++;
 	far_prefetch_request_touch(ctl, request);
+}
+
+void
+far_prefetch_view_found(struct far_prefetch *ctl, struct far_prefetch_view *view)
+{
+	if ((view->stage & PREFETCH_STAGE_FOUND) != 0)
+		return;
+	view->stage |= PREFETCH_STAGE_FOUND;
+	far_prefetch_request_touch(ctl, far_prefetch_request_of(view));
 }
 
 void
@@ -94,7 +104,7 @@ far_prefetch_view_miss(struct far_prefetch *ctl, struct far_prefetch_view *view,
 	FAR_ASSERT(view->rc == -EINPROGRESS);
 	FAR_ASSERT(rc < 0);
 	view->rc = rc;
-	if (idx < request->limit)
+	if (view->req->trim == FAR_PREFETCH_TRIM_PREFIX && idx < request->limit)
 		request->limit = idx;
 	far_prefetch_request_touch(ctl, request);
 }
@@ -151,6 +161,20 @@ request_drop(struct far_prefetch *ctl, struct prefetch_request *request, uint32_
 	request_release(ctl, request, first, end);
 }
 
+/* Keeps what is readable and waits for nothing more. */
+static void
+request_give_up(struct far_prefetch *ctl, struct prefetch_request *request, int rc)
+{
+	for (uint32_t i = request->decided; i < request->req->count; i++) {
+		struct far_prefetch_view *view = &request->req->views[i];
+
+		if ((view->stage & PREFETCH_STAGE_LOAD) != 0)
+			far_prefetch_load_leave(ctl, view, false);
+		if (view->rc == -EINPROGRESS)
+			view->rc = rc;
+	}
+}
+
 static void
 account_miss(struct far_prefetch_counts *counts, int rc)
 {
@@ -195,7 +219,7 @@ request_account(struct far_prefetch *ctl, const struct prefetch_request *request
 	for (uint32_t i = 0; i < req->count; i++) {
 		const struct far_prefetch_view *view = &req->views[i];
 
-		if (i < request->prefix_count) {
+		if (view->rc == 0) {
 			if (view->adapter < 0)
 				counts->l1_hits++;
 			else
@@ -230,60 +254,96 @@ request_end(struct far_prefetch *ctl, struct prefetch_request *request, int rc)
 
 	request_account(ctl, request);
 	if (req->mode == FAR_PREFETCH_WARM)
-		request_release(ctl, request, req->l1_prefix_count, request->prefix_count);
+		request_release(ctl, request, req->l1_prefix_count, req->count);
+	if (req->readable != NULL) {
+		far_bitmap_clear_all(req->readable);
+		for (uint32_t i = 0; i < req->count; i++) {
+			if (req->views[i].rc == 0)
+				far_bitmap_set(req->readable, i);
+		}
+	}
 	req->rc = rc;
 	req->prefix_count = request->prefix_count;
+	req->found_is_final = true;
 	request_free(ctl, request);
 	req->ended(req);
 }
 
-/* The run of readable keys; true if it has grown. */
+/* The runs of decided and of readable keys; true if one has grown. */
 static bool
 request_grow(struct prefetch_request *request)
 {
-	uint32_t before = request->prefix_count;
+	const struct far_prefetch_view *views = request->req->views;
+	uint32_t before = request->decided;
 
-	while (request->prefix_count < request->limit &&
-	       request->req->views[request->prefix_count].rc == 0)
+	while (request->decided < request->limit && views[request->decided].rc != -EINPROGRESS)
+		request->decided++;
+	while (request->prefix_count < request->decided && views[request->prefix_count].rc == 0)
 		request->prefix_count++;
-	return request->prefix_count > before;
+	return request->decided > before;
+}
+
+/* The run of keys that were found; true if there is news. */
+static bool
+request_find(struct prefetch_request *request)
+{
+	struct far_prefetch_req *req = request->req;
+	uint32_t before = req->found_count;
+
+	if (req->found_is_final)
+		return false;
+	while (req->found_count < req->count &&
+	       (req->views[req->found_count].stage & PREFETCH_STAGE_FOUND) != 0)
+		req->found_count++;
+	req->found_is_final =
+		req->found_count == req->count || req->views[req->found_count].rc != -EINPROGRESS;
+	return req->found_count > before || req->found_is_final;
 }
 
 void
 far_prefetch_request_settle(struct far_prefetch *ctl, struct prefetch_request *request)
 {
 	struct far_prefetch_req *req = request->req;
-	bool grown;
+	uint32_t prefix_count = request->prefix_count;
 
 	if (request->ending)
 		return;
 	if (request->limit < request->trimmed) {
 		/* Behind a gap nothing is wanted, even while keys before it are on their way. */
-		request_drop(ctl, request, request->limit + 1, request->trimmed, -ECANCELED, true);
+		request_drop(ctl, request, request->limit, request->trimmed, -ECANCELED, true);
 		request->trimmed = request->limit;
 		if (request->cursor > request->limit)
 			request->cursor = request->limit;
 	}
-	grown = request_grow(request);
-	if (grown)
+	if (request_grow(request))
 		ctl->kicked = true;
-	if (grown && req->advanced != NULL) {
-		req->advanced(req, request->prefix_count);
-		/* The callback may have cancelled it. */
+	/* A callback may cancel it. */
+	if (request_find(request) && req->found != NULL) {
+		req->found(req);
 		if (request->ending)
 			return;
 	}
-	if (request->prefix_count == request->limit)
+	if (request->prefix_count > prefix_count && req->advanced != NULL) {
+		req->advanced(req, request->prefix_count);
+		if (request->ending)
+			return;
+	}
+	if (request->decided >= request->limit)
 		request_end(ctl, request, 0);
 }
 
 void
 far_prefetch_request_expire(struct far_prefetch *ctl, struct prefetch_request *request)
 {
-	request_grow(request);
-	request->limit = request->prefix_count;
+	(void)request_grow(request);
 	/* Loads go on by themselves: their blocks are resident for whoever asks next. */
-	request_drop(ctl, request, request->prefix_count, request->req->count, -ETIMEDOUT, false);
+	if (request->req->trim == FAR_PREFETCH_TRIM_PREFIX) {
+		request->limit = request->prefix_count;
+		request_drop(ctl, request, request->prefix_count, request->req->count, -ETIMEDOUT,
+			     false);
+	} else {
+		request_give_up(ctl, request, -ETIMEDOUT);
+	}
 	ctl->counts.deadline_hits++;
 	request_end(ctl, request, -ETIMEDOUT);
 }
@@ -341,7 +401,7 @@ far_prefetch_request_wait(struct far_prefetch *ctl, struct prefetch_request *req
 					: far_l1_block_bytes(ctl->l1, load->size_bytes);
 			far_prefetch_load_leave(ctl, view, true);
 		}
-		view->stage = 0;
+		view->stage &= PREFETCH_STAGE_FOUND;
 	}
 	/* It begins anew when its turn comes; what it has learnt about its first gap stays. */
 	request->cursor = 0;

@@ -63,17 +63,44 @@ window_take(struct far_prefetch *ctl, struct prefetch_window *window,
 	return true;
 }
 
-/* Takes keys from the cursor until a gap or until room ends; gives back what was read in vain. */
+static bool
+view_waits(const struct far_prefetch_view *view)
+{
+	return view->rc == -EINPROGRESS && (view->stage & PREFETCH_STAGE_LOAD) == 0;
+}
+
+/* The next keys from the cursor that wait for nothing yet, as many as a window takes. */
+static uint32_t
+window_pick(struct far_prefetch *ctl, struct prefetch_request *request)
+{
+	struct far_prefetch_req *req = request->req;
+	uint32_t count = 0;
+
+	for (; request->cursor < request->limit; request->cursor++) {
+		if (view_waits(&req->views[request->cursor]))
+			break;
+	}
+	for (uint32_t i = request->cursor; i < request->limit && count < ctl->config.window_keys;
+	     i++) {
+		if (!view_waits(&req->views[i]))
+			continue;
+		ctl->picks[count] = i;
+		ctl->keys[count++] = req->keys[i];
+	}
+	return count;
+}
+
+/* Takes the picked keys until a gap or until room ends; gives back what was read in vain. */
 static uint32_t
 window_fill(struct far_prefetch *ctl, struct prefetch_window *window,
 	    struct prefetch_request *request, uint32_t count)
 {
-	struct far_prefetch_view *views = &request->req->views[request->cursor];
+	struct far_prefetch_view *views = request->req->views;
 	size_t surplus = 0;
 	uint32_t taken = 0;
 
-	while (taken < count && request->cursor + taken < request->limit) {
-		if (!window_take(ctl, window, &views[taken], &ctl->grants[taken]))
+	while (taken < count && ctl->picks[taken] < request->limit) {
+		if (!window_take(ctl, window, &views[ctl->picks[taken]], &ctl->grants[taken]))
 			break;
 		taken++;
 	}
@@ -82,9 +109,20 @@ window_fill(struct far_prefetch *ctl, struct prefetch_window *window,
 			ctl->loans[surplus++] = ctl->grants[i].loan;
 	}
 	if (surplus > 0)
-		(void)far_l1_finish_read(ctl->l1, far_prefetch_view_session(ctl, views), ctl->loans,
-					 surplus, far_prefetch_view_readers(views), ctl->rcs);
+		(void)far_l1_finish_read(
+			ctl->l1, far_prefetch_view_session(ctl, &views[ctl->picks[0]]), ctl->loans,
+			surplus, far_prefetch_view_readers(&views[ctl->picks[0]]), ctl->rcs);
 	return taken;
+}
+
+/* Not further ahead of what is decided than so many windows. */
+static bool
+window_is_due(const struct far_prefetch *ctl, const struct prefetch_request *request)
+{
+	uint64_t ahead =
+		request->cursor > request->decided ? request->cursor - request->decided : 0;
+
+	return ahead <= (uint64_t)(ctl->config.windows_ahead - 1) * ctl->config.window_keys;
 }
 
 bool
@@ -92,22 +130,18 @@ far_prefetch_window_begin(struct far_prefetch *ctl, struct prefetch_request *req
 			  uint64_t now_ns)
 {
 	struct far_prefetch_req *req = request->req;
-	uint32_t first = request->cursor;
+	struct far_prefetch_view *first;
 	struct prefetch_window *window;
 	uint32_t count;
 	uint32_t taken;
 
-	if (first >= request->limit)
-		return false;
-	/* Not further ahead of what is readable than so many windows. */
-	if ((uint64_t)(first - request->prefix_count) >
-	    (uint64_t)(ctl->config.windows_ahead - 1) * ctl->config.window_keys)
+	if (request->cursor >= request->limit || !window_is_due(ctl, request))
 		return false;
 	if (ctl->loads_free == NULL || far_list_empty(&ctl->windows_free))
 		return false;
-	count = request->limit - first;
-	if (count > ctl->config.window_keys)
-		count = ctl->config.window_keys;
+	count = window_pick(ctl, request);
+	if (count == 0)
+		return false;
 	window = FAR_CONTAINER_OF(ctl->windows_free.next, struct prefetch_window, node);
 	window->request_id = req->request_id;
 	window->began_ns = now_ns;
@@ -116,11 +150,11 @@ far_prefetch_window_begin(struct far_prefetch *ctl, struct prefetch_request *req
 	window->attention = true;
 	window->starved = false;
 	window->late = false;
-	(void)far_l1_reserve_read(ctl->l1, far_prefetch_view_session(ctl, &req->views[first]),
-				  &req->keys[first], NULL, count,
-				  far_prefetch_view_readers(&req->views[first]), ctl->grants);
+	first = &req->views[ctl->picks[0]];
+	(void)far_l1_reserve_read(ctl->l1, far_prefetch_view_session(ctl, first), ctl->keys, NULL,
+				  count, far_prefetch_view_readers(first), ctl->grants);
 	taken = window_fill(ctl, window, request, count);
-	request->cursor += taken;
+	request->cursor = taken < count ? ctl->picks[taken] : ctl->picks[count - 1] + 1;
 	if (window->live > 0) {
 		far_list_remove(&window->node);
 		far_list_push_back(&ctl->windows_live, &window->node);

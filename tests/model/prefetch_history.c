@@ -68,6 +68,7 @@ do_submit(void)
 	req = &slots[slot];
 	ctl_req_init(req, &rig, below(KEYS), (uint32_t)below(KEYS / 2));
 	req->req.mode = chance(25) ? FAR_PREFETCH_WARM : FAR_PREFETCH_LOOKUP;
+	req->req.trim = chance(30) ? FAR_PREFETCH_TRIM_ALL : FAR_PREFETCH_TRIM_PREFIX;
 	req->req.readers = 1 + (uint32_t)below(3);
 	req->req.session = chance(50) ? rig.session : rig.other;
 	req->req.deadline_ns = far_clock_now(&rig.clock.clock) + below(40 * FAR_NS_PER_MS);

@@ -284,6 +284,18 @@ req_advanced(struct far_prefetch_req *far_req, uint32_t prefix_count)
 }
 
 static void
+req_found(struct far_prefetch_req *far_req)
+{
+	struct ctl_req *req = FAR_CONTAINER_OF(far_req, struct ctl_req, req);
+
+	assert_int_equal(req->ended_count, 0);
+	assert_true(far_req->found_count >= req->found_to);
+	assert_true(far_req->found_count > req->found_to || far_req->found_is_final);
+	req->found_to = far_req->found_count;
+	req->found_calls++;
+}
+
+static void
 req_ended(struct far_prefetch_req *far_req)
 {
 	struct ctl_req *req = FAR_CONTAINER_OF(far_req, struct ctl_req, req);
@@ -308,8 +320,11 @@ ctl_req_init(struct ctl_req *req, struct ctl_rig *rig, uint64_t first, uint32_t 
 		.deadline_ns = far_clock_now(&rig->clock.clock) + FAR_NS_PER_S,
 		.session = rig->session,
 		.advanced = req_advanced,
+		.found = req_found,
 		.ended = req_ended,
+		.readable = &req->readable,
 	};
+	far_bitmap_init(&req->readable, req->readable_words, count);
 }
 
 void
@@ -343,28 +358,31 @@ ctl_req_lock_prefix(struct ctl_req *req)
 void
 ctl_req_verify(const struct ctl_req *req)
 {
-	for (uint32_t i = 0; i < req->req.prefix_count; i++) {
+	bool prefix = req->req.trim == FAR_PREFETCH_TRIM_PREFIX;
+
+	for (uint32_t i = 0; i < req->req.count; i++) {
 		const struct far_prefetch_view *view = &req->views[i];
 
-		assert_int_equal(view->rc, 0);
-		if (req->req.mode == FAR_PREFETCH_WARM) {
+		if (i < req->req.prefix_count)
+			assert_int_equal(view->rc, 0);
+		else if (prefix || i == req->req.prefix_count)
+			assert_true(view->rc < 0);
+		if (req->req.rc != -ECANCELED)
+			assert_int_equal(far_bitmap_test(&req->readable, i), view->rc == 0);
+		if (view->rc != 0 || req->req.mode == FAR_PREFETCH_WARM) {
+			assert_true(view->rc != -EINPROGRESS);
 			assert_int_equal(view->loan, 0);
 			continue;
 		}
 		assert_true(view->loan != 0);
 		assert_true(fake_l2_matches(&req->keys[i], view->addr, view->size_bytes));
 	}
-	for (uint32_t i = req->req.prefix_count; i < req->req.count; i++) {
-		assert_true(req->views[i].rc < 0);
-		assert_true(req->views[i].rc != -EINPROGRESS);
-		assert_int_equal(req->views[i].loan, 0);
-	}
 }
 
 void
 ctl_req_release(struct ctl_req *req)
 {
-	for (uint32_t i = 0; i < req->req.prefix_count; i++) {
+	for (uint32_t i = 0; i < req->req.count; i++) {
 		int rc;
 
 		if (req->views[i].loan == 0)
@@ -374,6 +392,19 @@ ctl_req_release(struct ctl_req *req)
 		assert_int_equal(rc, 0);
 	}
 	req->released = true;
+}
+
+void
+ctl_req_expect_keys(struct ctl_req *req, int rc, const char *bits)
+{
+	char got[CTL_KEYS_MAX + 1];
+
+	assert_int_equal(req->ended_count, 1);
+	assert_int_equal(req->req.rc, rc);
+	(void)far_bitmap_format(&req->readable, got, sizeof(got));
+	assert_string_equal(got, bits);
+	ctl_req_verify(req);
+	ctl_req_release(req);
 }
 
 void

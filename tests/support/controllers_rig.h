@@ -47,6 +47,10 @@ struct ctl_req {
 	uint32_t sizes[CTL_KEYS_MAX];
 	struct far_prefetch_view views[CTL_KEYS_MAX];
 	struct ctl_rig *rig;
+	struct far_bitmap readable;
+	uint64_t readable_words[CTL_KEYS_MAX / 64];
+	uint32_t found_calls;
+	uint32_t found_to;
 	uint32_t advanced_count;
 	uint32_t advanced_to;
 	uint32_t ended_count;
@@ -80,6 +84,8 @@ void ctl_req_lock_prefix(struct ctl_req *req);
 void ctl_req_verify(const struct ctl_req *req);
 /* Ended once, with this rc and prefix, every byte right; loans are given back. */
 void ctl_req_expect(struct ctl_req *req, int rc, uint32_t prefix_count);
+/* The same with the keys that are readable, wherever they are: "11011". */
+void ctl_req_expect_keys(struct ctl_req *req, int rc, const char *bits);
 void ctl_req_release(struct ctl_req *req);
 
 #endif
