@@ -129,6 +129,7 @@ open_lookups(struct far_prefetch *ctl)
 static int
 open_scratch(struct far_prefetch *ctl)
 {
+	size_t words = far_bitmap_words(ctl->config.keys_max);
 	uint32_t keys = ctl->config.window_keys;
 
 	ctl->unlock_keys = far_zalloc_array((size_t)FAR_L2_SET_MAX * keys, sizeof(struct far_key));
@@ -139,6 +140,11 @@ open_scratch(struct far_prefetch *ctl)
 	ctl->refs = far_zalloc_array(keys, sizeof(*ctl->refs));
 	ctl->loans = far_zalloc_array(keys, sizeof(*ctl->loans));
 	ctl->rcs = far_zalloc_array(keys, sizeof(*ctl->rcs));
+	ctl->cell_words = far_zalloc_array(words, sizeof(*ctl->cell_words));
+	ctl->need_words = far_zalloc_array(words, sizeof(*ctl->need_words));
+	ctl->chunk_words = far_zalloc_array(words, sizeof(*ctl->chunk_words));
+	if (ctl->cell_words == NULL || ctl->need_words == NULL || ctl->chunk_words == NULL)
+		return -ENOMEM;
 	if (ctl->unlock_keys == NULL || ctl->picks == NULL || ctl->keys == NULL ||
 	    ctl->grants == NULL || ctl->wants == NULL || ctl->refs == NULL || ctl->loans == NULL ||
 	    ctl->rcs == NULL)
@@ -219,6 +225,9 @@ far_prefetch_close(struct far_prefetch *ctl)
 	FAR_ASSERT(far_prefetch_idle(ctl));
 	if (ctl->session != 0)
 		far_l1_session_close(ctl->l1, ctl->session);
+	far_free(ctl->chunk_words);
+	far_free(ctl->need_words);
+	far_free(ctl->cell_words);
 	far_free(ctl->rcs);
 	far_free(ctl->loans);
 	far_free(ctl->refs);
@@ -244,6 +253,8 @@ far_prefetch_close(struct far_prefetch *ctl)
 static int
 submit_check(const struct far_prefetch *ctl, const struct far_prefetch_req *req)
 {
+	uint32_t cells;
+
 	if (ctl->quiescing)
 		return -ECANCELED;
 	if (req->ended == NULL || req->readers == 0 || req->readers > 65535 ||
@@ -255,6 +266,10 @@ submit_check(const struct far_prefetch *ctl, const struct far_prefetch_req *req)
 		return -EINVAL;
 	if (req->trim != FAR_PREFETCH_TRIM_PREFIX && req->trim != FAR_PREFETCH_TRIM_ALL)
 		return -EINVAL;
+	if (req->shape != NULL &&
+	    (far_fold_cells(req->shape, &cells) < 0 || cells != req->count ||
+	     req->trim != FAR_PREFETCH_TRIM_PREFIX || req->l1_prefix_count > 0))
+		return -EINVAL;
 	if (req->readable != NULL && req->readable->bit_count != req->count)
 		return -EINVAL;
 	if (req->session == 0 && (req->mode == FAR_PREFETCH_LOOKUP || req->l1_prefix_count > 0))
@@ -264,27 +279,11 @@ submit_check(const struct far_prefetch *ctl, const struct far_prefetch_req *req)
 	return 0;
 }
 
-/* What it may need of L1: by the sizes it names, else by the block that was seen last. */
-static uint64_t
-submit_bytes_need(const struct far_prefetch *ctl, const struct far_prefetch_req *req)
-{
-	uint64_t need = 0;
-
-	for (uint32_t i = req->l1_prefix_count; i < req->count; i++) {
-		uint32_t size = req->sizes != NULL && req->sizes[i] != 0 ? req->sizes[i]
-									 : ctl->block_bytes_seen;
-
-		need += size;
-		if (need >= ctl->l1_capacity_bytes)
-			return ctl->l1_capacity_bytes;
-	}
-	return need;
-}
-
 int
 far_prefetch_submit(struct far_prefetch *ctl, struct far_prefetch_req *req)
 {
 	struct prefetch_request *request;
+	uint64_t now_ns;
 	int rc;
 
 	rc = submit_check(ctl, req);
@@ -299,7 +298,11 @@ far_prefetch_submit(struct far_prefetch *ctl, struct far_prefetch_req *req)
 	request->trimmed = req->count;
 	request->decided = req->l1_prefix_count;
 	request->prefix_count = req->l1_prefix_count;
-	request->bytes_need = submit_bytes_need(ctl, req);
+	request->finding = req->shape != NULL;
+	request->due_ns = req->deadline_ns;
+	now_ns = req->shape != NULL ? far_clock_now(ctl->clock) : 0;
+	if (req->shape != NULL && now_ns < req->deadline_ns)
+		request->due_ns = now_ns + (req->deadline_ns - now_ns) / 2;
 	for (uint32_t i = 0; i < req->count; i++) {
 		struct far_prefetch_view *view = &req->views[i];
 
@@ -317,16 +320,18 @@ far_prefetch_submit(struct far_prefetch *ctl, struct far_prefetch_req *req)
 		view->addr = NULL;
 		view->adapter = -1;
 	}
+	request->bytes_need = far_prefetch_request_bytes(ctl, request);
 	req->rc = -EINPROGRESS;
 	req->prefix_count = 0;
+	req->chunk_count = 0;
 	req->found_count = req->l1_prefix_count;
 	req->found_is_final = req->l1_prefix_count == req->count;
 	req->request_id = ++ctl->request_id;
 	req->priv[0] = (uint64_t)(uintptr_t)request;
 	far_list_push_back(&ctl->active, &request->node);
 	far_prefetch_request_touch(ctl, request);
-	if (req->deadline_ns < ctl->deadline_next)
-		ctl->deadline_next = req->deadline_ns;
+	if (request->due_ns < ctl->deadline_next)
+		ctl->deadline_next = request->due_ns;
 	ctl->requests_live++;
 	ctl->counts.requests++;
 	ctl->counts.keys += req->count;
@@ -368,10 +373,10 @@ deadline_due(struct far_list *list, uint64_t now_ns, uint64_t *next)
 		struct prefetch_request *request =
 			FAR_CONTAINER_OF(it, struct prefetch_request, node);
 
-		if (request->req->deadline_ns <= now_ns)
+		if (request->due_ns <= now_ns)
 			return request;
-		if (request->req->deadline_ns < *next)
-			*next = request->req->deadline_ns;
+		if (request->due_ns < *next)
+			*next = request->due_ns;
 	}
 	return NULL;
 }

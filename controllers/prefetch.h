@@ -6,6 +6,7 @@
 #include "base/bitmap.h"
 #include "base/clock.h"
 #include "base/list.h"
+#include "controllers/fold.h"
 #include "controllers/policy.h"
 #include "l1/l1.h"
 #include "l2/l2.h"
@@ -78,6 +79,14 @@ struct far_prefetch_req {
 	uint32_t l1_prefix_count; /* views that the caller has filled */
 	enum far_prefetch_mode mode;
 	enum far_prefetch_trim trim;
+	/*
+	 * NULL, or the keys are the cells of a model with windows; with TRIM_PREFIX and without an L1
+	 * prefix. All are looked up, nothing is locked or loaded; then the longest prefix of chunks
+	 * that can be served is chosen, and the cells that it needs are loaded and kept. Should one
+	 * fail, it is the longest that can be served without it. Lookups take half of the time to
+	 * the deadline at most: what was not found by then counts as missing.
+	 */
+	const struct far_fold_shape *shape;
 	uint32_t readers;            /* counts of each read loan, 1.. */
 	uint64_t deadline_ns;        /* answered by then with what is readable */
 	far_l1_session session;      /* owns the loans */
@@ -91,8 +100,10 @@ struct far_prefetch_req {
 	void (*ended)(struct far_prefetch_req *req);
 	int rc;                /* out: 0; -ETIMEDOUT: by its deadline; -ECANCELED */
 	uint32_t prefix_count; /* out: readable keys from the first */
+	uint32_t chunk_count;  /* out, with a shape: chunks that are served */
 	/* Out, from the submit on: the run of keys from the first that lookups have found so far. An
-	 * estimate: their loads may still fail. It only grows; final when it can grow no more. */
+	 * estimate: their loads may still fail. It only grows; final when it can grow no more. With
+	 * a shape: 0, until it is all cells of the chunks that can be served, and final. */
 	uint32_t found_count;
 	bool found_is_final;
 	uint64_t request_id; /* out: grows by one with each submit */

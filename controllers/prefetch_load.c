@@ -49,9 +49,8 @@ far_prefetch_load_of(const struct far_prefetch *ctl, const struct far_prefetch_v
 	return &ctl->loads[idx - 1];
 }
 
-/* It is known to be somewhere, with a length that the view wants. */
-static bool
-load_has_found(const struct prefetch_load *load, const struct far_prefetch_view *view)
+bool
+far_prefetch_load_has(const struct prefetch_load *load, const struct far_prefetch_view *view)
 {
 	if (load->state != PREFETCH_LOOKUP)
 		return far_prefetch_view_fits(view, load->size_bytes);
@@ -77,7 +76,7 @@ far_prefetch_load_join(struct far_prefetch *ctl, struct prefetch_load *load,
 	if (joined)
 		view->stage |= PREFETCH_STAGE_JOINED;
 	far_list_push_back(&load->interests, &view->interest);
-	if (load_has_found(load, view))
+	if (far_prefetch_load_has(load, view))
 		far_prefetch_view_found(ctl, view);
 	if (load->loan != 0)
 		far_prefetch_request_of(view)->loads++;
@@ -98,13 +97,22 @@ load_part(struct prefetch_load *load, struct far_prefetch_view *view)
 void
 far_prefetch_load_found(struct far_prefetch *ctl, struct prefetch_load *load, uint32_t size_bytes)
 {
-	for (struct far_list *it = load->interests.next; it != &load->interests; it = it->next) {
+	struct far_list *it;
+	struct far_list *tmp;
+
+	FAR_LIST_FOR_EACH_SAFE(it, tmp, &load->interests)
+	{
 		struct far_prefetch_view *view =
 			FAR_CONTAINER_OF(it, struct far_prefetch_view, interest);
 
-		if (far_prefetch_view_fits(view, size_bytes))
-			far_prefetch_view_found(ctl, view);
+		if (!far_prefetch_view_fits(view, size_bytes))
+			continue;
+		if (far_prefetch_request_of(view)->finding)
+			load_part(load, view);
+		far_prefetch_view_found(ctl, view);
 	}
+	if (far_list_empty(&load->interests))
+		far_prefetch_load_close(ctl, load);
 }
 
 void

@@ -43,6 +43,9 @@ struct prefetch_request {
 	uint32_t loans;        /* views that hold a loan */
 	uint32_t loads;        /* views that wait for a load that has memory */
 	bool ending;           /* cancelled: only ended() is left */
+	bool finding;          /* with a shape: finds out which cells there are, and locks none */
+	bool refold;           /* with a shape: a cell that is needed is missing */
+	uint64_t due_ns;       /* its deadline, or when it has been finding for long enough */
 	bool admitted;         /* past the queue for memory */
 	uint64_t bytes_need;   /* of memory, as far as is known */
 	uint64_t bytes_first;  /* of the block that it could not get */
@@ -212,6 +215,10 @@ struct far_prefetch {
 	struct prefetch_ref *refs;
 	uint64_t *loans;
 	int *rcs;
+	/* The same, keys_max bits each. */
+	uint64_t *cell_words;
+	uint64_t *need_words;
+	uint64_t *chunk_words;
 
 	bool kicked; /* something was freed or submitted: try to begin more */
 	bool quiescing;
@@ -242,6 +249,13 @@ bool far_prefetch_view_fits(const struct far_prefetch_view *view, uint32_t size_
 /* It holds nothing and found no memory: back to the queue, without its interests. */
 void far_prefetch_request_wait(struct far_prefetch *ctl, struct prefetch_request *request,
 			       uint32_t size_bytes);
+/* Views [first, end) are not wanted any more: undecided ones get @rc, readable ones -ECANCELED. */
+void far_prefetch_request_drop(struct far_prefetch *ctl, struct prefetch_request *request,
+			       uint32_t first, uint32_t end, int rc, bool cancel);
+/* What it may need of L1 for its undecided keys: by the sizes it names, else by the block that was
+ * seen last. */
+uint64_t far_prefetch_request_bytes(const struct far_prefetch *ctl,
+				    const struct prefetch_request *request);
 /* Prefix, gap, end. May call back; @request may be gone after it. */
 void far_prefetch_request_settle(struct far_prefetch *ctl, struct prefetch_request *request);
 /* By its deadline. */
@@ -251,6 +265,16 @@ void far_prefetch_request_cancel(struct far_prefetch *ctl, struct prefetch_reque
 void far_prefetch_request_deliver(struct far_prefetch *ctl, struct prefetch_request *request);
 /* Lets requests of the queue go that fit the memory that can be had now. */
 void far_prefetch_request_admit(struct far_prefetch *ctl, uint64_t now_ns);
+
+/* prefetch_rows.c: requests with a shape */
+/* The cell is missing. */
+void far_prefetch_rows_miss(struct prefetch_request *request, uint32_t idx);
+/* Chooses the longest prefix that what there is can serve, and drops what it does not need. */
+void far_prefetch_rows_fold(struct far_prefetch *ctl, struct prefetch_request *request);
+/* What was not found by now is missing. */
+void far_prefetch_rows_stop_finding(struct far_prefetch *ctl, struct prefetch_request *request);
+/* Settles for what is readable, and what L1 has. */
+void far_prefetch_rows_expire(struct far_prefetch *ctl, struct prefetch_request *request);
 
 /* prefetch_window.c */
 /* Begins the request's next window if there is room; false: nothing was begun. */
@@ -268,7 +292,10 @@ void far_prefetch_load_join(struct far_prefetch *ctl, struct prefetch_load *load
 			    struct far_prefetch_view *view, bool joined);
 struct prefetch_load *far_prefetch_load_of(const struct far_prefetch *ctl,
 					   const struct far_prefetch_view *view);
-/* It was found with this length: those who wait for it are told, once. */
+/* It is known to be somewhere, with a length that the view wants. */
+bool far_prefetch_load_has(const struct prefetch_load *load, const struct far_prefetch_view *view);
+/* It was found with this length: those who wait for it are told, and those who want to know no more
+ * wait no longer. The load may have ended after it. */
 void far_prefetch_load_found(struct far_prefetch *ctl, struct prefetch_load *load,
 			     uint32_t size_bytes);
 /* The view waits no longer. A load without interests ends if it has no buffer at an adapter;

@@ -104,8 +104,12 @@ far_prefetch_view_miss(struct far_prefetch *ctl, struct far_prefetch_view *view,
 	FAR_ASSERT(view->rc == -EINPROGRESS);
 	FAR_ASSERT(rc < 0);
 	view->rc = rc;
-	if (view->req->trim == FAR_PREFETCH_TRIM_PREFIX && idx < request->limit)
+	if (view->req->shape != NULL) {
+		view->stage &= ~PREFETCH_STAGE_FOUND;
+		far_prefetch_rows_miss(request, idx);
+	} else if (view->req->trim == FAR_PREFETCH_TRIM_PREFIX && idx < request->limit) {
 		request->limit = idx;
+	}
 	far_prefetch_request_touch(ctl, request);
 }
 
@@ -143,10 +147,9 @@ request_release(struct far_prefetch *ctl, struct prefetch_request *request, uint
 	}
 }
 
-/* Views [first, end) are not wanted any more: those that are undecided or readable get @rc. */
-static void
-request_drop(struct far_prefetch *ctl, struct prefetch_request *request, uint32_t first,
-	     uint32_t end, int rc, bool cancel)
+void
+far_prefetch_request_drop(struct far_prefetch *ctl, struct prefetch_request *request,
+			  uint32_t first, uint32_t end, int rc, bool cancel)
 {
 	for (uint32_t i = first; i < end; i++) {
 		struct far_prefetch_view *view = &request->req->views[i];
@@ -226,6 +229,8 @@ request_account(struct far_prefetch *ctl, const struct prefetch_request *request
 				counts->l2_hits++;
 			counts->loads_joined +=
 				view->adapter >= 0 && (view->stage & PREFETCH_STAGE_JOINED) != 0;
+		} else if (view->rc == -ECANCELED && req->shape != NULL) {
+			counts->out_of_window++;
 		} else if (view->rc == -ECANCELED && i > request->limit) {
 			counts->behind_gap++;
 		} else {
@@ -275,8 +280,9 @@ request_grow(struct prefetch_request *request)
 {
 	const struct far_prefetch_view *views = request->req->views;
 	uint32_t before = request->decided;
-
-	while (request->decided < request->limit && views[request->decided].rc != -EINPROGRESS)
+	while (request->decided < request->limit &&
+	       (views[request->decided].rc != -EINPROGRESS ||
+		(request->finding && (views[request->decided].stage & PREFETCH_STAGE_FOUND) != 0)))
 		request->decided++;
 	while (request->prefix_count < request->decided && views[request->prefix_count].rc == 0)
 		request->prefix_count++;
@@ -289,9 +295,15 @@ request_find(struct prefetch_request *request)
 {
 	struct far_prefetch_req *req = request->req;
 	uint32_t before = req->found_count;
-
 	if (req->found_is_final)
 		return false;
+	if (req->shape != NULL) {
+		if (request->finding)
+			return false;
+		req->found_count = req->chunk_count * req->shape->groups * req->shape->ranks;
+		req->found_is_final = true;
+		return true;
+	}
 	while (req->found_count < req->count &&
 	       (req->views[req->found_count].stage & PREFETCH_STAGE_FOUND) != 0)
 		req->found_count++;
@@ -310,20 +322,26 @@ far_prefetch_request_settle(struct far_prefetch *ctl, struct prefetch_request *r
 		return;
 	if (request->limit < request->trimmed) {
 		/* Behind a gap nothing is wanted, even while keys before it are on their way. */
-		request_drop(ctl, request, request->limit, request->trimmed, -ECANCELED, true);
+		far_prefetch_request_drop(ctl, request, request->limit, request->trimmed,
+					  -ECANCELED, true);
 		request->trimmed = request->limit;
 		if (request->cursor > request->limit)
 			request->cursor = request->limit;
 	}
 	if (request_grow(request))
 		ctl->kicked = true;
+	if (request->refold || (request->finding && request->decided >= request->limit)) {
+		far_prefetch_rows_fold(ctl, request);
+		(void)request_grow(request);
+		ctl->kicked = true;
+	}
 	/* A callback may cancel it. */
 	if (request_find(request) && req->found != NULL) {
 		req->found(req);
 		if (request->ending)
 			return;
 	}
-	if (request->prefix_count > prefix_count && req->advanced != NULL) {
+	if (request->prefix_count > prefix_count && req->advanced != NULL && req->shape == NULL) {
 		req->advanced(req, request->prefix_count);
 		if (request->ending)
 			return;
@@ -335,12 +353,21 @@ far_prefetch_request_settle(struct far_prefetch *ctl, struct prefetch_request *r
 void
 far_prefetch_request_expire(struct far_prefetch *ctl, struct prefetch_request *request)
 {
+	if (request->finding && far_clock_now(ctl->clock) < request->req->deadline_ns) {
+		request->due_ns = request->req->deadline_ns;
+		/* Unless it has not been let go yet. */
+		if (request->admitted)
+			far_prefetch_rows_stop_finding(ctl, request);
+		return;
+	}
+	if (request->req->shape != NULL)
+		far_prefetch_rows_expire(ctl, request);
 	(void)request_grow(request);
 	/* Loads go on by themselves: their blocks are resident for whoever asks next. */
-	if (request->req->trim == FAR_PREFETCH_TRIM_PREFIX) {
+	if (request->req->trim == FAR_PREFETCH_TRIM_PREFIX && request->req->shape == NULL) {
 		request->limit = request->prefix_count;
-		request_drop(ctl, request, request->prefix_count, request->req->count, -ETIMEDOUT,
-			     false);
+		far_prefetch_request_drop(ctl, request, request->prefix_count, request->req->count,
+					  -ETIMEDOUT, false);
 	} else {
 		request_give_up(ctl, request, -ETIMEDOUT);
 	}
@@ -351,7 +378,7 @@ far_prefetch_request_expire(struct far_prefetch *ctl, struct prefetch_request *r
 void
 far_prefetch_request_cancel(struct far_prefetch *ctl, struct prefetch_request *request)
 {
-	request_drop(ctl, request, 0, request->req->count, -ECANCELED, true);
+	far_prefetch_request_drop(ctl, request, 0, request->req->count, -ECANCELED, true);
 	request->ending = true;
 	far_list_remove(&request->dirty);
 	far_list_remove(&request->node);
@@ -366,8 +393,26 @@ far_prefetch_request_deliver(struct far_prefetch *ctl, struct prefetch_request *
 
 	req->rc = -ECANCELED;
 	req->prefix_count = 0;
+	req->chunk_count = 0;
 	request_free(ctl, request);
 	req->ended(req);
+}
+
+uint64_t
+far_prefetch_request_bytes(const struct far_prefetch *ctl, const struct prefetch_request *request)
+{
+	const struct far_prefetch_req *req = request->req;
+	uint64_t need = 0;
+
+	for (uint32_t i = request->cursor; i < request->limit; i++) {
+		if (req->views[i].rc != -EINPROGRESS)
+			continue;
+		need += req->sizes != NULL && req->sizes[i] != 0 ? req->sizes[i]
+								 : ctl->block_bytes_seen;
+		if (need >= ctl->l1_capacity_bytes)
+			return ctl->l1_capacity_bytes;
+	}
+	return need;
 }
 
 /* ---- the queue for memory: by bytes, smallest first; ageing makes everybody small ---- */
@@ -387,10 +432,11 @@ far_prefetch_request_wait(struct far_prefetch *ctl, struct prefetch_request *req
 {
 	struct far_prefetch_req *req = request->req;
 	uint64_t now_ns = far_clock_now(ctl->clock);
+	uint32_t end = req->shape != NULL ? req->count : request->cursor;
 	uint64_t need = 0;
 
 	FAR_ASSERT(!far_prefetch_request_holds(request));
-	for (uint32_t i = 0; i < request->cursor; i++) {
+	for (uint32_t i = 0; i < end; i++) {
 		struct far_prefetch_view *view = &req->views[i];
 
 		if ((view->stage & PREFETCH_STAGE_LOAD) != 0) {

@@ -63,10 +63,13 @@ window_take(struct far_prefetch *ctl, struct prefetch_window *window,
 	return true;
 }
 
+/* It waits for nothing yet. */
 static bool
-view_waits(const struct far_prefetch_view *view)
+view_is_idle(const struct prefetch_request *request, const struct far_prefetch_view *view)
 {
-	return view->rc == -EINPROGRESS && (view->stage & PREFETCH_STAGE_LOAD) == 0;
+	uint32_t busy = PREFETCH_STAGE_LOAD | (request->finding ? PREFETCH_STAGE_FOUND : 0);
+
+	return view->rc == -EINPROGRESS && (view->stage & busy) == 0;
 }
 
 /* The next keys from the cursor that wait for nothing yet, as many as a window takes. */
@@ -77,17 +80,41 @@ window_pick(struct far_prefetch *ctl, struct prefetch_request *request)
 	uint32_t count = 0;
 
 	for (; request->cursor < request->limit; request->cursor++) {
-		if (view_waits(&req->views[request->cursor]))
+		if (view_is_idle(request, &req->views[request->cursor]))
 			break;
 	}
 	for (uint32_t i = request->cursor; i < request->limit && count < ctl->config.window_keys;
 	     i++) {
-		if (!view_waits(&req->views[i]))
+		if (!view_is_idle(request, &req->views[i]))
 			continue;
 		ctl->picks[count] = i;
 		ctl->keys[count++] = req->keys[i];
 	}
 	return count;
+}
+
+/* What becomes of a cell of a request that wants to know where its cells are: nothing is locked for
+ * it; false: no room for it now. */
+static bool
+window_seek(struct far_prefetch *ctl, struct prefetch_window *window,
+	    struct far_prefetch_view *view)
+{
+	const struct far_key *key = &view->req->keys[view - view->req->views];
+	enum far_l1_state state = far_l1_state_get(ctl->l1, key);
+	struct prefetch_load *load;
+
+	if (state == FAR_L1_READY || state == FAR_L1_READ_LOCKED) {
+		far_prefetch_view_found(ctl, view);
+		return true;
+	}
+	load = far_prefetch_load_find(ctl, key);
+	if (load == NULL)
+		return window_add(ctl, window, view);
+	if (far_prefetch_load_has(load, view))
+		far_prefetch_view_found(ctl, view);
+	else
+		far_prefetch_load_join(ctl, load, view, true);
+	return true;
 }
 
 /* Takes the picked keys until a gap or until room ends; gives back what was read in vain. */
@@ -100,10 +127,15 @@ window_fill(struct far_prefetch *ctl, struct prefetch_window *window,
 	uint32_t taken = 0;
 
 	while (taken < count && ctl->picks[taken] < request->limit) {
-		if (!window_take(ctl, window, &views[ctl->picks[taken]], &ctl->grants[taken]))
+		struct far_prefetch_view *view = &views[ctl->picks[taken]];
+
+		if (request->finding ? !window_seek(ctl, window, view)
+				     : !window_take(ctl, window, view, &ctl->grants[taken]))
 			break;
 		taken++;
 	}
+	if (request->finding)
+		return taken;
 	for (uint32_t i = taken; i < count; i++) {
 		if (ctl->grants[i].rc == 0)
 			ctl->loans[surplus++] = ctl->grants[i].loan;
@@ -119,9 +151,13 @@ window_fill(struct far_prefetch *ctl, struct prefetch_window *window,
 static bool
 window_is_due(const struct far_prefetch *ctl, const struct prefetch_request *request)
 {
-	uint64_t ahead =
-		request->cursor > request->decided ? request->cursor - request->decided : 0;
+	uint64_t ahead = 0;
 
+	if (request->req->shape == NULL && request->cursor > request->decided)
+		ahead = request->cursor - request->decided;
+	/* Cells that are not wanted lie between those that are. */
+	for (uint32_t i = request->decided; request->req->shape != NULL && i < request->cursor; i++)
+		ahead += (request->req->views[i].stage & PREFETCH_STAGE_LOAD) != 0;
 	return ahead <= (uint64_t)(ctl->config.windows_ahead - 1) * ctl->config.window_keys;
 }
 
@@ -151,8 +187,10 @@ far_prefetch_window_begin(struct far_prefetch *ctl, struct prefetch_request *req
 	window->starved = false;
 	window->late = false;
 	first = &req->views[ctl->picks[0]];
-	(void)far_l1_reserve_read(ctl->l1, far_prefetch_view_session(ctl, first), ctl->keys, NULL,
-				  count, far_prefetch_view_readers(first), ctl->grants);
+	if (!request->finding)
+		(void)far_l1_reserve_read(ctl->l1, far_prefetch_view_session(ctl, first), ctl->keys,
+					  NULL, count, far_prefetch_view_readers(first),
+					  ctl->grants);
 	taken = window_fill(ctl, window, request, count);
 	request->cursor = taken < count ? ctl->picks[taken] : ctl->picks[count - 1] + 1;
 	if (window->live > 0) {

@@ -35,6 +35,7 @@ static struct far_rng rng;
 static const char *const policies[] = {"default", "retain", "placement", "fastest,retain",
 				       "placement,fastest,retain"};
 static struct ctl_req slots[REQS];
+static struct far_fold_shape shapes[REQS];
 static enum slot_state states[REQS];
 static uint64_t keys_counted; /* of requests that were not cancelled */
 static uint64_t seed_first = 1;
@@ -53,6 +54,27 @@ chance(uint64_t percent)
 }
 
 /* ---- what clients do ---- */
+
+/* Groups with windows, as many chunks as its keys make. */
+static void
+shape_choose(struct ctl_req *req)
+{
+	static const int32_t windows[][3] = {{-1, 2, 1}, {1, -1, 3}, {2, 1, 4}, {-1, -1, 0}};
+	static const uint32_t counts[] = {1, 2, 3, 2};
+	struct far_fold_shape *shape = &shapes[req - slots];
+	uint32_t pick = (uint32_t)below(4);
+
+	*shape = (struct far_fold_shape){
+		.groups = counts[pick],
+		.ranks = 1 + (uint32_t)below(2),
+		.windows = windows[below(4)],
+	};
+	shape->chunks = req->req.count / (shape->groups * shape->ranks);
+	req->req.count = shape->chunks * shape->groups * shape->ranks;
+	req->readable.bit_count = req->req.count;
+	req->req.trim = FAR_PREFETCH_TRIM_PREFIX;
+	req->req.shape = shape;
+}
 
 static void
 do_submit(void)
@@ -77,9 +99,12 @@ do_submit(void)
 		for (uint32_t i = 0; i < req->req.count; i++)
 			req->sizes[i] = chance(2) ? 512 : chance(50) ? CTL_BLOCK_BYTES : 0;
 	}
+	if (chance(25))
+		shape_choose(req);
 	if (req->req.count > 2 && chance(10))
 		req->keys[1] = req->keys[0];
-	if (req->req.mode == FAR_PREFETCH_LOOKUP && req->req.sizes == NULL && chance(60))
+	if (req->req.mode == FAR_PREFETCH_LOOKUP && req->req.sizes == NULL &&
+	    req->req.shape == NULL && chance(60))
 		ctl_req_lock_prefix(req);
 	rc = far_prefetch_submit(rig.prefetch, &req->req);
 	if (rc == 0) {
@@ -262,7 +287,7 @@ check_counts(void)
 					       c.missed_donor_down + c.missed_stale +
 					       c.missed_checksum + c.missed_length +
 					       c.missed_no_memory + c.missed_deadline +
-					       c.missed_busy + c.missed_error);
+					       c.missed_busy + c.missed_error + c.out_of_window);
 }
 
 static void

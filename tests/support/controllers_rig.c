@@ -358,7 +358,16 @@ ctl_req_lock_prefix(struct ctl_req *req)
 void
 ctl_req_verify(const struct ctl_req *req)
 {
-	bool prefix = req->req.trim == FAR_PREFETCH_TRIM_PREFIX;
+	bool prefix = req->req.trim == FAR_PREFETCH_TRIM_PREFIX && req->req.shape == NULL;
+
+	if (req->req.shape != NULL && req->req.rc != -ECANCELED) {
+		uint64_t words[CTL_KEYS_MAX / 64];
+		struct far_bitmap needed;
+
+		far_bitmap_init(&needed, words, req->req.count);
+		assert_int_equal(far_unfold(req->req.shape, req->req.chunk_count, &needed), 0);
+		assert_true(far_bitmap_equal(&needed, &req->readable));
+	}
 
 	for (uint32_t i = 0; i < req->req.count; i++) {
 		const struct far_prefetch_view *view = &req->views[i];
