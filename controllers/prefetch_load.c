@@ -268,6 +268,7 @@ bool
 far_prefetch_load_plan(struct far_prefetch *ctl, struct prefetch_load *load)
 {
 	struct far_policy_found choice[PREFETCH_FOUND_MAX];
+	bool misfit = load->found_count > 0;
 	uint32_t count = 0;
 	uint32_t chosen;
 
@@ -277,6 +278,10 @@ far_prefetch_load_plan(struct far_prefetch *ctl, struct prefetch_load *load)
 
 		if (!found_fits(load, found))
 			continue;
+		misfit = false;
+		/* One that was drained since it answered is given nothing new. */
+		if (!far_l2_set_is_active(ctl->set, found->adapter))
+			continue;
 		choice[count++] = (struct far_policy_found){
 			.adapter = found->adapter,
 			.size_bytes = found->size_bytes,
@@ -285,7 +290,7 @@ far_prefetch_load_plan(struct far_prefetch *ctl, struct prefetch_load *load)
 		};
 	}
 	if (count == 0) {
-		if (load->found_count > 0 && load->state == PREFETCH_LOOKUP)
+		if (misfit && load->state == PREFETCH_LOOKUP)
 			load->miss_rc = -EMSGSIZE;
 		return false;
 	}

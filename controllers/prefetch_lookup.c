@@ -231,9 +231,10 @@ far_prefetch_lookup_post(struct far_prefetch *ctl, struct prefetch_window *windo
 
 		if (load == NULL)
 			continue;
-		/* Planned without it: it is not asked any more. */
+		/* Planned without it: it is not asked any more; nor is one that was drained. */
 		if (load->state != PREFETCH_LOOKUP)
 			load->ask_mask = 0;
+		load->ask_mask &= ctl->set->active_mask;
 		asked |= load->ask_mask;
 	}
 	for (uint32_t adapter = 0; asked != 0; adapter++, asked >>= 1) {

@@ -84,6 +84,59 @@ drained_adapter_ends_what_it_has_and_gets_nothing_new(void **state)
 }
 
 static void
+adapter_that_is_drained_after_it_answered_is_planned_no_more(void **state)
+{
+	struct ctl_options options = {.fakes = 3};
+
+	(void)state;
+	ctl_rig_open(&rig, &options);
+	ctl_rig_put(&rig, 0, 0, 8);
+	ctl_rig_put(&rig, 1, 0, 4);
+	/* The first one has answered; the plan waits for the others. */
+	rig.fakes[1].held[FAR_L2_LOOKUP] = true;
+	ctl_req_init(&req, &rig, 0, 8);
+	ctl_req_submit(&req);
+	ctl_rig_run(&rig);
+	assert_int_equal(rig.fakes[0].locks_live, 8);
+	far_l2_set_drain(&rig.set, 0);
+	rig.fakes[1].held[FAR_L2_LOOKUP] = false;
+	ctl_rig_run(&rig);
+	assert_int_equal(rig.fakes[0].submits[FAR_L2_LOAD], 0);
+	assert_false(named(0));
+	/* Four that another one has as well; the fifth is nowhere now. */
+	assert_int_equal(req.views[4].rc, -ENOENT);
+	for (uint32_t i = 0; i < 4; i++)
+		assert_int_equal(req.views[i].adapter, 1);
+	ctl_req_expect(&req, 0, 4);
+	assert_ptr_equal(far_l2_set_remove(&rig.set, 0), &rig.fakes[0].l2);
+	ctl_rig_close(&rig);
+}
+
+static void
+drained_adapter_is_no_second_choice(void **state)
+{
+	struct ctl_options options = {.fakes = 2};
+
+	(void)state;
+	ctl_rig_open(&rig, &options);
+	ctl_rig_put(&rig, 0, 0, 4);
+	ctl_rig_put(&rig, 1, 0, 4);
+	rig.fakes[0].held[FAR_L2_LOAD] = true;
+	ctl_rig_fail(&rig, 0, 2, FAR_L2_LOAD, -ESTALE, 1);
+	ctl_req_init(&req, &rig, 0, 4);
+	ctl_req_submit(&req);
+	ctl_rig_run(&rig);
+	far_l2_set_drain(&rig.set, 1);
+	rig.fakes[0].held[FAR_L2_LOAD] = false;
+	ctl_rig_run(&rig);
+	assert_int_equal(rig.fakes[1].submits[FAR_L2_LOAD], 0);
+	assert_false(named(1));
+	ctl_req_expect(&req, 0, 2);
+	assert_ptr_equal(far_l2_set_remove(&rig.set, 1), &rig.fakes[1].l2);
+	ctl_rig_close(&rig);
+}
+
+static void
 lookup_that_is_late_still_names_its_adapter(void **state)
 {
 	struct ctl_options options = {.fakes = 2};
@@ -172,6 +225,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(adapter_that_joins_is_asked_and_loads),
 		cmocka_unit_test(drained_adapter_ends_what_it_has_and_gets_nothing_new),
+		cmocka_unit_test(adapter_that_is_drained_after_it_answered_is_planned_no_more),
+		cmocka_unit_test(drained_adapter_is_no_second_choice),
 		cmocka_unit_test(lookup_that_is_late_still_names_its_adapter),
 		cmocka_unit_test(stores_of_a_drained_adapter_end_there_and_new_ones_go_elsewhere),
 		cmocka_unit_test(successor_at_a_position_begins_anew),
