@@ -223,6 +223,10 @@ far_prefetch_close(struct far_prefetch *ctl)
 	if (ctl == NULL)
 		return;
 	FAR_ASSERT(far_prefetch_idle(ctl));
+	for (uint32_t i = 0; i < FAR_L2_SET_MAX; i++) {
+		FAR_ASSERT(ctl->adapters[i].bytes_in_flight == 0);
+		FAR_ASSERT(ctl->adapters[i].bytes_planned == 0);
+	}
 	if (ctl->session != 0)
 		far_l1_session_close(ctl->l1, ctl->session);
 	far_free(ctl->chunk_words);
@@ -269,6 +273,8 @@ submit_check(const struct far_prefetch *ctl, const struct far_prefetch_req *req)
 	if (req->shape != NULL &&
 	    (far_fold_cells(req->shape, &cells) < 0 || cells != req->count ||
 	     req->trim != FAR_PREFETCH_TRIM_PREFIX || req->l1_prefix_count > 0))
+		return -EINVAL;
+	if (req->past_l1 && (req->shape != NULL || req->l1_prefix_count > 0))
 		return -EINVAL;
 	if (req->readable != NULL && req->readable->bit_count != req->count)
 		return -EINVAL;

@@ -87,6 +87,9 @@ struct far_prefetch_req {
 	 * the deadline at most: what was not found by then counts as missing.
 	 */
 	const struct far_fold_shape *shape;
+	/* For benchmarks: nothing is served that L1 has already. What nobody holds of it is deleted and
+	 * loaded anew; what somebody holds is a miss, -EBUSY. Without a shape or an L1 prefix. */
+	bool past_l1;
 	uint32_t readers;            /* counts of each read loan, 1.. */
 	uint64_t deadline_ns;        /* answered by then with what is readable */
 	far_l1_session session;      /* owns the loans */

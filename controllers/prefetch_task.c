@@ -104,6 +104,10 @@ load_exists(struct far_prefetch *ctl, struct prefetch_load *load)
 		struct far_l1_grant grant;
 
 		far_prefetch_load_leave(ctl, view, false);
+		if (view->req->past_l1) {
+			far_prefetch_view_miss(ctl, view, -EBUSY);
+			continue;
+		}
 		(void)far_l1_reserve_read(ctl->l1, far_prefetch_view_session(ctl, view), &load->key,
 					  NULL, 1, far_prefetch_view_readers(view), &grant);
 		if (grant.rc == 0)

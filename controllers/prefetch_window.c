@@ -48,11 +48,12 @@ window_take(struct far_prefetch *ctl, struct prefetch_window *window,
 		far_prefetch_view_grant(ctl, view, grant, -1);
 		return true;
 	}
-	if (grant->rc != -ENOENT) {
+	load = far_prefetch_load_find(ctl, &view->req->keys[view - view->req->views]);
+	/* Who reads past L1 sees what is on its way as locked; it comes from an adapter all the same. */
+	if (grant->rc != -ENOENT && (load == NULL || !view->req->past_l1)) {
 		far_prefetch_view_miss(ctl, view, grant->rc);
 		return true;
 	}
-	load = far_prefetch_load_find(ctl, &view->req->keys[view - view->req->views]);
 	if (load == NULL)
 		return window_add(ctl, window, view);
 	first = far_list_empty(&load->interests)
@@ -117,6 +118,27 @@ window_seek(struct far_prefetch *ctl, struct prefetch_window *window,
 	return true;
 }
 
+/* What L1 has of the picked keys, for those who want it from there. */
+static void
+window_read(struct far_prefetch *ctl, const struct prefetch_request *request, uint32_t count)
+{
+	const struct far_prefetch_view *first = &request->req->views[ctl->picks[0]];
+
+	if (request->finding)
+		return;
+	if (!request->req->past_l1) {
+		(void)far_l1_reserve_read(ctl->l1, far_prefetch_view_session(ctl, first), ctl->keys,
+					  NULL, count, far_prefetch_view_readers(first),
+					  ctl->grants);
+		return;
+	}
+	(void)far_l1_delete(ctl->l1, ctl->keys, count, false, ctl->rcs);
+	for (uint32_t i = 0; i < count; i++)
+		ctl->grants[i] = (struct far_l1_grant){
+			.rc = ctl->rcs[i] == 0 ? -ENOENT : ctl->rcs[i],
+		};
+}
+
 /* Takes the picked keys until a gap or until room ends; gives back what was read in vain. */
 static uint32_t
 window_fill(struct far_prefetch *ctl, struct prefetch_window *window,
@@ -166,7 +188,6 @@ far_prefetch_window_begin(struct far_prefetch *ctl, struct prefetch_request *req
 			  uint64_t now_ns)
 {
 	struct far_prefetch_req *req = request->req;
-	struct far_prefetch_view *first;
 	struct prefetch_window *window;
 	uint32_t count;
 	uint32_t taken;
@@ -186,11 +207,7 @@ far_prefetch_window_begin(struct far_prefetch *ctl, struct prefetch_request *req
 	window->attention = true;
 	window->starved = false;
 	window->late = false;
-	first = &req->views[ctl->picks[0]];
-	if (!request->finding)
-		(void)far_l1_reserve_read(ctl->l1, far_prefetch_view_session(ctl, first), ctl->keys,
-					  NULL, count, far_prefetch_view_readers(first),
-					  ctl->grants);
+	window_read(ctl, request, count);
 	taken = window_fill(ctl, window, request, count);
 	request->cursor = taken < count ? ctl->picks[taken] : ctl->picks[count - 1] + 1;
 	if (window->live > 0) {
@@ -224,7 +241,7 @@ window_plan(struct far_prefetch *ctl, struct prefetch_window *window)
 			continue;
 		if ((load->ask_mask | load->pend_mask) != 0 && load->found_count == 0)
 			continue;
-		if (!far_prefetch_load_plan(ctl, load))
+		if (!far_prefetch_load_plan(ctl, load) && (load->ask_mask | load->pend_mask) == 0)
 			far_prefetch_load_miss(ctl, load, load->miss_rc);
 	}
 }
