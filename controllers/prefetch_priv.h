@@ -10,6 +10,9 @@
  * the views of their keys, in the load's list. A load is looked up (lookups: one task per adapter and
  * window), planned, reserved in L1, posted (tasks: runs of the window's slots), and flipped.
  *
+ * A request that has a shape walks its cells first to find out which there are (request->finding): its
+ * interests leave their loads as soon as one is found, and nothing is planned for them.
+ *
  * Adapter events only record: they flip, decide views and mark requests dirty. Everything else, and
  * every callback, runs from the tick, so that nothing here is entered twice.
  */
