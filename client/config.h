@@ -30,8 +30,8 @@ struct far_client_config {
 	uint32_t l1_policy; /* enum far_l1_policy; the file knows those that exist */
 	uint32_t numa_node; /* 0: any, else node + 1 */
 	uint64_t replicas;
-	char policy[128];   /* names, separated by commas */
-	uint32_t verify;    /* 1: always */
+	char policy[128]; /* names, separated by commas */
+	uint32_t verify;  /* 1: always */
 	uint64_t busy_poll_ns;
 	uint64_t connect_timeout_ns;
 	uint64_t retry_ns_min;
