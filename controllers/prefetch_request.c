@@ -312,6 +312,21 @@ request_find(struct prefetch_request *request)
 	return req->found_count > before || req->found_is_final;
 }
 
+/* An adapter that gave up at the deadline was a little faster than the tick: it is the same end. */
+static int
+request_end_rc(struct far_prefetch *ctl, const struct prefetch_request *request)
+{
+	const struct far_prefetch_req *req = request->req;
+
+	for (uint32_t i = request->prefix_count; i < req->count; i++) {
+		if (req->views[i].rc != -ETIMEDOUT)
+			continue;
+		ctl->counts.deadline_hits++;
+		return -ETIMEDOUT;
+	}
+	return 0;
+}
+
 void
 far_prefetch_request_settle(struct far_prefetch *ctl, struct prefetch_request *request)
 {
@@ -347,7 +362,7 @@ far_prefetch_request_settle(struct far_prefetch *ctl, struct prefetch_request *r
 			return;
 	}
 	if (request->decided >= request->limit)
-		request_end(ctl, request, 0);
+		request_end(ctl, request, request_end_rc(ctl, request));
 }
 
 void

@@ -100,6 +100,40 @@ deadline_during_lookups_answers_with_what_l1_has(void **state)
 }
 
 static void
+adapter_that_gives_up_at_the_deadline_ends_it_as_the_deadline_does(void **state)
+{
+	enum far_l2_kind kinds[] = {FAR_L2_LOOKUP, FAR_L2_LOAD};
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct far_prefetch_counts counts;
+
+		open_with(1);
+		ctl_rig_write(&rig, 0, CTL_BLOCK_BYTES);
+		ctl_rig_put(&rig, 0, 1, 3);
+		rig.fakes[0].delay_ns = kinds[i] == FAR_L2_LOOKUP ? 2 * FAR_NS_PER_S : 0;
+		ctl_req_init(&req, &rig, 0, 4);
+		ctl_req_submit(&req);
+		if (kinds[i] == FAR_L2_LOOKUP) {
+			ctl_rig_run(&rig);
+		} else {
+			/* The look-ups are answered, the loads are not. */
+			while (rig.fakes[0].submits[FAR_L2_LOAD] == 0) {
+				(void)far_prefetch_tick(rig.prefetch, FAR_NS_PER_S);
+				if (rig.fakes[0].submits[FAR_L2_LOAD] == 0)
+					(void)far_l2_tick(&rig.fakes[0].l2, FAR_NS_PER_S);
+			}
+			rig.fakes[0].delay_ns = 2 * FAR_NS_PER_S;
+		}
+		ctl_rig_advance(&rig, FAR_NS_PER_S);
+		ctl_req_expect(&req, -ETIMEDOUT, 1);
+		far_prefetch_counts_get(rig.prefetch, &counts);
+		assert_int_equal(counts.deadline_hits, 1);
+		ctl_rig_close(&rig);
+	}
+}
+
+static void
 deadline_in_the_past_answers_at_once(void **state)
 {
 	(void)state;
@@ -368,6 +402,8 @@ main(void)
 			deadline_answers_with_the_prefix_and_the_buffer_stays_until_the_load_ends),
 		cmocka_unit_test(answer_that_is_here_at_the_deadline_is_not_late),
 		cmocka_unit_test(deadline_during_lookups_answers_with_what_l1_has),
+		cmocka_unit_test(
+			adapter_that_gives_up_at_the_deadline_ends_it_as_the_deadline_does),
 		cmocka_unit_test(deadline_in_the_past_answers_at_once),
 		cmocka_unit_test(tick_asks_to_be_called_at_the_deadline),
 		cmocka_unit_test(one_request_times_out_and_the_other_gets_the_shared_load),
