@@ -82,6 +82,34 @@ rig_open_l1(struct ctl_rig *rig, const struct ctl_options *options)
 	assert_int_equal(far_l1_session_open(rig->l1, "other", &rig->other), 0);
 }
 
+static void
+rig_open_adapters(struct ctl_rig *rig, const struct ctl_options *options)
+{
+	struct far_l2_env env = {.clock = &rig->clock.clock};
+	char name[16];
+
+	for (uint32_t i = 0; i < options->fakes && options->fakes <= CTL_FAKES_MAX; i++) {
+		(void)snprintf(name, sizeof(name), "fake%u", i);
+		fake_l2_init(&rig->fakes[i], name, &rig->clock.clock, i + 1);
+		assert_int_equal(far_l2_set_add(&rig->set, &rig->fakes[i].l2), 0);
+		rig->fake_count++;
+	}
+	for (uint32_t i = 0; i < options->memories; i++) {
+		struct far_l2_config config = {
+			.type = "memory",
+			.name = name,
+			.capacity_bytes = 1U << 20,
+			.latency_ns = options->memory_latency_ns,
+		};
+		char error[256];
+
+		(void)snprintf(name, sizeof(name), "memory%u", i);
+		assert_int_equal(far_l2_open(&config, &env, &rig->memories[i], error), 0);
+		assert_int_equal(far_l2_set_add(&rig->set, rig->memories[i]), 0);
+		rig->memory_count++;
+	}
+}
+
 void
 ctl_rig_open(struct ctl_rig *rig, const struct ctl_options *options)
 {
@@ -95,14 +123,7 @@ ctl_rig_open(struct ctl_rig *rig, const struct ctl_options *options)
 	rig_open_l1(rig, &all);
 	rig->fakes = far_zalloc_array(CTL_FAKES_MAX, sizeof(*rig->fakes));
 	assert_non_null(rig->fakes);
-	rig->fake_count = all.fakes <= CTL_FAKES_MAX ? all.fakes : 0;
-	for (uint32_t i = 0; i < rig->fake_count; i++) {
-		char name[16];
-
-		(void)snprintf(name, sizeof(name), "fake%u", i);
-		fake_l2_init(&rig->fakes[i], name, &rig->clock.clock, i + 1);
-		assert_int_equal(far_l2_set_add(&rig->set, &rig->fakes[i].l2), 0);
-	}
+	rig_open_adapters(rig, &all);
 	rig->policy.replicas = 1;
 	assert_int_equal(far_policy_parse(all.policy, &rig->policy, error), 0);
 	assert_int_equal(far_prefetch_open(&all.prefetch, rig->l1, &rig->set, &rig->policy,
@@ -116,15 +137,48 @@ ctl_rig_open(struct ctl_rig *rig, const struct ctl_options *options)
 	far_alloc_lock();
 }
 
+static void
+rig_close_adapters(struct ctl_rig *rig)
+{
+	for (uint32_t i = 0; i < rig->fake_count; i++) {
+		assert_int_equal(rig->fakes[i].locks_live, 0);
+		assert_int_equal(rig->fakes[i].unlocks_unknown, 0);
+		assert_int_equal(rig->fakes[i].task_count, 0);
+	}
+	for (uint32_t i = 0; i < rig->memory_count; i++) {
+		struct far_l2_memory_counts counts;
+
+		far_l2_memory_counts_get(rig->memories[i], &counts);
+		assert_int_equal(counts.locks, 0);
+		assert_int_equal(counts.unlocks_unknown, 0);
+		far_l2_quiesce(rig->memories[i]);
+		assert_true(far_l2_quiesced(rig->memories[i]));
+		far_l2_close(rig->memories[i]);
+	}
+}
+
+/* Whatever a test made of them: from here on they answer. */
+static void
+rig_calm_adapters(struct ctl_rig *rig)
+{
+	for (uint32_t i = 0; i < rig->fake_count; i++) {
+		memset(rig->fakes[i].held, 0, sizeof(rig->fakes[i].held));
+		rig->fakes[i].delay_ns = 0;
+	}
+	for (uint32_t i = 0; i < rig->memory_count; i++) {
+		for (int kind = 0; kind < 4; kind++)
+			far_l2_memory_hold(rig->memories[i], (enum far_l2_kind)kind, false);
+		/* Nothing waits for the clock that stands still. */
+		far_l2_memory_down(rig->memories[i], true);
+	}
+}
+
 void
 ctl_rig_close(struct ctl_rig *rig)
 {
 	struct far_l1_usage usage;
 
-	for (uint32_t i = 0; i < rig->fake_count; i++) {
-		memset(rig->fakes[i].held, 0, sizeof(rig->fakes[i].held));
-		rig->fakes[i].delay_ns = 0;
-	}
+	rig_calm_adapters(rig);
 	far_prefetch_quiesce(rig->prefetch);
 	if (rig->store != NULL)
 		far_store_quiesce(rig->store);
@@ -136,14 +190,12 @@ ctl_rig_close(struct ctl_rig *rig)
 		assert_true(far_store_idle(rig->store));
 		far_store_close(rig->store);
 	}
-	for (uint32_t i = 0; i < rig->fake_count; i++) {
-		assert_int_equal(rig->fakes[i].locks_live, 0);
-		assert_int_equal(rig->fakes[i].unlocks_unknown, 0);
-		assert_int_equal(rig->fakes[i].task_count, 0);
-	}
+	rig_close_adapters(rig);
 	far_l1_check(rig->l1);
 	far_l1_usage_get(rig->l1, &usage);
 	assert_int_equal(usage.loan_count, 0);
+	assert_int_equal(usage.locked_bytes, 0);
+	assert_int_equal(usage.quarantine_bytes, 0);
 	(void)far_l1_clear(rig->l1, false);
 	far_l1_usage_get(rig->l1, &usage);
 	assert_int_equal(usage.used_bytes, 0);
@@ -165,6 +217,8 @@ rig_round(struct ctl_rig *rig)
 
 	for (uint32_t i = 0; i < rig->fake_count; i++)
 		(void)far_l2_tick(&rig->fakes[i].l2, now_ns);
+	for (uint32_t i = 0; i < rig->memory_count; i++)
+		(void)far_l2_tick(rig->memories[i], now_ns);
 	next_ns = far_prefetch_tick(rig->prefetch, now_ns);
 	if (rig->store != NULL)
 		store_ns = far_store_tick(rig->store, now_ns);
@@ -180,6 +234,16 @@ rig_submits(const struct ctl_rig *rig)
 		for (int kind = 0; kind < 4; kind++)
 			count += rig->fakes[i].submits[kind];
 		count += (uint64_t)rig->fakes[i].task_count << 32;
+	}
+	for (uint32_t i = 0; i < rig->memory_count; i++) {
+		struct far_l2_memory_counts counts;
+		struct far_l2_status status;
+
+		far_l2_memory_counts_get(rig->memories[i], &counts);
+		far_l2_status_get(rig->memories[i], &status);
+		for (int kind = 0; kind < 4; kind++)
+			count += counts.tasks[kind];
+		count += (uint64_t)status.tasks_live << 32;
 	}
 	return count;
 }

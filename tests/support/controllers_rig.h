@@ -4,15 +4,19 @@
 
 #include "controllers/prefetch.h"
 #include "controllers/store.h"
+#include "l2/memory/memory.h"
 #include "tests/support/fake_l2.h"
 
-#define CTL_FAKES_MAX   6
-#define CTL_KEYS_MAX    512
-#define CTL_BLOCK_BYTES 4096U
+#define CTL_FAKES_MAX    6
+#define CTL_MEMORIES_MAX 2
+#define CTL_KEYS_MAX     512
+#define CTL_BLOCK_BYTES  4096U
 
 /* Zeroed fields: the defaults of ctl_rig_open(). */
 struct ctl_options {
-	uint32_t fakes;     /* adapters; FAR_L2_SET_MAX: none */
+	uint32_t fakes;    /* adapters; FAR_L2_SET_MAX: none */
+	uint32_t memories; /* adapters of type memory behind them, 1 MiB each */
+	uint64_t memory_latency_ns;
 	uint32_t l1_blocks; /* 256 */
 	enum far_l1_policy l1_policy;
 	bool placement;     /* "placement,retain" */
@@ -28,10 +32,11 @@ struct ctl_rig {
 	struct far_l1 *l1;
 	far_l1_session session;
 	far_l1_session other; /* of somebody else */
-	struct fake_l2
-		*fakes; /* CTL_FAKES_MAX; those below fake_count are ticked and checked, in the
-				* set or removed from it */
+	/* CTL_FAKES_MAX; those below fake_count are ticked and checked, in the set or removed from it */
+	struct fake_l2 *fakes;
 	uint32_t fake_count;
+	struct far_l2 *memories[CTL_MEMORIES_MAX];
+	uint32_t memory_count;
 	struct far_l2_set set;
 	struct far_policy policy;
 	struct far_prefetch *prefetch;

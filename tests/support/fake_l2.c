@@ -124,6 +124,15 @@ fake_l2_fail(struct fake_l2 *fake, const struct far_key *key, enum far_l2_kind k
 	block->rc_lefts[kind] = count;
 }
 
+void
+fake_l2_lie(struct fake_l2 *fake, const struct far_key *key, uint32_t size_bytes, uint32_t count)
+{
+	struct fake_l2_block *block = fake_l2_block(fake, key);
+
+	block->lie_bytes = size_bytes;
+	block->lie_left = count;
+}
+
 uint32_t
 fake_l2_live(const struct fake_l2 *fake, enum far_l2_kind kind)
 {
@@ -167,6 +176,10 @@ item_lookup(struct fake_l2 *fake, struct fake_l2_block *block, struct far_l2_ite
 		return -EMSGSIZE;
 	}
 	item->size_bytes = block->size_bytes;
+	if (block->lie_left > 0) {
+		block->lie_left--;
+		item->size_bytes = block->lie_bytes;
+	}
 	/* The hint of one adapter must not be given to another. */
 	item->hint[0] = far_key_lo(&item->key) + fake->l2.idx + 1;
 	block->locks++;

@@ -18,6 +18,8 @@ struct fake_l2_block {
 	uint32_t stores;  /* stored or had, since open */
 	int rcs[4];       /* by enum far_l2_kind: what the next rc_lefts[] items answer instead */
 	uint32_t rc_lefts[4];
+	uint32_t lie_bytes; /* the next lie_left look-ups answer this length */
+	uint32_t lie_left;
 };
 
 struct fake_l2 {
@@ -59,6 +61,9 @@ void fake_l2_drop(struct fake_l2 *fake, const struct far_key *key);
 /* The next @count items of the kind for this key answer @rc; a load leaves garbage in its pieces. */
 void fake_l2_fail(struct fake_l2 *fake, const struct far_key *key, enum far_l2_kind kind, int rc,
 		  uint32_t count);
+/* The next @count look-ups that find the key answer a wrong length. */
+void fake_l2_lie(struct fake_l2 *fake, const struct far_key *key, uint32_t size_bytes,
+		 uint32_t count);
 /* Tasks of a kind that have not ended. */
 uint32_t fake_l2_live(const struct fake_l2 *fake, enum far_l2_kind kind);
 /* Writes garbage over the pieces of every live load: hardware may, until done. */
