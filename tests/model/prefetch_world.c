@@ -410,6 +410,7 @@ options_draw(struct ctl_options *options)
 	/* In every other history there is room for whatever can be locked, and more. */
 	world.model.roomy = chance(50);
 	options->l1_blocks = world.model.roomy ? 1024 : 8 + (uint32_t)below(120);
+	options->l1_policy = chance(50) ? FAR_L1_LRU : FAR_L1_S3FIFO;
 	options->prefetch.requests_max = 1 + (uint32_t)below(MODEL_REQS);
 	options->prefetch.loads_max = 4 + (uint32_t)below(64);
 	options->prefetch.window_keys = 1 + (uint32_t)below(16);

@@ -107,13 +107,16 @@ l1_evictor_run(struct l1_evictor *evictor)
 	uint64_t before = evicted(evictor);
 	uint64_t cleared = 0;
 
-	for (uint32_t i = 0; i < 3; i++) {
-		switch ((evictor->rounds + i) % 3) {
+	for (uint32_t i = 0; i < 4; i++) {
+		switch ((evictor->rounds + i) % 4) {
 		case 0:
 			take_big(evictor);
 			break;
 		case 1:
 			take_many(evictor);
+			break;
+		case 2:
+			(void)far_l1_evict(evictor->l1, UINT64_MAX, UINT32_MAX, NULL);
 			break;
 		default:
 			cleared += far_l1_clear(evictor->l1, false);

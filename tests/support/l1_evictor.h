@@ -16,8 +16,8 @@ struct l1_evictor {
 void l1_evictor_open(struct l1_evictor *evictor, struct far_l1 *l1, uint32_t block_bytes);
 /*
  * The largest block that can be had, then as many small ones as can be had, both written over and
- * aborted: L1 evicts for them. And a clear. In another order each time, so that each of the three
- * finds a full L1.
+ * aborted: L1 evicts for them. An eviction ahead of need, and a clear. In another order each time, so
+ * that each of the four finds a full L1.
  */
 void l1_evictor_run(struct l1_evictor *evictor);
 void l1_evictor_close(struct l1_evictor *evictor);

@@ -43,12 +43,14 @@ leave(struct far_l1 *l1, enum l1_call call)
 }
 
 /* With --wrap=X the linker sends calls of X to __wrap_X; __real_X is X itself. */
-#define WRAP(name, call, params, args)                                                             \
-	size_t __real_far_l1_##name params;                                                        \
-	size_t __wrap_far_l1_##name params;                                                        \
-	size_t __wrap_far_l1_##name params                                                         \
+#define WRAP(name, call, params, args) WRAP_AS(size_t, name, call, params, args)
+
+#define WRAP_AS(type, name, call, params, args)                                                    \
+	type __real_far_l1_##name params;                                                          \
+	type __wrap_far_l1_##name params;                                                          \
+	type __wrap_far_l1_##name params                                                           \
 	{                                                                                          \
-		size_t count_out;                                                                  \
+		type count_out;                                                                    \
                                                                                                    \
 		enter(l1, call);                                                                   \
 		count_out = __real_far_l1_##name args;                                             \
@@ -104,6 +106,20 @@ WRAP(finish_read, L1_CALL_FINISH_READ,
 WRAP(delete, L1_CALL_DELETE,
      (struct far_l1 * l1, const struct far_key *keys, size_t count, bool force, int *rcs_out),
      (l1, keys, count, force, rcs_out))
+
+WRAP(retain, L1_CALL_RETAIN,
+     (struct far_l1 * l1, far_l1_session session, const uint64_t *loans, size_t count,
+      int *rcs_out),
+     (l1, session, loans, count, rcs_out))
+
+WRAP(let_go, L1_CALL_LET_GO,
+     (struct far_l1 * l1, far_l1_session session, const uint64_t *loans, size_t count,
+      int *rcs_out),
+     (l1, session, loans, count, rcs_out))
+
+WRAP_AS(uint64_t, evict, L1_CALL_EVICT,
+	(struct far_l1 * l1, uint64_t bytes, uint32_t blocks_max, uint32_t *blocks_out),
+	(l1, bytes, blocks_max, blocks_out))
 
 WRAP(clear, L1_CALL_CLEAR, (struct far_l1 * l1, bool force), (l1, force))
 

@@ -2,7 +2,8 @@
 function(far_wrap_l1 target)
     target_sources(${target} PRIVATE ${PROJECT_SOURCE_DIR}/tests/support/l1_wrap.c)
     foreach(call reserve_write finish_write abort_write finish_write_and_reserve_read reserve_read
-        reserve_read_prefix finish_read delete clear touch session_close)
+        reserve_read_prefix finish_read delete clear evict retain let_go
+        touch session_close)
         target_link_options(${target} PRIVATE -Wl,--wrap=far_l1_${call})
     endforeach()
 endfunction()

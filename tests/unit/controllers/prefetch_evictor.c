@@ -124,11 +124,16 @@ req_expect(struct ctl_req *req, int rc, uint32_t prefix_count)
 /* ---- what is reported stays ---- */
 
 static void
-prefix_of_both_tiers_survives(uint32_t window_keys)
+prefix_of_both_tiers_survives(uint32_t window_keys, const char *policy,
+			      enum far_l1_policy l1_policy)
 {
+	struct ctl_options options = {.fakes = 2,
+				      .policy = policy,
+				      .l1_policy = l1_policy,
+				      .prefetch = {.window_keys = window_keys}};
 	struct ctl_req *other;
 
-	open_fakes(2, window_keys);
+	open_with(&options);
 	/* Keys of L1 among keys of both stores, and a load that fails and comes from elsewhere. */
 	ctl_rig_put(&rig, 0, 0, 6);
 	ctl_rig_write(&rig, 6, CTL_BLOCK_BYTES);
@@ -155,8 +160,11 @@ static void
 racing_evictor_never_shrinks_a_reported_prefix(void **state)
 {
 	(void)state;
-	for (uint32_t window_keys = 1; window_keys <= 16; window_keys++)
-		prefix_of_both_tiers_survives(window_keys);
+	for (uint32_t window_keys = 1; window_keys <= 16; window_keys++) {
+		prefix_of_both_tiers_survives(window_keys, "retain", FAR_L1_LRU);
+		/* Blocks that go with their last reader, and another order of eviction. */
+		prefix_of_both_tiers_survives(window_keys, "default", FAR_L1_S3FIFO);
+	}
 }
 
 static void
