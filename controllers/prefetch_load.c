@@ -264,39 +264,52 @@ load_refuse_misfits(struct far_prefetch *ctl, struct prefetch_load *load)
 	FAR_ASSERT(!far_list_empty(&load->interests));
 }
 
-bool
-far_prefetch_load_plan(struct far_prefetch *ctl, struct prefetch_load *load)
+/* Which of the found at @fits loads it, by the policy: its adapter. */
+static uint32_t
+load_choose(struct far_prefetch *ctl, const struct prefetch_load *load, const uint32_t *fits,
+	    uint32_t count)
 {
 	struct far_policy_found choice[PREFETCH_FOUND_MAX];
-	bool misfit = load->found_count > 0;
-	uint32_t count = 0;
-	uint32_t chosen;
 
-	far_prefetch_load_unqueue(ctl, load);
-	for (uint32_t i = 0; i < load->found_count; i++) {
-		const struct prefetch_found *found = &load->found[i];
+	for (uint32_t i = 0; i < count; i++) {
+		const struct prefetch_found *found = &load->found[fits[i]];
 
-		if (!found_fits(load, found))
-			continue;
-		misfit = false;
-		/* One that was drained since it answered is given nothing new. */
-		if (!far_l2_set_is_active(ctl->set, found->adapter))
-			continue;
-		choice[count++] = (struct far_policy_found){
+		choice[i] = (struct far_policy_found){
 			.adapter = found->adapter,
 			.size_bytes = found->size_bytes,
 			.bytes_queued = ctl->adapters[found->adapter].bytes_planned,
 			.ns_per_byte = far_prefetch_pace(ctl, found->adapter),
 		};
 	}
+	return choice[far_policy_plan(ctl->policy, ctl->set, &load->key, choice, count,
+				      &ctl->counts.policy_nonsense)]
+		.adapter;
+}
+
+bool
+far_prefetch_load_plan(struct far_prefetch *ctl, struct prefetch_load *load)
+{
+	uint32_t fits[PREFETCH_FOUND_MAX];
+	bool misfit = load->found_count > 0;
+	uint32_t count = 0;
+	uint32_t chosen;
+
+	far_prefetch_load_unqueue(ctl, load);
+	for (uint32_t i = 0; i < load->found_count; i++) {
+		if (!found_fits(load, &load->found[i]))
+			continue;
+		misfit = false;
+		/* One that was drained since it answered is given nothing new. */
+		if (far_l2_set_is_active(ctl->set, load->found[i].adapter))
+			fits[count++] = i;
+	}
 	if (count == 0) {
 		if (misfit && load->state == PREFETCH_LOOKUP)
 			load->miss_rc = -EMSGSIZE;
 		return false;
 	}
-	chosen = far_policy_plan(ctl->policy, ctl->set, &load->key, choice, count,
-				 &ctl->counts.policy_nonsense);
-	chosen = choice[chosen].adapter;
+	/* Where there is one, there is nothing to decide. */
+	chosen = count == 1 ? load->found[fits[0]].adapter : load_choose(ctl, load, fits, count);
 	load->source = load->found_count;
 	for (uint32_t i = 0; i < load->found_count; i++) {
 		struct prefetch_found *found = &load->found[i];

@@ -237,6 +237,8 @@ far_prefetch_lookup_post(struct far_prefetch *ctl, struct prefetch_window *windo
 		load->ask_mask &= ctl->set->active_mask;
 		asked |= load->ask_mask;
 	}
+	if (asked == 0)
+		return;
 	for (uint32_t adapter = 0; asked != 0; adapter++, asked >>= 1) {
 		if ((asked & 1) == 0)
 			continue;

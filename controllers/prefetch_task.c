@@ -185,10 +185,11 @@ void
 far_prefetch_window_reserve(struct far_prefetch *ctl, struct prefetch_window *window)
 {
 	uint32_t count = reserve_collect(ctl, window);
+	size_t granted;
 
 	if (count == 0)
 		return;
-	(void)far_l1_reserve_write(ctl->l1, ctl->session, ctl->wants, count, ctl->grants);
+	granted = far_l1_reserve_write(ctl->l1, ctl->session, ctl->wants, count, ctl->grants);
 	/* The request's next window may have waited for this one. */
 	ctl->kicked = true;
 	/* All grants first: what a request holds decides what a refusal means to it. */
@@ -200,7 +201,7 @@ far_prefetch_window_reserve(struct far_prefetch *ctl, struct prefetch_window *wi
 		else
 			far_prefetch_load_discharge(ctl, load);
 	}
-	for (uint32_t i = 0; i < count; i++) {
+	for (uint32_t i = 0; granted < count && i < count; i++) {
 		struct prefetch_load *load = ctl->refs[i].load;
 
 		/* One that went back to the queue has left its other loads, and they have ended. */

@@ -267,6 +267,15 @@ window_is_next(const struct far_prefetch *ctl, const struct prefetch_window *win
 	return true;
 }
 
+static void
+window_end(struct far_prefetch *ctl, struct prefetch_window *window)
+{
+	far_list_remove(&window->node);
+	/* The one that was used last is still in the processor's cache. */
+	far_list_push_front(&ctl->windows_free, &window->node);
+	ctl->kicked = true;
+}
+
 void
 far_prefetch_window_step(struct far_prefetch *ctl, struct prefetch_window *window, uint64_t now_ns)
 {
@@ -274,6 +283,10 @@ far_prefetch_window_step(struct far_prefetch *ctl, struct prefetch_window *windo
 
 	window->attention = false;
 	window->starved = false;
+	if (window->live == 0) {
+		window_end(ctl, window);
+		return;
+	}
 	far_prefetch_lookup_post(ctl, window);
 	answered = window_is_answered(window);
 	/* A store that is slow to answer holds up only what nobody else has. */
@@ -286,10 +299,6 @@ far_prefetch_window_step(struct far_prefetch *ctl, struct prefetch_window *windo
 	else
 		window->starved = true;
 	far_prefetch_window_post(ctl, window);
-	if (window->live == 0) {
-		far_list_remove(&window->node);
-		/* The one that was used last is still in the processor's cache. */
-		far_list_push_front(&ctl->windows_free, &window->node);
-		ctl->kicked = true;
-	}
+	if (window->live == 0)
+		window_end(ctl, window);
 }
