@@ -51,8 +51,13 @@ placement_first(const struct far_l2_set *set, const struct far_key *key, uint32_
 
 	if (count > set->count)
 		count = set->count;
-	if (count == 0)
+	if (count == 0 || set->active_mask == 0)
 		return 0;
+	if ((set->active_mask & (set->active_mask - 1)) == 0) {
+		/* One adapter has everything. */
+		idx_out[0] = (uint32_t)__builtin_ctzll(set->active_mask);
+		return 1;
+	}
 	weighted = weights_differ(set);
 	for (uint32_t i = 0; i < set->count; i++) {
 		double score;
