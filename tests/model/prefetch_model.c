@@ -55,8 +55,9 @@ model_upset(struct model *model, uint32_t key, uint32_t adapters, model_loading_
 }
 
 void
-model_put(struct model *model, uint32_t key, uint32_t adapter)
+model_put(struct model *model, uint32_t key, uint32_t adapter, model_loading_fn *loading)
 {
+	model->tainted[key] = model->tainted[key] || loading(key);
 	model->held[key] |= 1U << adapter;
 	if ((model->routes[key] & (1U << adapter)) != 0)
 		(void)each(model, key, true);
@@ -78,6 +79,17 @@ model_down(struct model *model, uint32_t adapter, bool down, model_loading_fn *l
 	model->down |= 1U << adapter;
 	for (uint32_t key = 0; key < MODEL_KEYS; key++)
 		model_upset(model, key, 1U << adapter, loading);
+}
+
+void
+model_reroute(struct model *model, uint32_t key, uint32_t routes, model_loading_fn *loading)
+{
+	if (routes == model->routes[key])
+		return;
+	model_upset(model, key, 0, loading);
+	model->routes[key] = routes;
+	if ((model->held[key] & routes) != 0)
+		(void)each(model, key, true);
 }
 
 void

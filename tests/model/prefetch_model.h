@@ -37,7 +37,8 @@ struct model {
 	bool resident[MODEL_KEYS];  /* readable in L1 */
 	bool writing[MODEL_KEYS];   /* somebody else writes it */
 	bool stray[MODEL_KEYS]; /* deleted by force: may be in a store without anybody's telling */
-	/* Something went wrong with it while a load was under way: who joins that load has his share. */
+	/* Something went wrong with it, or it came, while a load was under way: who joins that load has
+	 * his share. */
 	bool tainted[MODEL_KEYS];
 	struct model_req reqs[MODEL_REQS];
 	uint64_t ends;  /* of requests that ran to their end */
@@ -50,10 +51,12 @@ typedef bool model_loading_fn(uint32_t key);
 void model_submit(struct model *model, struct model_req *req, model_loading_fn *loading);
 /* Something went wrong with a key: at @adapters (a mask), or at all if 0. */
 void model_upset(struct model *model, uint32_t key, uint32_t adapters, model_loading_fn *loading);
-void model_put(struct model *model, uint32_t key, uint32_t adapter);
+void model_put(struct model *model, uint32_t key, uint32_t adapter, model_loading_fn *loading);
 void model_drop(struct model *model, uint32_t key, uint32_t adapter, model_loading_fn *loading);
 /* An adapter is not to be relied on from now on, or is again for what is submitted from now on. */
 void model_down(struct model *model, uint32_t adapter, bool down, model_loading_fn *loading);
+/* A key is looked for elsewhere from now on, where it is held or not. */
+void model_reroute(struct model *model, uint32_t key, uint32_t routes, model_loading_fn *loading);
 void model_resident(struct model *model, uint32_t key, bool resident);
 /* Bounds of the prefix of a request that ended by itself. */
 void model_bounds(const struct model_req *req, uint32_t *min_out, uint32_t *max_out);

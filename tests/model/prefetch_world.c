@@ -15,6 +15,7 @@
 #include "controllers/prefetch_priv.h"
 
 struct world world;
+uint64_t world_removed;
 
 static const char *const policies[] = {"default", "retain", "placement", "fastest,retain",
 				       "placement,fastest,retain"};
@@ -41,7 +42,7 @@ fake_of(uint32_t adapter)
 static struct far_l2 *
 memory_of(uint32_t adapter)
 {
-	return world.rig.set.items[adapter];
+	return world.adapters[adapter];
 }
 
 bool
@@ -62,26 +63,33 @@ fake_is_upset(struct fake_l2 *fake, const struct far_key *key)
 	       (block->rc_lefts[FAR_L2_LOAD] > 0 && block->rcs[FAR_L2_LOAD] != -EAGAIN);
 }
 
+static void
+key_observe(uint32_t key)
+{
+	uint32_t before = world.model.held[key];
+
+	world.model.held[key] = 0;
+	world.model.upset[key] = 0;
+	for (uint32_t a = 0; a < world.adapter_count; a++) {
+		struct fake_l2 *fake = fake_of(a);
+		bool held = fake != NULL ? fake_l2_has(fake, &world.keys[key])
+					 : far_l2_memory_holds(memory_of(a), &world.keys[key]);
+
+		if (held)
+			world.model.held[key] |= 1U << a;
+		if (fake != NULL && fake_is_upset(fake, &world.keys[key]))
+			world.model.upset[key] |= 1U << a;
+	}
+	/* What has come there is not seen by a load that had asked before. */
+	if ((world.model.held[key] & ~before) != 0 && world_loading(key))
+		world.model.tainted[key] = true;
+}
+
 void
 world_observe(const struct model_req *req)
 {
-	for (uint32_t i = 0; i < req->count; i++) {
-		uint32_t key = req->keys[i];
-
-		world.model.held[key] = 0;
-		world.model.upset[key] = 0;
-		for (uint32_t a = 0; a < world.rig.set.count; a++) {
-			struct fake_l2 *fake = fake_of(a);
-			bool held = fake != NULL
-					    ? fake_l2_has(fake, &world.keys[key])
-					    : far_l2_memory_holds(memory_of(a), &world.keys[key]);
-
-			if (held)
-				world.model.held[key] |= 1U << a;
-			if (fake != NULL && fake_is_upset(fake, &world.keys[key]))
-				world.model.upset[key] |= 1U << a;
-		}
-	}
+	for (uint32_t i = 0; i < req->count; i++)
+		key_observe(req->keys[i]);
 }
 
 /* ---- what L1 tells ---- */
@@ -224,7 +232,7 @@ memory_put(uint32_t adapter, uint32_t key)
 		.done = put_done,
 	};
 	put.live = true;
-	model_put(&world.model, key, adapter);
+	model_put(&world.model, key, adapter, world_loading);
 	far_l2_submit(memory_of(adapter), &put.task);
 	(void)far_l2_tick(memory_of(adapter), world_now());
 	/* It is not known when it comes, if it comes later. */
@@ -239,7 +247,7 @@ adapter_put(uint32_t adapter, uint32_t key)
 		return;
 	}
 	fake_l2_put(fake_of(adapter), &world.keys[key], WORLD_BLOCK_BYTES);
-	model_put(&world.model, key, adapter);
+	model_put(&world.model, key, adapter, world_loading);
 }
 
 static void
@@ -255,7 +263,7 @@ adapter_drop(uint32_t adapter, uint32_t key)
 static void
 do_content(void)
 {
-	uint32_t adapter = (uint32_t)below(world.rig.set.count);
+	uint32_t adapter = (uint32_t)below(world.adapter_count);
 	uint32_t key = (uint32_t)below(MODEL_KEYS);
 
 	if (chance(60))
@@ -312,7 +320,7 @@ item_fault(uint32_t adapter)
 static void
 do_fault(void)
 {
-	uint32_t adapter = (uint32_t)below(world.rig.set.count);
+	uint32_t adapter = (uint32_t)below(world.adapter_count);
 	struct fake_l2 *fake = fake_of(adapter);
 	uint32_t key;
 
@@ -354,12 +362,58 @@ do_fault(void)
 void
 world_turn(void)
 {
-	for (uint32_t i = 0; i < world.rig.set.count; i++) {
+	for (uint32_t i = 0; i < world.adapter_count; i++) {
 		if (fake_of(i) != NULL && chance(30))
 			fake_l2_scribble(fake_of(i));
 		if (chance(70))
-			(void)far_l2_tick(world.rig.set.items[i], world_now());
+			(void)far_l2_tick(world.adapters[i], world_now());
 	}
+}
+
+/* ---- adapters come and go ---- */
+
+static void
+routes_learn(void)
+{
+	for (uint32_t k = 0; k < MODEL_KEYS; k++) {
+		uint32_t idx[FAR_L2_SET_MAX];
+		uint64_t nonsense = 0;
+		uint32_t count = far_policy_route(&world.rig.policy, &world.rig.set, &world.keys[k],
+						  idx, &nonsense);
+		uint32_t routes = 0;
+
+		for (uint32_t i = 0; i < count; i++)
+			routes |= 1U << idx[i];
+		key_observe(k);
+		model_reroute(&world.model, k, routes, world_loading);
+	}
+}
+
+/* One at a time, so that it comes back to the position that it had. */
+static void
+do_membership(void)
+{
+	struct far_l2_set *set = &world.rig.set;
+	uint32_t at = world.leaving;
+
+	if (at == world.adapter_count) {
+		world.leaving = (uint32_t)below(world.adapter_count);
+		far_l2_set_drain(set, world.leaving);
+	} else if (set->items[at] == NULL) {
+		assert_int_equal(far_l2_set_add(set, world.adapters[at]), 0);
+		assert_int_equal(world.adapters[at]->idx, at);
+		world.leaving = world.adapter_count;
+	} else if (!far_prefetch_names(world.rig.prefetch, at) &&
+		   !far_store_names(world.rig.store, at)) {
+		/* Nobody names it: it owes nothing to anybody. */
+		if (fake_of(at) != NULL) {
+			assert_int_equal(fake_of(at)->locks_live, 0);
+			assert_int_equal(fake_of(at)->task_count, 0);
+		}
+		assert_ptr_equal(far_l2_set_remove(set, at), world.adapters[at]);
+		world_removed++;
+	}
+	routes_learn();
 }
 
 void
@@ -379,25 +433,13 @@ world_step(uint32_t dice)
 		do_content();
 	else if (dice < 40)
 		far_clock_fake_advance(&world.rig.clock, below(5 * FAR_NS_PER_MS));
-	else if (dice < 41)
+	else if (dice < 42)
+		do_membership();
+	else if (dice < 43)
 		far_clock_fake_advance(&world.rig.clock, below(2 * FAR_NS_PER_S));
 }
 
 /* ---- open and close ---- */
-
-static void
-routes_learn(void)
-{
-	for (uint32_t k = 0; k < MODEL_KEYS; k++) {
-		uint32_t idx[FAR_L2_SET_MAX];
-		uint64_t nonsense = 0;
-		uint32_t count = far_policy_route(&world.rig.policy, &world.rig.set, &world.keys[k],
-						  idx, &nonsense);
-
-		for (uint32_t i = 0; i < count; i++)
-			world.model.routes[k] |= 1U << idx[i];
-	}
-}
 
 static void
 options_draw(struct ctl_options *options)
@@ -424,8 +466,8 @@ options_draw(struct ctl_options *options)
 static void
 adapters_fill(void)
 {
-	for (uint32_t i = 0; i < world.rig.set.count; i++) {
-		struct far_l2 *l2 = world.rig.set.items[i];
+	for (uint32_t i = 0; i < world.adapter_count; i++) {
+		struct far_l2 *l2 = world.adapters[i];
 
 		if (fake_of(i) != NULL) {
 			l2->limits.items_max = 1 + (uint32_t)below(16);
@@ -458,6 +500,10 @@ world_open(uint64_t seed)
 	ctl_rig_open(&world.rig, &options);
 	assert_int_equal(far_l1_listen(world.rig.l1, &listener), 0);
 	l1_evictor_open(&world.evictor, world.rig.l1, WORLD_BLOCK_BYTES);
+	world.adapter_count = world.rig.set.count;
+	world.leaving = world.adapter_count;
+	for (uint32_t i = 0; i < world.adapter_count; i++)
+		world.adapters[i] = world.rig.set.items[i];
 	routes_learn();
 	adapters_fill();
 }

@@ -25,6 +25,10 @@ struct world {
 	struct far_key keys[MODEL_KEYS];
 	struct world_write writes[WORLD_WRITES];
 	uint32_t failing; /* memory adapters whose loads fail, as a mask */
+	/* By the positions that they have, or had before they were removed. */
+	struct far_l2 *adapters[MODEL_ADAPTERS];
+	uint32_t adapter_count;
+	uint32_t leaving; /* drained, or removed: its position; adapter_count: none */
 	uint64_t seed;    /* of the history that runs; 0: none */
 };
 
@@ -54,6 +58,9 @@ void world_close(void);
 void world_step(uint32_t dice);
 /* Adapters do something, or not. */
 void world_turn(void);
+/* Adapters that were removed, over all histories. */
+extern uint64_t world_removed;
+
 /* Tells the model what adapters hold of a request's keys, and what they will do wrong. */
 void world_observe(const struct model_req *req);
 bool world_loading(uint32_t key);
