@@ -318,6 +318,9 @@ request_end_rc(struct far_prefetch *ctl, const struct prefetch_request *request)
 {
 	const struct far_prefetch_req *req = request->req;
 
+	/* With windows, an adapter that said nothing for half of the time is done without. */
+	if (req->shape != NULL)
+		return 0;
 	for (uint32_t i = request->prefix_count; i < req->count; i++) {
 		if (req->views[i].rc != -ETIMEDOUT)
 			continue;

@@ -35,11 +35,12 @@ mad_route(const struct far_policy *policy, const struct far_l2_set *set, const s
 	(void)policy;
 	(void)set;
 	(void)key;
-	assert_true(max > 3);
+	assert_true(max > 4);
 	idx_out[0] = 63;
 	idx_out[1] = 1;
 	idx_out[2] = 1;
-	return 3;
+	idx_out[3] = 2;
+	return 4;
 }
 
 static uint32_t
@@ -57,13 +58,14 @@ mad_plan(const struct far_policy *policy, const struct far_l2_set *set, const st
 static void
 nonsense_of_a_policy_is_counted_and_requests_still_end(void **state)
 {
-	struct ctl_options options = {.fakes = 2};
+	struct ctl_options options = {.fakes = 3};
 	struct far_prefetch_counts counts;
 
 	(void)state;
 	ctl_rig_open(&rig, &options);
 	ctl_rig_put(&rig, 0, 0, 4);
 	ctl_rig_put(&rig, 1, 0, 3);
+	ctl_rig_put(&rig, 2, 0, 3); /* where there is one choice, nobody is asked to plan */
 	rig.policy.route = mad_route;
 	/* Adapter 0 has the keys, but was not asked. */
 	rig.policy.plan = mad_plan;
