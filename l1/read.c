@@ -45,7 +45,7 @@ struct read_slice {
  */
 #define GROUP ((size_t)32)
 
-static inline void
+L1_PREFETCHES
 bucket_ask(const struct l1_ahead *ahead, size_t i)
 {
 	ahead->hashes[i] = key_hash(&ahead->keys[i]);
@@ -62,7 +62,7 @@ bucket_first(const struct l1_ahead *ahead, size_t i)
 }
 
 /* Where the first record of the chain is another key's, the next one will be needed. */
-static inline void
+L1_PREFETCHES
 chain_ask(const struct l1_ahead *ahead, size_t i)
 {
 	const struct l1_block *block = &ahead->l1->blocks[bucket_first(ahead, i)];
