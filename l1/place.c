@@ -4,12 +4,12 @@
 /*
  * Victims are claimed, a step that can be undone, in the order of the policy, until a run of free and
  * claimed extents is long enough; what does not lie in that run is let go again. With blocks of one
- * size the first victim is enough, and its extent changes hands as it is. Where small blocks lie scattered, a run of the oldest would cost
- * nearly all: so when more than one victim is needed, runs around the oldest and around the longest
- * free extent are looked at as well, and the cheapest is taken, a block that the policy would keep
- * counting for more. When locked blocks stand in all of those, it is the best run of the whole arena. So a key
- * is refused only if no run without a locked block is long enough, and nothing is evicted that is not
- * needed for a key that is granted.
+ * size the first victim is enough, and its extent changes hands as it is. Where small blocks lie
+ * scattered, a run of the oldest would cost nearly all: so when more than one victim is needed, runs
+ * around the oldest and around the longest free extent are looked at as well, and the cheapest is
+ * taken, a block that the policy would keep counting for more. When locked blocks stand in all of
+ * those, it is the best run of the whole arena. So a key is refused only if no run without a locked
+ * block is long enough, and nothing is evicted that is not needed for a key that is granted.
  */
 #define SEEDS_MAX 8u  /* oldest victims whose surroundings are looked at */
 #define TRIES_MAX 16u /* a reader may lock a block of the run before it is claimed: look again */
