@@ -10,6 +10,8 @@
 #include "base/key.h"
 #include "base/list.h"
 #include "base/rng.h"
+#include "l2/listing.h"
+#include "l2/set.h"
 #include "transport/transport.h"
 
 /*
@@ -125,6 +127,8 @@ struct far_l2_ops {
 	uint64_t (*tick)(struct far_l2 *l2, uint64_t now_ns);
 	void (*status)(const struct far_l2 *l2, struct far_l2_status *out);
 	int (*stats_ask)(struct far_l2 *l2, far_l2_stats_fn *done, void *arg, uint64_t deadline_ns);
+	int (*usage_ask)(struct far_l2 *l2, far_l2_usage_fn *done, void *arg, uint64_t deadline_ns);
+	void (*list)(struct far_l2 *l2, struct far_l2_listing *listing);
 	void (*quiesce)(struct far_l2 *l2);
 	bool (*quiesced)(const struct far_l2 *l2);
 	void (*close)(struct far_l2 *l2);
@@ -202,6 +206,24 @@ far_l2_unlock(struct far_l2 *l2, const struct far_key *keys, size_t count)
 	l2->ops->unlock(l2, keys, count);
 }
 
+/* Asks the store how full it is. 0: @done follows, by the rules of tasks; else it does not:
+ * -EHOSTDOWN, -EAGAIN (too many questions), -ECANCELED (quiesced). */
+static inline int
+far_l2_usage_ask(struct far_l2 *l2, far_l2_usage_fn *done, void *arg, uint64_t deadline_ns)
+{
+	return l2->ops->usage_ask(l2, done, arg, deadline_ns);
+}
+
+static inline void
+far_l2_list(struct far_l2 *l2, struct far_l2_listing *listing)
+{
+	FAR_ASSERT(listing->entries_max > 0);
+	FAR_ASSERT(listing->done != NULL);
+	listing->rc = 0;
+	listing->count = 0;
+	l2->ops->list(l2, listing);
+}
+
 /* Ends due tasks, connects again, flushes batches. Returns when it wants to be called next. */
 static inline uint64_t
 far_l2_tick(struct far_l2 *l2, uint64_t now_ns)
@@ -241,52 +263,5 @@ struct far_l2_type {
 const struct far_l2_type *far_l2_type_find(const char *name);
 /* "donor, fault, memory" */
 const char *far_l2_type_names(void);
-
-/* ---- the adapters of one client, in order of priority ---- */
-#define FAR_L2_SET_MAX     64
-#define FAR_L2_SET_BUCKETS 128 /* twice as many: short chains */
-
-/*
- * An adapter keeps its position for life; others come and go around it. Who keeps positions keeps
- * far_l2_set.generations beside them, or asserts that he has none left before far_l2_set_remove().
- */
-struct far_l2_set {                           /* zeroed: empty */
-	struct far_l2 *items[FAR_L2_SET_MAX]; /* NULL: a free position */
-	uint32_t count;                       /* all taken positions are below it */
-	uint64_t taken_mask;                  /* items that are not NULL */
-	uint64_t active_mask;                 /* of them, those that policies may propose */
-	uint32_t generations[FAR_L2_SET_MAX]; /* adapters that the position has had */
-	uint8_t buckets[FAR_L2_SET_BUCKETS];  /* by hash of the name: position + 1; 0: free */
-};
-
-/* The lowest taken position from @idx on; FAR_L2_SET_MAX: none. */
-static inline uint32_t
-far_l2_set_next(const struct far_l2_set *set, uint32_t idx)
-{
-	uint64_t rest = idx < FAR_L2_SET_MAX ? set->taken_mask >> idx : 0;
-
-	return rest != 0 ? idx + (uint32_t)__builtin_ctzll(rest) : FAR_L2_SET_MAX;
-}
-
-/* All adapters, drained ones too, in order of priority. */
-#define FAR_L2_SET_FOR_EACH(set, idx)                                                              \
-	for (uint32_t idx = far_l2_set_next((set), 0); (idx) < FAR_L2_SET_MAX;                     \
-	     (idx) = far_l2_set_next((set), (idx) + 1))
-
-static inline bool
-far_l2_set_is_active(const struct far_l2_set *set, uint32_t idx)
-{
-	return idx < FAR_L2_SET_MAX && (set->active_mask >> idx & 1) != 0;
-}
-
-/* Takes the lowest free position; sets l2->idx. -EEXIST: a name twice, a drained one's included;
- * -E2BIG: more than FAR_L2_SET_MAX. */
-int far_l2_set_add(struct far_l2_set *set, struct far_l2 *l2);
-/* Policies propose it no longer; what it has been given goes on. Taken: asserted. */
-void far_l2_set_drain(struct far_l2_set *set, uint32_t idx);
-/* Frees position and name of a drained one (asserted) that nobody names any more; returns it. */
-struct far_l2 *far_l2_set_remove(struct far_l2_set *set, uint32_t idx);
-/* NULL if there is none; hashed, O(1). */
-struct far_l2 *far_l2_set_find(const struct far_l2_set *set, const char *name);
 
 #endif

@@ -40,6 +40,8 @@ ops_check(const struct far_l2_ops *ops)
 	FAR_ASSERT(ops->tick != NULL);
 	FAR_ASSERT(ops->status != NULL);
 	FAR_ASSERT(ops->stats_ask != NULL);
+	FAR_ASSERT(ops->usage_ask != NULL);
+	FAR_ASSERT(ops->list != NULL);
 	FAR_ASSERT(ops->quiesce != NULL);
 	FAR_ASSERT(ops->quiesced != NULL);
 	FAR_ASSERT(ops->close != NULL);

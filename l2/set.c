@@ -1,9 +1,10 @@
 /* set.c - the adapters of one client: by priority in an array, by name through a small hash. */
-#include "l2/l2.h"
+#include "l2/set.h"
 
 #include <string.h>
 
 #include "base/checksum.h"
+#include "l2/l2.h"
 
 _Static_assert(FAR_L2_SET_MAX < 256, "positions are kept in bytes, plus one");
 _Static_assert(FAR_L2_SET_MAX == 64, "positions are bits of a word");

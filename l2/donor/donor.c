@@ -93,6 +93,7 @@ far_donor_pump(struct far_donor *donor)
 	far_donor_recalls_pump(donor);
 	far_donor_jobs_pump(donor);
 	far_donor_store_pump(donor);
+	far_donor_list_pump(donor);
 	/* Last, so that notes never take the credit that a COMMIT waits for. */
 	far_donor_notes_pump(donor);
 }
@@ -114,6 +115,7 @@ far_donor_flush(struct far_donor *donor)
 		donor->tasks_live--;
 		task->done(task);
 	}
+	far_donor_list_flush(donor);
 }
 
 static void
@@ -213,6 +215,8 @@ donor_tick(struct far_l2 *l2, uint64_t now_ns)
 	deadlines_tick(donor, now_ns);
 	at_ns = far_donor_notes_tick(donor, now_ns);
 	next_ns = at_ns < next_ns ? at_ns : next_ns;
+	at_ns = far_donor_list_tick(donor, now_ns);
+	next_ns = at_ns < next_ns ? at_ns : next_ns;
 	far_donor_pump(donor);
 	far_donor_flush(donor);
 	at_ns = quiesce_tick(donor, now_ns);
@@ -220,7 +224,9 @@ donor_tick(struct far_l2 *l2, uint64_t now_ns)
 	if (donor->deadline_next_ns < next_ns)
 		next_ns = donor->deadline_next_ns;
 	donor->ticking = false;
-	return far_list_empty(&donor->stages[STAGE_ENDED]) ? next_ns : now_ns;
+	if (!far_list_empty(&donor->stages[STAGE_ENDED]) || !far_list_empty(&donor->listings_ended))
+		return now_ns;
+	return next_ns;
 }
 
 static bool
@@ -228,7 +234,8 @@ donor_quiesced(const struct far_l2 *l2)
 {
 	const struct far_donor *donor = donor_of(l2);
 
-	return donor->quiescing && donor->link == NULL && donor->tasks_live == 0;
+	return donor->quiescing && donor->link == NULL && donor->tasks_live == 0 &&
+	       far_list_empty(&donor->listings_ended) && !far_donor_is_asked(donor);
 }
 
 static void
@@ -259,6 +266,7 @@ donor_quiesce(struct far_l2 *l2)
 	donor->quiescing = true;
 	donor->quiesce_deadline_ns = far_clock_now(donor->env.clock) + DONOR_QUIESCE_NS;
 	far_donor_tasks_stop(donor, -ECANCELED);
+	far_donor_listings_stop(donor, -ECANCELED);
 	far_donor_lanes_end(donor);
 }
 
@@ -291,6 +299,7 @@ donor_alloc(struct far_donor *donor)
 {
 	const size_t table_bytes = DONOR_TABLE_CHUNK * sizeof(struct far_index_segment);
 	const size_t jobs_bytes = (size_t)DONOR_JOBS * DONOR_JOB_SCRATCH;
+	const size_t list_bytes = DONOR_LIST_SETS * DONOR_SET_BYTES;
 	int rc;
 
 	donor->jobs = far_zalloc_array(DONOR_JOBS, sizeof(*donor->jobs));
@@ -305,7 +314,7 @@ donor_alloc(struct far_donor *donor)
 	    donor->pieces == NULL || donor->keys == NULL || donor->frame == NULL)
 		return -ENOMEM;
 	rc = far_pages_map_shared("farpool-scratch",
-				  jobs_bytes + table_bytes + FAR_INDEX_PAGE_BYTES + 64,
+				  jobs_bytes + table_bytes + FAR_INDEX_PAGE_BYTES + list_bytes + 64,
 				  FAR_PAGES_HUGE_OFF, -1, &donor->pages);
 	if (rc < 0)
 		return rc;
@@ -321,7 +330,8 @@ donor_alloc(struct far_donor *donor)
 	}
 	donor->scratch_table = (uint8_t *)donor->pages.base + jobs_bytes;
 	donor->scratch_header = donor->scratch_table + table_bytes;
-	donor->scratch_live = donor->scratch_header + FAR_INDEX_PAGE_BYTES;
+	donor->scratch_list = donor->scratch_header + FAR_INDEX_PAGE_BYTES;
+	donor->scratch_live = donor->scratch_list + list_bytes;
 	return 0;
 }
 
@@ -348,7 +358,7 @@ far_l2_donor_open(const struct far_l2_config *config, const struct far_l2_env *e
 	struct far_list *lists[] = {
 		&donor->jobs_free,    &donor->jobs_posted,  &donor->jobs_blocked,
 		&donor->jobs_table,   &donor->batches_free, &donor->batches_unsent,
-		&donor->batches_sent,
+		&donor->batches_sent, &donor->listings,     &donor->listings_ended,
 	};
 	int rc;
 
@@ -397,6 +407,8 @@ static const struct far_l2_ops donor_ops = {
 	.tick = donor_tick,
 	.status = donor_status,
 	.stats_ask = far_donor_stats_ask,
+	.usage_ask = far_donor_usage_ask,
+	.list = far_donor_list,
 	.quiesce = donor_quiesce,
 	.quiesced = donor_quiesced,
 	.close = donor_close,

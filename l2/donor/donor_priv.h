@@ -32,6 +32,7 @@
 #define DONOR_QUIESCE_NS      (100 * FAR_NS_PER_MS)
 #define DONOR_REFUSED_FACTOR  10U /* how much slower a refused donor is asked again */
 #define DONOR_STATS_ASKS      8U
+#define DONOR_LIST_SETS       64U /* sets of one READ of a listing */
 
 /* far_l2_item.rc while its task is live: above zero, so that no result is mistaken for it. */
 enum {
@@ -169,9 +170,10 @@ struct donor_recall {
 };
 
 struct donor_stats_ask {
-	uint64_t tag; /* 0: free */
-	bool lost;    /* the link that it went over is down */
-	far_l2_stats_fn *done;
+	uint64_t tag;          /* 0: free */
+	bool lost;             /* the link that it went over is down */
+	far_l2_stats_fn *done; /* one of the two */
+	far_l2_usage_fn *usage_done;
 	void *arg;
 	uint64_t deadline_ns;
 };
@@ -202,6 +204,7 @@ struct far_donor {
 	uint8_t *scratch_header;
 	uint8_t *scratch_table;
 	uint8_t *scratch_live;
+	uint8_t *scratch_list;
 
 	/* link.c */
 	struct far_link_handler handler;
@@ -278,6 +281,15 @@ struct far_donor {
 	uint32_t reject_count;
 	struct donor_stats_ask stats_asks[DONOR_STATS_ASKS];
 
+	/* list.c */
+	struct far_list listings; /* the first is read for */
+	struct far_list listings_ended;
+	struct far_l2_listing *list_for; /* whose READ was posted last; NULL: it has ended */
+	bool list_posted;
+	uint32_t list_rereads;
+	uint64_t list_set; /* the posted chunk */
+	uint32_t list_set_count;
+
 	struct far_l2_status status; /* counters only */
 
 	/* Used while one list or frame is built, never longer. */
@@ -287,13 +299,14 @@ struct far_donor {
 	uint64_t *frame;          /* owned, FAR_FRAME_BYTES_MAX */
 };
 
-/* Which list a token belongs to: the kind above, the index of job or batch below. */
+/* Which list of READs or WRITEs a token belongs to: the kind above, the index of job or batch below. */
 #define TOKEN_KIND_SHIFT 32
 enum {
 	TOKEN_JOB = 1,
 	TOKEN_HEADER,
 	TOKEN_TABLE,
 	TOKEN_BATCH,
+	TOKEN_LIST,
 };
 
 static inline uint64_t
@@ -427,6 +440,14 @@ void far_donor_store_lost(struct far_donor *donor);
 void far_donor_lanes_end(struct far_donor *donor);
 bool far_donor_store_idle(const struct far_donor *donor);
 
+/* ---- list.c ---- */
+void far_donor_list(struct far_l2 *l2, struct far_l2_listing *listing);
+void far_donor_list_pump(struct far_donor *donor);
+void far_donor_list_done(struct far_donor *donor, int status);
+uint64_t far_donor_list_tick(struct far_donor *donor, uint64_t now_ns);
+void far_donor_list_flush(struct far_donor *donor);
+void far_donor_listings_stop(struct far_donor *donor, int rc);
+
 /* ---- notes.c: what nobody waits long for ---- */
 void far_donor_touch(struct far_donor *donor, const struct far_key *key);
 void far_donor_reject(struct far_donor *donor, const void *slot);
@@ -434,6 +455,8 @@ void far_donor_notes_pump(struct far_donor *donor);
 uint64_t far_donor_notes_tick(struct far_donor *donor, uint64_t now_ns);
 int far_donor_deleted(struct far_donor *donor, const struct far_frame *frame);
 int far_donor_stats_ask(struct far_l2 *l2, far_l2_stats_fn *done, void *arg, uint64_t deadline_ns);
+int far_donor_usage_ask(struct far_l2 *l2, far_l2_usage_fn *done, void *arg, uint64_t deadline_ns);
+bool far_donor_is_asked(const struct far_donor *donor);
 void far_donor_stats_got(struct far_donor *donor, const struct far_frame *frame);
 void far_donor_notes_lost(struct far_donor *donor);
 

@@ -100,6 +100,7 @@ link_end(struct far_donor *donor, int rc, enum far_l2_state state, const char *r
 	if (donor->link == NULL)
 		donor->link_state = LINK_IDLE;
 	far_donor_tasks_stop(donor, -EHOSTDOWN);
+	far_donor_listings_stop(donor, -EHOSTDOWN);
 	far_donor_store_lost(donor);
 	far_donor_notes_lost(donor);
 	far_donor_index_reset(donor);
@@ -300,7 +301,8 @@ done_take(struct far_donor *donor, const struct far_event *event)
 		far_donor_batch_done(donor, idx, event->status);
 		break;
 	default:
-		FAR_ASSERT(event->token >> TOKEN_KIND_SHIFT == TOKEN_BATCH);
+		FAR_ASSERT(event->token >> TOKEN_KIND_SHIFT == TOKEN_LIST);
+		far_donor_list_done(donor, event->status);
 	}
 }
 
@@ -311,6 +313,7 @@ closed_take(struct far_donor *donor)
 	FAR_ASSERT(far_list_empty(&donor->jobs_posted));
 	FAR_ASSERT(far_list_empty(&donor->batches_unsent));
 	FAR_ASSERT(far_list_empty(&donor->batches_sent));
+	FAR_ASSERT(!donor->list_posted);
 	donor->link = NULL;
 	donor->link_state = LINK_IDLE;
 }

@@ -116,15 +116,13 @@ far_donor_notes_pump(struct far_donor *donor)
 	touch_pump(donor);
 }
 
-int
-far_donor_stats_ask(struct far_l2 *l2, far_l2_stats_fn *done, void *arg, uint64_t deadline_ns)
+/* Takes a place and a tag of @ask's, and asks. */
+static int
+stats_send(struct far_donor *donor, const struct donor_stats_ask *ask)
 {
-	struct far_donor *donor = FAR_CONTAINER_OF(l2, struct far_donor, l2);
 	uint64_t tag = donor->tag_last + 1;
 	int rc;
 
-	if (!donor_is_up(donor))
-		return -ENOTCONN;
 	for (uint32_t i = 0; i < DONOR_STATS_ASKS; i++) {
 		if (donor->stats_asks[i].tag != 0)
 			continue;
@@ -132,11 +130,64 @@ far_donor_stats_ask(struct far_l2 *l2, far_l2_stats_fn *done, void *arg, uint64_
 		if (rc < 0)
 			return rc;
 		donor->tag_last = tag;
-		donor->stats_asks[i] = (struct donor_stats_ask){
-			.tag = tag, .done = done, .arg = arg, .deadline_ns = deadline_ns};
+		donor->stats_asks[i] = *ask;
+		donor->stats_asks[i].tag = tag;
 		return 0;
 	}
 	return -EAGAIN;
+}
+
+int
+far_donor_stats_ask(struct far_l2 *l2, far_l2_stats_fn *done, void *arg, uint64_t deadline_ns)
+{
+	struct far_donor *donor = FAR_CONTAINER_OF(l2, struct far_donor, l2);
+	struct donor_stats_ask ask = {.done = done, .arg = arg, .deadline_ns = deadline_ns};
+
+	return donor_is_up(donor) ? stats_send(donor, &ask) : -ENOTCONN;
+}
+
+int
+far_donor_usage_ask(struct far_l2 *l2, far_l2_usage_fn *done, void *arg, uint64_t deadline_ns)
+{
+	struct far_donor *donor = FAR_CONTAINER_OF(l2, struct far_donor, l2);
+	struct donor_stats_ask ask = {.usage_done = done, .arg = arg, .deadline_ns = deadline_ns};
+
+	if (donor->quiescing)
+		return -ECANCELED;
+	return donor_is_up(donor) ? stats_send(donor, &ask) : -EHOSTDOWN;
+}
+
+bool
+far_donor_is_asked(const struct far_donor *donor)
+{
+	for (uint32_t i = 0; i < DONOR_STATS_ASKS; i++) {
+		if (donor->stats_asks[i].tag != 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+stats_end(const struct donor_stats_ask *ask, int rc, const uint64_t *values, uint32_t count)
+{
+	struct far_l2_usage usage;
+
+	if (ask->done != NULL) {
+		ask->done(ask->arg, rc, values, count);
+		return;
+	}
+	/* Counters are only ever appended: these are the first of all. */
+	if (rc == 0 && count <= FAR_STATUS_block_bytes)
+		rc = -EPROTO;
+	if (rc == 0) {
+		usage.capacity_bytes = values[FAR_STATUS_capacity_bytes];
+		usage.used_bytes = usage.capacity_bytes - values[FAR_STATUS_free_bytes];
+		usage.block_count = values[FAR_STATUS_block_count];
+		usage.block_bytes = values[FAR_STATUS_block_bytes];
+		if (values[FAR_STATUS_free_bytes] > usage.capacity_bytes)
+			rc = -EPROTO;
+	}
+	ask->usage_done(ask->arg, rc, rc == 0 ? &usage : NULL);
 }
 
 void
@@ -148,7 +199,7 @@ far_donor_stats_got(struct far_donor *donor, const struct far_frame *frame)
 		if (ask.tag == 0 || ask.tag != frame->head.tag)
 			continue;
 		donor->stats_asks[i].tag = 0;
-		ask.done(ask.arg, 0, frame->list, frame->count);
+		stats_end(&ask, 0, frame->list, frame->count);
 		return;
 	}
 }
@@ -176,7 +227,7 @@ far_donor_notes_tick(struct far_donor *donor, uint64_t now_ns)
 			continue;
 		if (ask.lost || ask.deadline_ns <= now_ns) {
 			donor->stats_asks[i].tag = 0;
-			ask.done(ask.arg, ask.lost ? -EHOSTDOWN : -ETIMEDOUT, NULL, 0);
+			stats_end(&ask, ask.lost ? -EHOSTDOWN : -ETIMEDOUT, NULL, 0);
 		} else if (ask.deadline_ns < next_ns) {
 			next_ns = ask.deadline_ns;
 		}

@@ -13,6 +13,7 @@
 #define UNIT_BYTES_BIG   4096U
 #define BIG_FROM_BYTES   (1ULL << 20)
 #define CAPACITY_MAX     (1ULL << 40)
+#define USAGE_ASKS       8U
 
 /* The words of far_l2_task.priv that are ours. */
 enum {
@@ -27,7 +28,14 @@ struct entry {
 	uint32_t hash_next;
 	uint32_t unit_first; /* UNIT_NONE: locked, but the block is gone */
 	uint32_t size_bytes;
+	uint32_t group;
 	uint32_t locks;
+};
+
+/* A question that was asked and not answered. */
+struct usage_ask {
+	far_l2_usage_fn *done; /* NULL: free */
+	void *arg;
 };
 
 struct memory {
@@ -50,6 +58,9 @@ struct memory {
 	struct far_list fifo;  /* held blocks, oldest first */
 	struct far_list tasks; /* in order of submission */
 	uint32_t tasks_live;
+	uint64_t block_bytes; /* held */
+	struct far_list listings;
+	struct usage_ask usage_asks[USAGE_ASKS];
 	bool held[4];
 	bool down;
 	bool quiescing;
@@ -140,6 +151,7 @@ block_free(struct memory *mem, struct entry *entry)
 	entry->unit_first = UNIT_NONE;
 	far_list_remove(&entry->node);
 	mem->counts.blocks--;
+	mem->block_bytes -= entry->size_bytes;
 	entry_drop_if_idle(mem, entry);
 }
 
@@ -229,6 +241,8 @@ item_load(struct memory *mem, struct far_l2_item *item)
 	struct entry *entry = entry_find(mem, &item->key);
 	uint64_t bytes = item_bytes(item);
 
+	if (bytes == 0)
+		return -EINVAL;
 	if (!entry_held(entry))
 		return -ENOENT;
 	if ((item->size_bytes != 0 && item->size_bytes != entry->size_bytes) ||
@@ -281,8 +295,10 @@ item_store(struct memory *mem, struct far_l2_item *item)
 	}
 	mem->units_free -= (uint32_t)units;
 	entry->size_bytes = (uint32_t)bytes;
+	entry->group = item->group;
 	far_list_push_back(&mem->fifo, &entry->node);
 	mem->counts.blocks++;
+	mem->block_bytes += bytes;
 	block_copy(mem, entry, item, 0, false);
 	mem->status.stores++;
 	mem->status.store_bytes += bytes;
@@ -406,6 +422,88 @@ task_next(struct memory *mem, uint64_t now_ns, int *due_out, uint64_t *next_ns)
 	return NULL;
 }
 
+static int
+end_rc(const struct memory *mem)
+{
+	if (mem->quiescing)
+		return -ECANCELED;
+	return mem->down ? -EHOSTDOWN : 0;
+}
+
+/* Entries stay where they are while they are held: their places are the order. */
+static void
+listing_fill(const struct memory *mem, struct far_l2_listing *listing)
+{
+	uint64_t at = listing->cursor;
+
+	if (at >= mem->entry_count && at > 0) {
+		listing->rc = -ESTALE;
+		return;
+	}
+	for (; at < mem->entry_count && listing->count < listing->entries_max; at++) {
+		const struct entry *entry = &mem->entries[at];
+
+		if (!entry_held(entry) || (listing->of_group && entry->group != listing->group))
+			continue;
+		listing->entries[listing->count++] = (struct far_l2_listed){
+			.key = entry->key,
+			.size_bytes = entry->size_bytes,
+			.group = entry->group,
+		};
+	}
+	listing->cursor = at < mem->entry_count ? at : 0;
+}
+
+/* Those that were asked when it was called: a callback may ask again. */
+static void
+listings_tick(struct memory *mem)
+{
+	struct far_list *last = mem->listings.prev;
+	struct far_list *node = NULL;
+
+	while (node != last && (node = far_list_pop_front(&mem->listings)) != NULL) {
+		struct far_l2_listing *listing =
+			FAR_CONTAINER_OF(node, struct far_l2_listing, node);
+
+		if (listing->rc == 0)
+			listing->rc = end_rc(mem);
+		if (listing->rc == 0)
+			listing_fill(mem, listing);
+		listing->done(listing);
+	}
+}
+
+static void
+usage_tick(struct memory *mem)
+{
+	const struct far_l2_usage usage = {
+		.capacity_bytes = (uint64_t)mem->unit_count * mem->unit_bytes,
+		.used_bytes = (uint64_t)(mem->unit_count - mem->units_free) * mem->unit_bytes,
+		.block_count = mem->counts.blocks,
+		.block_bytes = mem->block_bytes,
+	};
+	int rc = end_rc(mem);
+
+	for (uint32_t i = 0; i < USAGE_ASKS; i++) {
+		struct usage_ask ask = mem->usage_asks[i];
+
+		if (ask.done == NULL)
+			continue;
+		mem->usage_asks[i].done = NULL;
+		ask.done(ask.arg, rc, rc == 0 ? &usage : NULL);
+	}
+}
+
+static bool
+memory_is_asked(const struct memory *mem)
+{
+	for (uint32_t i = 0; i < USAGE_ASKS; i++) {
+		if (mem->usage_asks[i].done != NULL)
+			return true;
+	}
+	return !far_list_empty(&mem->listings);
+}
+
 static uint64_t
 memory_tick(struct far_l2 *l2, uint64_t now_ns)
 {
@@ -433,8 +531,10 @@ memory_tick(struct far_l2 *l2, uint64_t now_ns)
 		mem->tasks_live--;
 		task->done(task);
 	}
+	listings_tick(mem);
+	usage_tick(mem);
 	mem->ticking = false;
-	return next_ns;
+	return memory_is_asked(mem) ? now_ns : next_ns;
 }
 
 static void
@@ -463,6 +563,36 @@ memory_stats_ask(struct far_l2 *l2, far_l2_stats_fn *done, void *arg, uint64_t d
 	return -EOPNOTSUPP;
 }
 
+static int
+memory_usage_ask(struct far_l2 *l2, far_l2_usage_fn *done, void *arg, uint64_t deadline_ns)
+{
+	struct memory *mem = memory_of(l2);
+	int rc = end_rc(mem);
+
+	(void)deadline_ns; /* answered by the next tick */
+	if (rc < 0)
+		return rc;
+	for (uint32_t i = 0; i < USAGE_ASKS; i++) {
+		if (mem->usage_asks[i].done != NULL)
+			continue;
+		mem->usage_asks[i] = (struct usage_ask){.done = done, .arg = arg};
+		return 0;
+	}
+	return -EAGAIN;
+}
+
+static void
+memory_list(struct far_l2 *l2, struct far_l2_listing *listing)
+{
+	struct memory *mem = memory_of(l2);
+	uint32_t live = 0;
+
+	for (struct far_list *it = mem->listings.next; it != &mem->listings; it = it->next)
+		live++;
+	listing->rc = live < FAR_L2_LISTINGS_MAX ? 0 : -EAGAIN;
+	far_list_push_back(&mem->listings, &listing->node);
+}
+
 static void
 memory_quiesce(struct far_l2 *l2)
 {
@@ -474,7 +604,7 @@ memory_quiesced(const struct far_l2 *l2)
 {
 	const struct memory *mem = memory_of(l2);
 
-	return mem->quiescing && mem->tasks_live == 0;
+	return mem->quiescing && mem->tasks_live == 0 && !memory_is_asked(mem);
 }
 
 static void
@@ -515,8 +645,10 @@ memory_alloc(struct memory *mem, uint64_t capacity_bytes)
 	for (uint32_t i = 0; i < mem->unit_count; i++)
 		mem->unit_next[i] = i + 1 < mem->unit_count ? i + 1 : UNIT_NONE;
 	mem->units_free = mem->unit_count;
-	for (uint32_t i = 0; i < mem->entry_count; i++)
+	for (uint32_t i = 0; i < mem->entry_count; i++) {
+		mem->entries[i].unit_first = UNIT_NONE;
 		far_list_push_back(&mem->entries_free, &mem->entries[i].node);
+	}
 	for (uint32_t i = 0; i < bucket_count; i++)
 		mem->buckets[i] = ENTRY_NONE;
 	return 0;
@@ -543,6 +675,7 @@ far_l2_memory_open(const struct far_l2_config *config, const struct far_l2_env *
 	far_list_init(&mem->entries_free);
 	far_list_init(&mem->fifo);
 	far_list_init(&mem->tasks);
+	far_list_init(&mem->listings);
 	if (memory_alloc(mem, config->capacity_bytes) < 0)
 		goto fail;
 	*out = &mem->l2;
@@ -625,6 +758,8 @@ static const struct far_l2_ops memory_ops = {
 	.tick = memory_tick,
 	.status = memory_status,
 	.stats_ask = memory_stats_ask,
+	.usage_ask = memory_usage_ask,
+	.list = memory_list,
 	.quiesce = memory_quiesce,
 	.quiesced = memory_quiesced,
 	.close = memory_close,

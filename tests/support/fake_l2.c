@@ -374,6 +374,24 @@ fake_stats_ask(struct far_l2 *l2, far_l2_stats_fn *done, void *arg, uint64_t dea
 	return -EOPNOTSUPP;
 }
 
+static int
+fake_usage_ask(struct far_l2 *l2, far_l2_usage_fn *done, void *arg, uint64_t deadline_ns)
+{
+	(void)l2;
+	(void)done;
+	(void)arg;
+	(void)deadline_ns;
+	return -EOPNOTSUPP;
+}
+
+static void
+fake_list(struct far_l2 *l2, struct far_l2_listing *listing)
+{
+	(void)l2;
+	(void)listing;
+	FAR_ASSERT(false); /* controllers do not list */
+}
+
 static void
 fake_quiesce(struct far_l2 *l2)
 {
@@ -401,6 +419,8 @@ static const struct far_l2_ops fake_ops = {
 	.tick = fake_tick,
 	.status = fake_status,
 	.stats_ask = fake_stats_ask,
+	.usage_ask = fake_usage_ask,
+	.list = fake_list,
 	.quiesce = fake_quiesce,
 	.quiesced = fake_quiesced,
 	.close = fake_close,

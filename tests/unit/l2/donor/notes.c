@@ -180,6 +180,70 @@ counters_of_a_lost_donor_are_answered_too(void **state)
 	assert_int_equal(stats.rc, -EHOSTDOWN);
 }
 
+static struct {
+	uint32_t calls;
+	int rc;
+	struct far_l2_usage usage;
+} usage;
+
+static void
+usage_got(void *arg, int rc, const struct far_l2_usage *is)
+{
+	assert_ptr_equal(arg, &usage);
+	assert_true((rc == 0) == (is != NULL));
+	usage.calls++;
+	usage.rc = rc;
+	if (is != NULL)
+		usage.usage = *is;
+}
+
+static int
+usage_of(const uint64_t *values, uint32_t count)
+{
+	struct far_frame_status body = {.count = count};
+
+	usage.calls = 0;
+	assert_int_equal(far_l2_usage_ask(rig.l2, usage_got, &usage, FAR_TIME_NEVER), 0);
+	fake_rig_run(&rig, FAR_NS_PER_MS);
+	fake_donor_send(&rig.donor, FAR_FRAME_STATUS, rig.donor.tags[FAR_FRAME_STATUS_ASK], &body,
+			values, count);
+	fake_rig_run(&rig, FAR_NS_PER_MS);
+	assert_int_equal(usage.calls, 1);
+	return usage.rc;
+}
+
+static void
+a_donor_says_how_full_it_is(void **state)
+{
+	static const uint64_t values[] = {1000, 300, 7, 650};
+	static const uint64_t absurd[] = {1000, 1001, 7, 650};
+
+	(void)state;
+	assert_int_equal(usage_of(values, 4), 0);
+	assert_int_equal(usage.usage.capacity_bytes, 1000);
+	assert_int_equal(usage.usage.used_bytes, 700);
+	assert_int_equal(usage.usage.block_count, 7);
+	assert_int_equal(usage.usage.block_bytes, 650);
+	assert_int_equal(usage_of(values, 3), -EPROTO);
+	assert_int_equal(usage_of(absurd, 4), -EPROTO);
+}
+
+static void
+a_question_is_answered_before_the_adapter_is_quiesced(void **state)
+{
+	(void)state;
+	usage.calls = 0;
+	rig.donor.mute = true;
+	assert_int_equal(far_l2_usage_ask(rig.l2, usage_got, &usage, FAR_TIME_NEVER), 0);
+	far_l2_quiesce(rig.l2);
+	assert_int_equal(far_l2_usage_ask(rig.l2, usage_got, &usage, FAR_TIME_NEVER), -ECANCELED);
+	for (int i = 0; i < 1000 && !far_l2_quiesced(rig.l2); i++)
+		fake_rig_run(&rig, FAR_NS_PER_MS);
+	assert_true(far_l2_quiesced(rig.l2));
+	assert_int_equal(usage.calls, 1);
+	assert_int_equal(usage.rc, -EHOSTDOWN);
+}
+
 int
 main(void)
 {
@@ -191,6 +255,8 @@ main(void)
 		CLAIM(a_delete_that_nobody_answers_ends_at_its_deadline_and_a_late_answer_is_ignored),
 		CLAIM(counters_come_or_the_deadline_does),
 		CLAIM(counters_of_a_lost_donor_are_answered_too),
+		CLAIM(a_donor_says_how_full_it_is),
+		CLAIM(a_question_is_answered_before_the_adapter_is_quiesced),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
