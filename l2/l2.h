@@ -160,6 +160,8 @@ struct far_l2_env {
 };
 
 struct far_l2_config {
+	const char *
+		where; /* for errors: its place in the configuration, "donors[2]"; NULL: its name */
 	const char *type;        /* "donor", "memory", "fault" */
 	const char *name;        /* donor: the name that must answer */
 	const char *address;     /* donor: "shm:/path,ucx:host:port" */
@@ -174,7 +176,8 @@ struct far_l2_config {
 /**
  * far_l2_open - makes an adapter of a registered type.
  *
- * Returns: 0, or -EINVAL with one line in @error (unknown types list the known ones), -ENOMEM.
+ * Returns: 0, or -EINVAL with one line in @error that begins with place and field, as in
+ *          "donors[2].address: ..." (unknown types list the known ones), -ENOMEM.
  *          A donor that cannot be reached is no error: its state says so.
  */
 int far_l2_open(const struct far_l2_config *config, const struct far_l2_env *env,
@@ -254,7 +257,9 @@ far_l2_quiesced(const struct far_l2 *l2)
 /* Quiesced before: asserted. Takes NULL. */
 void far_l2_close(struct far_l2 *l2);
 
-/* registry.c */
+/* registry.c; for adapters: writes such a line, and returns -EINVAL. @field NULL: the whole of it. */
+int far_l2_config_error(const struct far_l2_config *config, const char *field, char error[256],
+			const char *format, ...) __attribute__((format(printf, 4, 5)));
 struct far_l2_type {
 	const char *name;
 	int (*open)(const struct far_l2_config *config, const struct far_l2_env *env,

@@ -1,6 +1,7 @@
 /* registry.c - the types of adapters, in one plain array, and the way to open one. */
 #include "l2/l2.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -49,6 +50,60 @@ ops_check(const struct far_l2_ops *ops)
 	FAR_ASSERT(ops->limits.tasks_max > 0);
 }
 
+/* A name stands in the array once, and in the text. */
+static void
+types_check(void)
+{
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+		FAR_ASSERT(types[i].open != NULL);
+		FAR_ASSERT(far_l2_type_find(types[i].name) == &types[i]);
+		FAR_ASSERT(strstr(type_names, types[i].name) != NULL);
+	}
+}
+
+int
+far_l2_config_error(const struct far_l2_config *config, const char *field, char error[256],
+		    const char *format, ...)
+{
+	const char *point = field != NULL ? field : "";
+	va_list args;
+	int used;
+
+	if (config->where != NULL)
+		used = snprintf(error, 256, "%.60s%s%.40s: ", config->where,
+				field != NULL ? "." : "", point);
+	else
+		used = snprintf(error, 256, "adapter '%.40s': %.40s%s",
+				config->name != NULL ? config->name : "", point,
+				field != NULL ? ": " : "");
+	va_start(args, format);
+	(void)vsnprintf(error + used, 256 - (size_t)used, format, args);
+	va_end(args);
+	return -EINVAL;
+}
+
+static int
+config_check(const struct far_l2_config *config, char error[256])
+{
+	if (config->type == NULL)
+		return far_l2_config_error(config, "type", error, "missing: give one of %s",
+					   type_names);
+	if (far_l2_type_find(config->type) == NULL)
+		return far_l2_config_error(config, "type", error,
+					   "'%.40s' is unknown; known are %s", config->type,
+					   type_names);
+	if (config->name == NULL || config->name[0] == '\0')
+		return far_l2_config_error(config, "name", error, "missing: give one");
+	if (strlen(config->name) >= sizeof(((struct far_l2 *)NULL)->name))
+		return far_l2_config_error(config, "name", error,
+					   "'%.40s...' has more than %zu bytes", config->name,
+					   sizeof(((struct far_l2 *)NULL)->name) - 1);
+	/* Written so that a NaN is refused as well. */
+	if (!(config->weight >= 0))
+		return far_l2_config_error(config, "weight", error, "must not be negative");
+	return 0;
+}
+
 int
 far_l2_open(const struct far_l2_config *config, const struct far_l2_env *env, struct far_l2 **out,
 	    char error[256])
@@ -58,32 +113,17 @@ far_l2_open(const struct far_l2_config *config, const struct far_l2_env *env, st
 	int rc;
 
 	error[0] = '\0';
-	if (config->type == NULL || config->name == NULL || config->name[0] == '\0') {
-		(void)snprintf(error, 256, "an adapter needs a type and a name: give both");
-		return -EINVAL;
-	}
-	if (strlen(config->name) >= sizeof(l2->name)) {
-		(void)snprintf(error, 256, "adapter '%.40s...': the name has more than %zu bytes",
-			       config->name, sizeof(l2->name) - 1);
-		return -EINVAL;
-	}
-	/* Written so that a NaN is refused as well. */
-	if (!(config->weight >= 0)) {
-		(void)snprintf(error, 256, "adapter '%s': the weight must not be negative",
-			       config->name);
-		return -EINVAL;
-	}
+	types_check();
+	rc = config_check(config, error);
+	if (rc < 0)
+		return rc;
 	type = far_l2_type_find(config->type);
-	if (type == NULL) {
-		(void)snprintf(error, 256, "adapter '%s': type '%.40s' is unknown; known are %s",
-			       config->name, config->type, type_names);
-		return -EINVAL;
-	}
 	rc = type->open(config, env, &l2, error);
 	if (rc < 0)
 		return rc;
 	ops_check(l2->ops);
-	l2->limits = l2->ops->limits;
+	if (l2->limits.items_max == 0)
+		l2->limits = l2->ops->limits;
 	(void)snprintf(l2->name, sizeof(l2->name), "%s", config->name);
 	l2->weight = config->weight > 0 ? config->weight : 1;
 	*out = l2;

@@ -340,11 +340,11 @@ names_take(struct far_donor *donor, const struct far_l2_config *config, char err
 {
 	const char *name_space = config->name_space != NULL ? config->name_space : "default";
 
-	if (strlen(config->name) > FAR_NAME_BYTES_MAX || strlen(name_space) > FAR_NAME_BYTES_MAX) {
-		(void)snprintf(error, 256, "donor '%.40s': names have at most %u bytes",
-			       config->name, FAR_NAME_BYTES_MAX);
-		return -EINVAL;
-	}
+	FAR_ASSERT(strlen(config->name) <= FAR_NAME_BYTES_MAX); /* as far_l2.name is bounded */
+	if (strlen(name_space) > FAR_NAME_BYTES_MAX)
+		return far_l2_config_error(config, "namespace", error,
+					   "'%.40s...' has more than %u bytes", name_space,
+					   FAR_NAME_BYTES_MAX);
 	(void)snprintf(donor->name, sizeof(donor->name), "%s", config->name);
 	(void)snprintf(donor->name_space, sizeof(donor->name_space), "%s", name_space);
 	return 0;
@@ -363,7 +363,7 @@ far_l2_donor_open(const struct far_l2_config *config, const struct far_l2_env *e
 	int rc;
 
 	if (donor == NULL) {
-		(void)snprintf(error, 256, "donor '%s': no memory", config->name);
+		(void)far_l2_config_error(config, NULL, error, "no memory");
 		return -ENOMEM;
 	}
 	donor->l2.ops = &donor_ops;
@@ -380,8 +380,8 @@ far_l2_donor_open(const struct far_l2_config *config, const struct far_l2_env *e
 		goto fail;
 	rc = donor_alloc(donor);
 	if (rc < 0) {
-		(void)snprintf(error, 256, "donor '%s': no memory for its buffers: %s",
-			       config->name, far_err_text(rc));
+		(void)far_l2_config_error(config, NULL, error, "no memory for its buffers: %s",
+					  far_err_text(rc));
 		goto fail;
 	}
 	rc = far_donor_paths_open(donor, config, error);

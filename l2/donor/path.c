@@ -75,10 +75,8 @@ far_donor_paths_open(struct far_donor *donor, const struct far_l2_config *config
 	if (wanted != NULL && strcmp(wanted, "auto") == 0)
 		wanted = NULL;
 	if (far_address_list_parse(config->address != NULL ? config->address : "", &list, cause) <
-	    0) {
-		(void)snprintf(error, 256, "donor '%.40s': address: %s", config->name, cause);
-		return -EINVAL;
-	}
+	    0)
+		return far_l2_config_error(config, "address", error, "%s", cause);
 	far_address_list_rank(&list);
 	donor->path_forced = wanted != NULL;
 	for (uint32_t i = 0; i < list.count; i++) {
@@ -89,19 +87,18 @@ far_donor_paths_open(struct far_donor *donor, const struct far_l2_config *config
 		rc = path_open(donor, &donor->paths[donor->path_count], &list.items[i]);
 		donor->path_count++;
 		if (rc < 0) {
-			(void)snprintf(error, 256, "donor '%.40s': no memory for its buffers: %s",
-				       config->name, far_err_text(rc));
+			(void)far_l2_config_error(config, NULL, error,
+						  "no memory for its buffers: %s",
+						  far_err_text(rc));
 			return rc;
 		}
 	}
 	if (path_usable(donor, 0) == donor->path_count) {
-		(void)snprintf(error, 256,
-			       "donor '%.40s': none of its addresses '%.100s' is of a transport "
-			       "that is open here%s%.15s",
-			       config->name, config->address,
-			       wanted != NULL ? " and wanted: transport is " : "",
-			       wanted != NULL ? wanted : "");
-		return -EINVAL;
+		return far_l2_config_error(
+			config, "address", error,
+			"none of its addresses '%.100s' is of a transport that is open here%s%.15s",
+			config->address, wanted != NULL ? " and wanted: transport is " : "",
+			wanted != NULL ? wanted : "");
 	}
 	path_take(donor, path_usable(donor, 0));
 	return 0;

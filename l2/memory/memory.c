@@ -661,9 +661,9 @@ far_l2_memory_open(const struct far_l2_config *config, const struct far_l2_env *
 	struct memory *mem;
 
 	if (config->capacity_bytes < UNIT_BYTES_SMALL || config->capacity_bytes > CAPACITY_MAX) {
-		(void)snprintf(error, 256, "adapter '%s': capacity %llu bytes: give 64 B to 1 TiB",
-			       config->name, (unsigned long long)config->capacity_bytes);
-		return -EINVAL;
+		return far_l2_config_error(config, "capacity", error,
+					   "%llu bytes: give 64 B to 1 TiB",
+					   (unsigned long long)config->capacity_bytes);
 	}
 	mem = far_zalloc(sizeof(*mem));
 	if (mem == NULL)
@@ -684,8 +684,8 @@ far_l2_memory_open(const struct far_l2_config *config, const struct far_l2_env *
 fail:
 	if (mem != NULL)
 		memory_free(mem);
-	(void)snprintf(error, 256, "adapter '%s': no memory for %llu bytes: lower its capacity",
-		       config->name, (unsigned long long)config->capacity_bytes);
+	(void)far_l2_config_error(config, "capacity", error, "no memory for %llu bytes: lower it",
+				  (unsigned long long)config->capacity_bytes);
 	return -ENOMEM;
 }
 

@@ -54,6 +54,55 @@ an_unknown_type_names_the_known_ones(void **state)
 }
 
 static void
+an_error_names_place_and_field(void **state)
+{
+	static const struct {
+		struct far_l2_config config;
+		const char *text;
+	} cases[] = {
+		{{.where = "donors[2]", .type = "s3", .name = "a"}, "donors[2].type: 's3'"},
+		{{.where = "donors[2]", .name = "a"}, "donors[2].type: missing"},
+		{{.where = "donors[2]", .type = "memory"}, "donors[2].name: missing"},
+		{{.where = "donors[2]", .type = "memory", .name = "a", .weight = -1},
+		 "donors[2].weight: "},
+		{{.where = "donors[2]", .type = "memory", .name = "a"},
+		 "donors[2].capacity: 0 bytes"},
+		{{.where = "donors[3]", .type = "donor", .name = "a", .address = "/run/a.sock"},
+		 "donors[3].address: '/run/a.sock' names no transport"},
+		{{.where = "donors[3]", .type = "donor", .name = "a", .address = "pigeon:a"},
+		 "donors[3].address: none of its addresses 'pigeon:a'"},
+		{{.type = "donor", .name = "a", .address = "pigeon:a"},
+		 "adapter 'a': address: none of its addresses 'pigeon:a'"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct far_l2 *l2 = NULL;
+		char error[256];
+
+		assert_int_equal(open_with(&cases[i].config, &l2, error), -EINVAL);
+		if (strncmp(error, cases[i].text, strlen(cases[i].text)) != 0)
+			fail_msg("'%s', not '%s...'", error, cases[i].text);
+		assert_null(l2);
+	}
+	assert_int_equal(far_alloc_live_bytes(), 0);
+}
+
+static void
+a_line_that_is_too_long_is_cut(void **state)
+{
+	char field[100], where[100], error[256];
+	struct far_l2_config config = {.where = where};
+
+	(void)state;
+	memset(field, 'f', sizeof(field) - 1);
+	memset(where, 'w', sizeof(where) - 1);
+	field[99] = where[99] = '\0';
+	assert_int_equal(far_l2_config_error(&config, field, error, "%0300d", 1), -EINVAL);
+	assert_int_equal(strlen(error), 255);
+}
+
+static void
 bad_names_and_weights_are_refused_with_a_line(void **state)
 {
 	struct far_l2_config configs[] = {
@@ -105,6 +154,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_named_type_is_found_and_no_other),
 		cmocka_unit_test(an_unknown_type_names_the_known_ones),
+		cmocka_unit_test(an_error_names_place_and_field),
+		cmocka_unit_test(a_line_that_is_too_long_is_cut),
 		cmocka_unit_test(bad_names_and_weights_are_refused_with_a_line),
 		cmocka_unit_test(an_opened_adapter_has_its_name_weight_and_limits),
 	};
