@@ -18,6 +18,8 @@ import sys
 
 # Flags of the compiler that wrote compile_commands.json are not all known to clang.
 EXTRA_ARGS = ["--extra-arg=-Wno-unknown-warning-option"]
+# These are errors to clang, not warnings.
+GCC_ONLY = re.compile(r" -mmem(?:cpy|set)-strategy=\S+")
 # Paths through a test say little and take most of the time, and its products are small constants;
 # the other checks are for tests too.
 TEST_ARGS = ["--checks=-clang-analyzer-*,-bugprone-implicit-widening-of-multiplication-result"]
@@ -49,6 +51,7 @@ class Checker:
 
     def __init__(self, root, build):
         self.root, self.build = root, build
+        self.commands = self.write_commands()
         self.memory_path = os.path.join(build, "clang-tidy-clean.json")
         with open(os.path.join(root, ".clang-tidy"), encoding="utf-8") as file:
             self.salt = file.read() + run(["clang-tidy", "--version"], root).stdout
@@ -58,10 +61,24 @@ class Checker:
         except (OSError, ValueError):
             self.clean = {}
 
+    def read_commands(self):
+        with open(os.path.join(self.build, "compile_commands.json"), encoding="utf-8") as file:
+            return json.load(file)
+
+    def write_commands(self):
+        """A folder with the commands as clang takes them."""
+        folder = os.path.join(self.build, "clang-tidy")
+        os.makedirs(folder, exist_ok=True)
+        entries = self.read_commands()
+        for entry in entries:
+            entry["command"] = GCC_ONLY.sub("", entry["command"])
+        with open(os.path.join(folder, "compile_commands.json"), "w", encoding="utf-8") as file:
+            json.dump(entries, file)
+        return folder
+
     def entries(self):
         """Our own files, each once."""
-        with open(os.path.join(self.build, "compile_commands.json"), encoding="utf-8") as file:
-            entries = json.load(file)
+        entries = self.read_commands()
         inside = os.path.join(self.root, "")
         seen = {}
         for entry in entries:
@@ -85,7 +102,7 @@ class Checker:
         if key is not None and self.clean.get(path) == key:
             return path, key, ""
         args = EXTRA_ARGS + (TEST_ARGS if self.is_test(path) else [])
-        result = run(["clang-tidy", "--quiet", "-p", self.build, *args, path], self.root)
+        result = run(["clang-tidy", "--quiet", "-p", self.commands, *args, path], self.root)
         if result.returncode == 0:
             return path, key, ""
         return path, None, result.stdout + result.stderr
