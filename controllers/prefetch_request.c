@@ -280,12 +280,16 @@ request_grow(struct prefetch_request *request)
 {
 	const struct far_prefetch_view *views = request->req->views;
 	uint32_t before = request->decided;
+
+	while (request->prefix_count < request->limit && views[request->prefix_count].rc == 0)
+		request->prefix_count++;
+	/* Mostly they are one: each key is looked at once. */
+	if (request->decided < request->prefix_count)
+		request->decided = request->prefix_count;
 	while (request->decided < request->limit &&
 	       (views[request->decided].rc != -EINPROGRESS ||
 		(request->finding && (views[request->decided].stage & PREFETCH_STAGE_FOUND) != 0)))
 		request->decided++;
-	while (request->prefix_count < request->decided && views[request->prefix_count].rc == 0)
-		request->prefix_count++;
 	return request->decided > before;
 }
 
@@ -295,6 +299,7 @@ request_find(struct prefetch_request *request)
 {
 	struct far_prefetch_req *req = request->req;
 	uint32_t before = req->found_count;
+
 	if (req->found_is_final)
 		return false;
 	if (req->shape != NULL) {
@@ -304,6 +309,8 @@ request_find(struct prefetch_request *request)
 		req->found_is_final = true;
 		return true;
 	}
+	if (req->found_count < request->prefix_count)
+		req->found_count = request->prefix_count;
 	while (req->found_count < req->count &&
 	       (req->views[req->found_count].stage & PREFETCH_STAGE_FOUND) != 0)
 		req->found_count++;
@@ -319,7 +326,7 @@ request_end_rc(struct far_prefetch *ctl, const struct prefetch_request *request)
 	const struct far_prefetch_req *req = request->req;
 
 	/* With windows, an adapter that said nothing for half of the time is done without. */
-	if (req->shape != NULL)
+	if (req->shape != NULL && far_clock_now(ctl->clock) < req->deadline_ns)
 		return 0;
 	for (uint32_t i = request->prefix_count; i < req->count; i++) {
 		if (req->views[i].rc != -ETIMEDOUT)
@@ -422,6 +429,11 @@ far_prefetch_request_bytes(const struct far_prefetch *ctl, const struct prefetch
 	const struct far_prefetch_req *req = request->req;
 	uint64_t need = 0;
 
+	/* All alike, and all undecided: without windows it is asked at the submit only. */
+	if (req->sizes == NULL && req->shape == NULL) {
+		need = (uint64_t)(request->limit - request->cursor) * ctl->block_bytes_seen;
+		return need < ctl->l1_capacity_bytes ? need : ctl->l1_capacity_bytes;
+	}
 	for (uint32_t i = request->cursor; i < request->limit; i++) {
 		if (req->views[i].rc != -EINPROGRESS)
 			continue;
