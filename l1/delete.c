@@ -52,7 +52,9 @@ block_delete(struct far_l1 *l1, uint32_t idx, bool force, enum far_l1_why why, s
 	struct l1_block *block = &l1->blocks[idx];
 
 	/* A call that spares the block is telling its evictions just now: it loses. */
-	atomic_fetch_and_explicit(&block->word, ~WORD_PINNED, memory_order_relaxed);
+	if (atomic_fetch_and_explicit(&block->word, ~WORD_PINNED, memory_order_relaxed) &
+	    WORD_PINNED)
+		l1->unpinned++;
 	while (!far_l1_block_claim(l1, idx)) {
 		uint64_t word = atomic_load_explicit(&block->word, memory_order_relaxed);
 		enum doom doom;

@@ -132,6 +132,7 @@ struct l1_stripe {
 	uint32_t end;
 	_Atomic uint32_t fresh; /* [fresh, end) was never used; written under lock */
 	_Alignas(64) _Atomic int64_t locked_bytes; /* of the sum over stripes */
+	_Atomic uint64_t opened;                   /* batches in which a lock ended */
 	_Atomic uint64_t denied;
 };
 
@@ -288,6 +289,9 @@ struct far_l1 {
 	uint64_t evicted_blocks;
 	uint64_t evicted_bytes;
 	uint64_t denied;
+	uint64_t unpinned;       /* pins that ended */
+	uint32_t refused_units;  /* no run is that long, while opened stays; 0: not known */
+	uint64_t refused_opened; /* see place.c */
 };
 
 /* Events on their way to listeners, gathered while no listener may run. */
@@ -487,6 +491,9 @@ locked_bytes_add(struct far_l1 *l1, far_l1_session session, uint64_t add, uint64
 	if (add != sub)
 		atomic_fetch_add_explicit(&stripe_of_session(l1, session)->locked_bytes,
 					  (int64_t)add - (int64_t)sub, memory_order_relaxed);
+	if (sub != 0)
+		atomic_fetch_add_explicit(&stripe_of_session(l1, session)->opened, 1,
+					  memory_order_relaxed);
 }
 int64_t far_l1_locked_bytes(struct far_l1 *l1);
 

@@ -10,6 +10,9 @@
  * taken, a block that the policy would keep counting for more. When locked blocks stand in all of
  * those, it is the best run of the whole arena. So a key is refused only if no run without a locked
  * block is long enough, and nothing is evicted that is not needed for a key that is granted.
+ *
+ * A refusal has looked at all blocks. It holds for as long as no lock ended, since nothing else lets a
+ * run without locked blocks grow: until then it is repeated without a look.
  */
 #define SEEDS_MAX 8u  /* oldest victims whose surroundings are looked at */
 #define TRIES_MAX 16u /* a reader may lock a block of the run before it is claimed: look again */
@@ -214,9 +217,31 @@ place_instead(struct far_l1 *l1, uint32_t idx, uint32_t units, struct l1_dead *d
 	return extent;
 }
 
+/* How many locks have ended, in batches. A lock that ended just now may be counted a moment later, but
+ * before the call that ended it returns. */
+static uint64_t
+opened_count(const struct far_l1 *l1)
+{
+	uint64_t sum = l1->unpinned;
+
+	for (uint32_t i = 0; i < l1->stripe_count; i++)
+		sum += atomic_load_explicit(&l1->stripes[i].opened, memory_order_relaxed);
+	return sum;
+}
+
+static void
+refusal_keep(struct far_l1 *l1, uint32_t units, uint64_t opened)
+{
+	if (l1->refused_units == 0 || l1->refused_opened != opened || units < l1->refused_units)
+		l1->refused_units = units;
+	l1->refused_opened = opened;
+}
+
 uint32_t
 far_l1_place(struct far_l1 *l1, uint32_t units, struct l1_dead *dead)
 {
+	uint64_t
+		opened; /* before anything is looked at: what ends meanwhile counts the next time */
 	struct plan plan = {.head = L1_NIL, .tail = L1_NIL};
 	struct window window = {.cost = INT64_MAX};
 	uint32_t extent = far_l1_arena_take(&l1->arena, units, L1_TAKEN);
@@ -228,6 +253,9 @@ far_l1_place(struct far_l1 *l1, uint32_t units, struct l1_dead *dead)
 	locked_units = far_l1_locked_bytes(l1) >> l1->align_shift;
 	if ((int64_t)units > (int64_t)l1->arena.unit_count - locked_units)
 		return L1_NIL;
+	opened = opened_count(l1);
+	if (l1->refused_units != 0 && units >= l1->refused_units && opened == l1->refused_opened)
+		return L1_NIL;
 	plan_oldest(l1, &plan, units, &window);
 	if (plan.head == L1_NIL)
 		return L1_NIL;
@@ -236,8 +264,10 @@ far_l1_place(struct far_l1 *l1, uint32_t units, struct l1_dead *dead)
 	found = window.cost != INT64_MAX && plan.head == plan.tail;
 	for (uint32_t tries = 0; !found && tries < TRIES_MAX; tries++) {
 		window_find(l1, &plan, units, &window);
-		if (window.cost == INT64_MAX)
+		if (window.cost == INT64_MAX) {
+			refusal_keep(l1, units, opened);
 			break;
+		}
 		found = window_claim(l1, &plan, &window);
 		if (!found)
 			window.cost = INT64_MAX;

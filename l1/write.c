@@ -30,6 +30,7 @@ pin_clear(struct far_l1 *l1, struct far_l1_grant *grant, uint64_t tick)
 {
 	struct l1_block *block = &l1->blocks[grant->offset_bytes];
 
+	l1->unpinned += grant->offset_bytes != L1_NIL;
 	/* The generation tells whether the record is that block's still. Asking for it was a use. */
 	if (grant->offset_bytes != L1_NIL &&
 	    word_gen(atomic_load_explicit(&block->word, memory_order_relaxed)) == grant->loan) {
