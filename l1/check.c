@@ -137,7 +137,8 @@ far_l1_check(struct far_l1 *l1)
 	FAR_ASSERT(l1->record_count <= l1->blocks_max);
 	FAR_ASSERT(l1->queue.count == l1->table_count);
 	FAR_ASSERT(chains_count(l1) == l1->table_count);
-	FAR_ASSERT(t.used_units == l1->arena.unit_count - l1->arena.free_units);
+	FAR_ASSERT(t.used_units ==
+		   l1->arena.unit_count - l1->arena.wall_count - l1->arena.free_units);
 	FAR_ASSERT(t.quarantine_bytes == l1->quarantine_bytes);
 	FAR_ASSERT((int64_t)t.locked_bytes == far_l1_locked_bytes(l1));
 	far_l1_queue_check(l1);

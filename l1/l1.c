@@ -62,28 +62,67 @@ config_fit(struct far_l1_config *config)
 		return -EINVAL;
 	if (config->sessions_max >= UINT16_MAX || config->loans_max > LOANS_MAX_LIMIT)
 		return -EINVAL;
-	if (config->base == NULL)
-		return -EINVAL;
 	return (unsigned)config->policy <= FAR_L1_NONE ? 0 : -EINVAL;
 }
 
-/* What follows from the configuration; the arena starts at the first aligned byte. */
+/* One more region, from its first aligned byte on, behind a wall of one unit: 0, -EINVAL. */
+static int
+region_fit(struct far_l1 *l1, const struct far_l1_region *from, uint64_t *units,
+	   uint64_t *offset_bytes)
+{
+	struct l1_region *region = &l1->regions[l1->region_count];
+	uint64_t skip_bytes =
+		(0 - (uint64_t)(uintptr_t)from->base) & ((1ull << l1->align_shift) - 1);
+	uint64_t first = l1->region_count == 0 ? 0 : *units + 1;
+	uint64_t here;
+
+	if (from->base == NULL || from->size_bytes <= skip_bytes)
+		return -EINVAL;
+	here = (from->size_bytes - skip_bytes) >> l1->align_shift;
+	if (here == 0 || here >= UINT32_MAX - first)
+		return -EINVAL;
+	region->base = (uint8_t *)from->base + skip_bytes;
+	region->offset_bytes = *offset_bytes + skip_bytes;
+	region->unit_first = (uint32_t)first;
+	l1->region_count++;
+	if (here > l1->region_units_max)
+		l1->region_units_max = (uint32_t)here;
+	*units = first + here;
+	*offset_bytes += from->size_bytes;
+	return 0;
+}
+
+static int
+regions_fit(struct far_l1 *l1, uint64_t *units)
+{
+	struct far_l1_region first = {l1->config.base, l1->config.size_bytes};
+	uint64_t offset_bytes = 0;
+	int rc;
+
+	l1->align_shift = (uint32_t)__builtin_ctzll(l1->config.align_bytes);
+	if (l1->config.more_count >= FAR_L1_REGIONS_MAX)
+		return -EINVAL;
+	rc = region_fit(l1, &first, units, &offset_bytes);
+	for (uint32_t i = 0; i < l1->config.more_count && rc == 0; i++)
+		rc = region_fit(l1, &l1->config.more[i], units, &offset_bytes);
+	l1->config.more = NULL; /* the caller's, and not needed any more */
+	return rc;
+}
+
+/* What follows from the configuration. */
 static int
 sizes_fit(struct far_l1 *l1, uint32_t *units_out)
 {
 	const struct far_l1_config *config = &l1->config;
 	uint64_t align = config->align_bytes;
 	uint64_t block_min = config->block_bytes_min > align ? config->block_bytes_min : align;
-	uint64_t units, blocks, loans, buckets = config->shards;
+	uint64_t units = 0, blocks, loans, buckets = config->shards;
+	int rc = regions_fit(l1, &units);
 
-	l1->base_skip_bytes = (0 - (uint64_t)(uintptr_t)config->base) & (align - 1);
-	l1->base = (uint8_t *)config->base + l1->base_skip_bytes;
-	l1->align_shift = (uint32_t)__builtin_ctzll(align);
-	if (config->size_bytes <= l1->base_skip_bytes)
-		return -EINVAL;
-	units = (config->size_bytes - l1->base_skip_bytes) >> l1->align_shift;
-	if (units == 0 || units >= UINT32_MAX)
-		return -EINVAL;
+	if (rc < 0)
+		return rc;
+	*units_out = (uint32_t)units;
+	units -= l1->region_count - 1;
 	blocks = (units << l1->align_shift) / block_min;
 	if (blocks == 0)
 		blocks = 1;
@@ -106,8 +145,20 @@ sizes_fit(struct far_l1 *l1, uint32_t *units_out)
 	l1->loans_max = (uint32_t)loans;
 	l1->bucket_mask = buckets - 1;
 	l1->shard_shift = (uint32_t)(__builtin_ctzll(buckets) - __builtin_ctz(config->shards));
-	*units_out = (uint32_t)units;
 	return 0;
+}
+
+static int
+arena_open(struct far_l1 *l1, uint32_t units)
+{
+	uint32_t end = l1->region_count > 1 ? l1->regions[1].unit_first - 1 : units;
+	int rc = far_l1_arena_init(&l1->arena, end, l1->block_end);
+
+	for (uint32_t i = 1; i < l1->region_count && rc == 0; i++) {
+		end = i + 1 < l1->region_count ? l1->regions[i + 1].unit_first - 1 : units;
+		far_l1_arena_extend(&l1->arena, end - l1->regions[i].unit_first);
+	}
+	return rc;
 }
 
 static int
@@ -127,7 +178,7 @@ tables_open(struct far_l1 *l1, uint32_t units)
 	rc = far_l1_queue_init(l1);
 	if (rc < 0)
 		return rc;
-	return far_l1_arena_init(&l1->arena, units, l1->block_end);
+	return arena_open(l1, units);
 }
 
 /* The way down of open and close: takes a half-built one. */
@@ -207,6 +258,7 @@ far_l1_state_get(struct far_l1 *l1, const struct far_key *key)
 void
 far_l1_usage_get(struct far_l1 *l1, struct far_l1_usage *out)
 {
+	uint32_t units;
 	int64_t locked;
 
 	memset(out, 0, sizeof(*out));
@@ -219,10 +271,10 @@ far_l1_usage_get(struct far_l1 *l1, struct far_l1_usage *out)
 		out->denied_no_memory += atomic_load(&stripe->denied);
 	}
 	pthread_mutex_lock(&l1->lock);
+	units = l1->arena.unit_count - l1->arena.wall_count;
 	locked = far_l1_locked_bytes(l1);
-	out->capacity_bytes = (uint64_t)l1->arena.unit_count << l1->align_shift;
-	out->used_bytes = (uint64_t)(l1->arena.unit_count - l1->arena.free_units)
-			  << l1->align_shift;
+	out->capacity_bytes = (uint64_t)units << l1->align_shift;
+	out->used_bytes = (uint64_t)(units - l1->arena.free_units) << l1->align_shift;
 	out->locked_bytes = locked > 0 ? (uint64_t)locked : 0;
 	out->quarantine_bytes = l1->quarantine_bytes;
 	out->block_count = l1->table_count;

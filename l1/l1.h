@@ -44,10 +44,11 @@ typedef uint32_t far_l1_session; /* 0: none */
 /* What a taker gets. Valid until its loan ends. */
 struct far_l1_grant {
 	int rc;
-	uint32_t size_bytes;   /* of the block */
-	uint64_t loan;         /* 0 unless rc == 0 */
-	void *addr;            /* in the arena */
-	uint64_t offset_bytes; /* of addr in the arena */
+	uint32_t size_bytes; /* of the block */
+	uint64_t loan;       /* 0 unless rc == 0 */
+	void *addr;          /* in the arena */
+	uint64_t
+		offset_bytes; /* of addr in the arena; with more regions: as if one followed another */
 };
 
 #define FAR_L1_TEMPORARY 1u /* goes with its last reader; never announced as written */
@@ -65,6 +66,13 @@ enum far_l1_policy {
 	FAR_L1_NONE,   /* never evicts */
 };
 
+#define FAR_L1_REGIONS_MAX 8u
+
+struct far_l1_region {
+	void *base;
+	uint64_t size_bytes;
+};
+
 struct far_l1_config {
 	void *base; /* the arena: borrowed, mapped and registered by the caller */
 	uint64_t size_bytes;
@@ -79,6 +87,11 @@ struct far_l1_config {
 		void *arg); /* makes bytes visible before the flip; NULL: far_mem_publish() */
 	void *publish_arg;
 	struct far_clock *clock;
+	/* More memory, of other NUMA nodes or registrations, apart from base and from each other; none
+	 * is ever added later. A block lies in one region: none is longer than the longest. Borrowed for
+	 * the call, what they describe as base is. Up to FAR_L1_REGIONS_MAX - 1. */
+	const struct far_l1_region *more;
+	uint32_t more_count;
 };
 
 enum far_l1_why {

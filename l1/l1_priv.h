@@ -18,7 +18,7 @@
 
 #define L1_NIL           0u /* index 0 of blocks and extents is used by nobody */
 #define L1_RETRY         UINT32_MAX
-#define L1_TAKEN         UINT32_MAX /* an extent's block, while it has none and is not free */
+#define L1_TAKEN         UINT32_MAX /* an extent that is not free and no block's: see arena.c */
 #define L1_SLICE         128u /* keys worked on together, so that their cache misses overlap */
 #define L1_EVENTS        64u  /* told to a listener in one call */
 #define L1_TELLERS       64U  /* threads whose blocks that went have records still */
@@ -158,7 +158,7 @@ struct l1_extent {
 	uint32_t unit_count;
 	uint32_t prev; /* neighbours by address */
 	uint32_t next;
-	uint32_t block; /* L1_NIL: free; L1_TAKEN: not free, and no block's yet */
+	uint32_t block; /* L1_NIL: free; L1_TAKEN: not free, and no block's */
 	/* Free ones only. */
 	uint32_t child[2];
 	uint32_t
@@ -172,8 +172,9 @@ struct l1_arena {
 	uint32_t extent_fresh; /* records from here on were never used */
 	uint32_t extent_free;  /* list through next */
 	uint32_t extent_end;
-	uint32_t first; /* lowest address */
-	uint32_t unit_count;
+	uint32_t first;      /* lowest address */
+	uint32_t unit_count; /* walls included */
+	uint32_t wall_count;
 	uint32_t free_units;
 	uint32_t roots[32];
 	uint32_t root_map; /* bit b: roots[b] is set */
@@ -248,10 +249,17 @@ struct l1_tick {
 	_Alignas(64) _Atomic uint64_t last;
 };
 
+struct l1_region {
+	uint8_t *base; /* of its first unit */
+	uint64_t offset_bytes;
+	uint32_t unit_first;
+};
+
 struct far_l1 {
 	struct far_l1_config config; /* constant, defaults filled in */
-	uint8_t *base;               /* of unit 0 */
-	uint64_t base_skip_bytes;    /* from config.base */
+	struct l1_region regions[FAR_L1_REGIONS_MAX];
+	uint32_t region_count;
+	uint32_t region_units_max; /* of the longest */
 	uint32_t align_shift;
 	uint32_t blocks_max;
 	uint32_t block_end;
@@ -328,10 +336,31 @@ block_bytes(const struct far_l1 *l1, uint32_t idx)
 		l1, atomic_load_explicit(&l1->blocks[idx].size_bytes, memory_order_relaxed));
 }
 
+static inline const struct l1_region *
+region_of(const struct far_l1 *l1, uint32_t unit)
+{
+	uint32_t i = l1->region_count - 1;
+
+	while (unit < l1->regions[i].unit_first)
+		i--;
+	return &l1->regions[i];
+}
+
 static inline uint8_t *
 block_addr(const struct far_l1 *l1, const struct l1_block *block)
 {
-	return l1->base + ((uint64_t)block->unit << l1->align_shift);
+	const struct l1_region *region = region_of(l1, block->unit);
+
+	return region->base + ((uint64_t)(block->unit - region->unit_first) << l1->align_shift);
+}
+
+static inline uint64_t
+block_offset(const struct far_l1 *l1, const struct l1_block *block)
+{
+	const struct l1_region *region = region_of(l1, block->unit);
+
+	return region->offset_bytes +
+	       ((uint64_t)(block->unit - region->unit_first) << l1->align_shift);
 }
 
 static inline uint64_t
@@ -375,6 +404,8 @@ void far_l1_mem_free(void *mem);
 /* arena.c. Lock. */
 int far_l1_arena_init(struct l1_arena *arena, uint32_t unit_count, uint32_t block_records);
 void far_l1_arena_fini(struct l1_arena *arena);
+/* Before anything is taken: another region, which nothing that is taken reaches into from the one before. */
+void far_l1_arena_extend(struct l1_arena *arena, uint32_t unit_count);
 /* Best fit; L1_NIL: no free run is that long. */
 uint32_t far_l1_arena_take(struct l1_arena *arena, uint32_t unit_count, uint32_t block);
 /* The longest free one; L1_NIL: none is free. */

@@ -47,12 +47,13 @@ static int64_t
 extent_cost(const struct far_l1 *l1, uint32_t idx, bool claimed_only)
 {
 	const struct l1_extent *e = &l1->arena.extents[idx];
-	const struct l1_block *block = &l1->blocks[e->block];
 	uint64_t word;
 
 	if (e->block == L1_NIL)
 		return 0;
-	word = atomic_load_explicit(&block->word, memory_order_relaxed);
+	if (e->block == L1_TAKEN)
+		return -1;
+	word = atomic_load_explicit(&l1->blocks[e->block].word, memory_order_relaxed);
 	if (word_state(word) == WORD_CLAIMED)
 		return 16 * (int64_t)e->unit_count;
 	if (claimed_only || !word_evictable(word))

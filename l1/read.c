@@ -289,7 +289,7 @@ grant_fill(const struct read_call *call, struct read_slice *s, size_t i, uint32_
 	grant->size_bytes = atomic_load_explicit(&block->size_bytes, memory_order_relaxed);
 	grant->loan = far_l1_loan_start(l1, loan, &lend);
 	grant->addr = block_addr(l1, block);
-	grant->offset_bytes = l1->base_skip_bytes + ((uint64_t)block->unit << l1->align_shift);
+	grant->offset_bytes = block_offset(l1, block);
 }
 
 /* Returns how many were granted; @reached: how many keys were looked at. */
@@ -498,8 +498,7 @@ far_l1_unsafe_read(struct far_l1 *l1, far_l1_session session, uint64_t loan,
 	out->size_bytes = atomic_load_explicit(&l1->blocks[idx].size_bytes, memory_order_relaxed);
 	out->loan = loan;
 	out->addr = block_addr(l1, &l1->blocks[idx]);
-	out->offset_bytes =
-		l1->base_skip_bytes + ((uint64_t)l1->blocks[idx].unit << l1->align_shift);
+	out->offset_bytes = block_offset(l1, &l1->blocks[idx]);
 	return 0;
 }
 

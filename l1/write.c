@@ -47,7 +47,7 @@ wants_sort(struct write_call *call, const struct far_l1_want *wants, size_t coun
 	   struct far_l1_grant *grants)
 {
 	struct far_l1 *l1 = call->l1;
-	uint64_t capacity = (uint64_t)l1->arena.unit_count << l1->align_shift;
+	uint64_t capacity = (uint64_t)l1->region_units_max << l1->align_shift;
 
 	for (size_t i = 0; i < count; i++) {
 		uint64_t word = 0;
@@ -140,8 +140,7 @@ want_grant(struct write_call *call, const struct far_l1_want *want, size_t left,
 	lend.block = idx;
 	grant->loan = far_l1_loan_start(l1, call->loans[--call->loan_count], &lend);
 	grant->addr = block_addr(l1, &l1->blocks[idx]);
-	grant->offset_bytes =
-		l1->base_skip_bytes + ((uint64_t)l1->blocks[idx].unit << l1->align_shift);
+	grant->offset_bytes = block_offset(l1, &l1->blocks[idx]);
 	return 0;
 }
 

@@ -169,6 +169,118 @@ an_arena_of_one_unit_works(void **state)
 	far_l1_arena_fini(&arena);
 }
 
+/* --- Regions: three of 4, 6 and 2 units, the last one from an address that is not aligned. --- */
+
+#define REGIONS 3
+
+static _Alignas(UNIT) uint8_t second[6 * UNIT], third[3 * UNIT];
+
+static void
+regions_open(struct fixture *f, enum far_l1_policy policy)
+{
+	const struct far_l1_region more[] = {{second, sizeof(second)},
+					     {third + 64, 2 * UNIT + 4032}};
+
+	fixture_open(f, 4, (struct far_l1_config){.policy = policy, .more = more, .more_count = 2});
+}
+
+/* Which region the whole block lies in; its offset says the same as its address. */
+static int
+region_of_grant(const struct fixture *f, const struct far_l1_grant *grant)
+{
+	uint8_t *const bases[REGIONS] = {f->config.base, second, third + 64};
+	const uint64_t sizes[REGIONS] = {4 * UNIT, sizeof(second), 2 * UNIT + 4032};
+	const uint8_t *addr = grant->addr;
+	uint64_t before = 0;
+
+	for (int i = 0; i < REGIONS; i++) {
+		if (addr >= bases[i] && addr < bases[i] + sizes[i]) {
+			assert_true(addr + grant->size_bytes <= bases[i] + sizes[i]);
+			assert_int_equal(grant->offset_bytes, before + (uint64_t)(addr - bases[i]));
+			return i;
+		}
+		before += sizes[i];
+	}
+	fail_msg("%p is in no region", grant->addr);
+	return -1;
+}
+
+static void
+a_block_lies_in_one_region_and_all_are_used(void **state)
+{
+	struct fixture f;
+	struct far_l1_grant grants[12], grant;
+	int in[REGIONS] = {0};
+	(void)state;
+
+	regions_open(&f, FAR_L1_NONE);
+	assert_int_equal(usage_of(&f).capacity_bytes, 12 * UNIT);
+	for (uint64_t i = 0; i < 12; i++) {
+		assert_int_equal(write_one(&f, i, UNIT, &grants[i]), 0);
+		assert_int_equal((uintptr_t)grants[i].addr % UNIT, 0);
+		in[region_of_grant(&f, &grants[i])]++;
+	}
+	assert_int_equal(in[0], 4);
+	assert_int_equal(in[1], 6);
+	assert_int_equal(in[2], 2);
+	assert_int_equal(write_one(&f, 12, UNIT, &grant), -ENOMEM);
+	for (int i = 0; i < 12; i++)
+		assert_int_equal(abort_one(&f, grants[i].loan), 0);
+	/* Longer than the longest region is longer than anything will ever be. */
+	assert_int_equal(write_one(&f, 12, 6 * UNIT + 1, &grant), -EINVAL);
+	assert_int_equal(write_one(&f, 12, 6 * UNIT, &grant), 0);
+	assert_int_equal(region_of_grant(&f, &grant), 1);
+	assert_int_equal(abort_one(&f, grant.loan), 0);
+	fixture_close(&f);
+}
+
+static void
+eviction_makes_no_run_across_regions(void **state)
+{
+	struct fixture f;
+	struct far_l1_grant grant;
+	struct far_rng rng;
+	(void)state;
+
+	far_rng_init(&rng, 5);
+	regions_open(&f, FAR_L1_LRU);
+	for (uint64_t i = 0; i < 3000; i++) {
+		uint32_t units = 1 + (uint32_t)far_rng_below(&rng, 6);
+
+		assert_int_equal(write_one(&f, i, units * UNIT, &grant), 0);
+		region_of_grant(&f, &grant);
+		assert_int_equal(finish_one(&f, grant.loan), 0);
+		if (i % 16 == 0)
+			far_l1_check(f.l1);
+	}
+	assert_true(usage_of(&f).evicted_blocks > 2000);
+	fixture_close(&f);
+}
+
+static void
+regions_that_hold_no_unit_are_refused(void **state)
+{
+	struct far_l1_region more[FAR_L1_REGIONS_MAX];
+	struct far_l1_config config = {.base = second,
+				       .size_bytes = sizeof(second),
+				       .align_bytes = UNIT,
+				       .more = more,
+				       .more_count = 1};
+	struct far_l1 *l1 = NULL;
+	(void)state;
+
+	more[0] = (struct far_l1_region){third, UNIT - 1};
+	assert_int_equal(far_l1_open(&config, &l1), -EINVAL);
+	more[0] = (struct far_l1_region){third + 1, UNIT};
+	assert_int_equal(far_l1_open(&config, &l1), -EINVAL);
+	more[0] = (struct far_l1_region){NULL, UNIT};
+	assert_int_equal(far_l1_open(&config, &l1), -EINVAL);
+	config.more_count = FAR_L1_REGIONS_MAX;
+	assert_int_equal(far_l1_open(&config, &l1), -EINVAL);
+	assert_null(l1);
+	assert_int_equal(far_alloc_live_bytes(), 0);
+}
+
 int
 main(void)
 {
@@ -176,6 +288,9 @@ main(void)
 		cmocka_unit_test(small_sizes_match_a_map_of_units),
 		cmocka_unit_test(mixed_sizes_match_a_map_of_units),
 		cmocka_unit_test(equal_sizes_never_fragment),
+		cmocka_unit_test(a_block_lies_in_one_region_and_all_are_used),
+		cmocka_unit_test(eviction_makes_no_run_across_regions),
+		cmocka_unit_test(regions_that_hold_no_unit_are_refused),
 		cmocka_unit_test(an_arena_of_one_unit_works),
 	};
 
