@@ -23,6 +23,7 @@
 #define THREADS 8
 #define KEYS    64u
 #define HELD    16u
+#define BATCH   6u
 
 struct arena_world {
 	struct fixture f;
@@ -201,6 +202,52 @@ worker_release(struct worker *k, uint32_t at)
 	k->reads[at] = 0;
 }
 
+/* Batches: a prefix is lent and given back, memory for several is reserved and aborted. */
+static void
+worker_batch(struct worker *k)
+{
+	struct far_l1 *l1 = k->w->f.l1;
+	struct far_l1_want wants[BATCH];
+	struct far_l1_grant grants[BATCH];
+	struct far_key keys[BATCH];
+	uint64_t loans[BATCH];
+	uint64_t first = far_rng_below(&k->rng, KEYS);
+	size_t count, granted = 0;
+	int rcs[BATCH];
+
+	for (uint64_t i = 0; i < BATCH; i++) {
+		keys[i] = key_n((first + i) % KEYS);
+		wants[i] = (struct far_l1_want){.key = keys[i],
+						.size_bytes = size_of_key((first + i) % KEYS)};
+	}
+	count = far_l1_reserve_read_prefix(l1, k->session, keys, NULL, BATCH, 2, grants);
+	for (size_t i = 0; i < count; i++) {
+		k->w->wrong += !filled(&grants[i], (first + i) % KEYS);
+		loans[i] = grants[i].loan;
+	}
+	k->w->wrong += far_l1_finish_read(l1, k->session, loans, count, 2, rcs) != count;
+	count = far_l1_reserve_write(l1, k->session, wants, BATCH, grants);
+	for (size_t i = 0; i < BATCH; i++)
+		if (grants[i].rc == 0)
+			loans[granted++] = grants[i].loan;
+	k->w->wrong += granted != count;
+	k->w->wrong += far_l1_abort_write(l1, k->session, loans, granted, rcs) != granted;
+}
+
+/* What is told about all of it is told of one moment. */
+static void
+worker_look(struct worker *k)
+{
+	struct far_l1 *l1 = k->w->f.l1;
+	struct far_l1_usage usage;
+
+	far_l1_usage_get(l1, &usage);
+	k->w->wrong += usage.used_bytes > usage.capacity_bytes;
+	k->w->wrong += usage.quarantine_bytes > usage.used_bytes;
+	/* The clock stands still: nobody is late. */
+	k->w->wrong += far_l1_report_overdue(l1, 1000, 0) != 0;
+}
+
 static void
 worker_other(struct worker *k)
 {
@@ -236,6 +283,19 @@ worker_other(struct worker *k)
 		else
 			far_l1_retain(l1, k->session, &loan, 1, &rc);
 		k->w->wrong += rc != (loan == 0 ? -EBADF : 0) && (loan == 0 || rc != -ENOENT);
+		break;
+	case 7:
+		far_l1_clear(l1, far_rng_below(&k->rng, 2) == 0);
+		break;
+	case 8:
+	case 9:
+		worker_look(k);
+		break;
+	case 10:
+	case 11:
+	case 12:
+	case 13:
+		worker_batch(k);
 		break;
 	default:
 		far_l1_delete(l1, &key, 1, false, &rc);
