@@ -54,11 +54,13 @@ collect_store(struct far_client *client, struct far_stats *stats)
 	stats->blocks_stored = counts.blocks_stored;
 	stats->bytes_stored = counts.bytes_stored;
 	stats->blocks_had = counts.blocks_had;
-	stats->stores_dropped = counts.dropped_queue_full;
+	stats->stores_dropped =
+		counts.dropped_queue_full + counts.refused_closing + counts.dropped_closing;
 	stats->stores_failed_down = counts.failed_donor_down;
 	stats->stores_failed_full = counts.failed_full;
 	stats->stores_failed_deadline = counts.failed_deadline;
-	stats->stores_failed_other = counts.failed_other;
+	stats->stores_failed_other = counts.failed_other + counts.failed_closing +
+				     counts.failed_drained + counts.refused_share;
 	stats->store_retries = counts.retries;
 	stats->stores_pending = counts.blocks_pending;
 }

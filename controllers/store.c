@@ -8,8 +8,8 @@
 
 #define STORE_QUEUE_MAX (1U << 20)
 #define STORE_BATCH_MAX 4096U
-/* Adapters that one block can go to, where the set has fewer when the controller opens. */
-#define STORE_PAIRS_MIN 4U
+/* There may be so many, where the set has fewer when the controller opens. */
+#define STORE_ADAPTERS_MIN 4U
 /* Longer times than this are as good as none, and sums of a few do not overflow. */
 #define STORE_NS_MAX (3600 * FAR_NS_PER_S)
 
@@ -19,7 +19,8 @@ config_is_valid(const struct far_store_config *config)
 	return config->queue_max > 0 && config->queue_max <= STORE_QUEUE_MAX &&
 	       config->queue_bytes_max > 0 && config->bytes_in_flight_max > 0 &&
 	       config->batch_max > 0 && config->batch_max <= STORE_BATCH_MAX &&
-	       config->tries_max > 0 && config->deadline_ns > 0;
+	       config->tries_max > 0 && config->deadline_ns > 0 &&
+	       config->adapters_max <= FAR_L2_SET_MAX;
 }
 
 static int
@@ -32,6 +33,10 @@ open_all(struct far_store *ctl)
 	};
 	int rc;
 
+	if (ctl->policy->admits->counts_hits) {
+		listener.accessed = far_store_queue_accessed;
+		listener.prefetched = far_store_queue_prefetched;
+	}
 	rc = far_store_tasks_open(ctl);
 	if (rc == 0)
 		rc = far_store_queue_open(ctl);
@@ -68,11 +73,20 @@ far_store_open(const struct far_store_config *config, struct far_l1 *l1,
 		ctl->config.retry_ns = STORE_NS_MAX;
 	ctl->l1 = l1;
 	ctl->set = set;
-	ctl->policy = policy;
+	ctl->policy_default = (struct far_store_policy){
+		.admits = &far_store_policy_default,
+		.places = &far_store_policy_default,
+		.keeps = &far_store_policy_default,
+		.placement = policy,
+	};
+	ctl->policy = config->policy != NULL ? config->policy : &ctl->policy_default;
 	ctl->clock = clock;
 	ctl->wake = wake;
 	ctl->wake_arg = wake_arg;
-	ctl->pairs_max = set->count > STORE_PAIRS_MIN ? set->count : STORE_PAIRS_MIN;
+	ctl->adapters_max = config->adapters_max;
+	if (ctl->adapters_max == 0)
+		ctl->adapters_max =
+			set->count > STORE_ADAPTERS_MIN ? set->count : STORE_ADAPTERS_MIN;
 	rc = open_all(ctl);
 	if (rc < 0) {
 		far_store_close(ctl);
@@ -97,16 +111,21 @@ far_store_close(struct far_store *ctl)
 
 /* Nothing more is given to adapters: what no adapter has ends here. */
 static void
-drop_all(struct far_store *ctl)
+drop_all(struct far_store *ctl, uint64_t now_ns)
 {
 	struct store_block *block;
 
 	while ((block = far_store_queue_pop(ctl)) != NULL) {
-		store_count(&ctl->counters.dropped_queue_full, 1);
-		far_store_block_end(ctl, block);
+		block->pairs_made = 0;
+		block->pairs_left = 0;
+		far_store_count(ctl, COUNT_DROPPED_CLOSING, 1);
+		far_store_tell(ctl, FAR_RECORD_STORE_DROPPED, -ECANCELED, FAR_RECORD_NO_ADAPTER,
+			       block->size_bytes, now_ns);
+		far_store_block_end(ctl, block, now_ns);
 	}
-	FAR_L2_SET_FOR_EACH(ctl->set, i)
-	far_store_adapter_drop(ctl, i);
+	for (uint32_t i = 0; i < FAR_L2_SET_MAX; i++)
+		far_store_adapter_drop(ctl, i, now_ns);
+	far_store_flush(ctl, now_ns);
 }
 
 uint64_t
@@ -119,8 +138,8 @@ far_store_tick(struct far_store *ctl, uint64_t now_ns)
 	/* Who comes late himself may not have seen what has ended: he judges the next time. */
 	judge = now_ns - ctl->ticked_ns <= ctl->config.deadline_ns / 2;
 	ctl->ticked_ns = now_ns;
-	if (atomic_load_explicit(&ctl->closing, memory_order_relaxed)) {
-		drop_all(ctl);
+	if (store_is_closing(ctl)) {
+		drop_all(ctl, now_ns);
 		return FAR_TIME_NEVER;
 	}
 	/* Bounded by the number of blocks, less those that others queue meanwhile. */
@@ -137,6 +156,7 @@ far_store_tick(struct far_store *ctl, uint64_t now_ns)
 		if (at < next_ns)
 			next_ns = at;
 	}
+	far_store_flush(ctl, now_ns);
 	return next_ns;
 }
 
@@ -145,7 +165,7 @@ far_store_quiesce(struct far_store *ctl)
 {
 	/* Pairs with block_queue(): who has not seen it is counted as pending. */
 	atomic_store_explicit(&ctl->closing, true, memory_order_seq_cst);
-	drop_all(ctl);
+	drop_all(ctl, far_clock_now(ctl->clock));
 }
 
 bool
@@ -161,31 +181,4 @@ far_store_names(const struct far_store *ctl, uint32_t adapter)
 	const struct store_adapter *state = &ctl->adapters[adapter];
 
 	return state->pairs > 0 || state->tasks_live > 0;
-}
-
-static uint64_t
-counter_get(const _Atomic uint64_t *counter)
-{
-	return atomic_load_explicit(counter, memory_order_relaxed);
-}
-
-void
-far_store_counts_get(const struct far_store *ctl, struct far_store_counts *out)
-{
-	const struct store_counters *counters = &ctl->counters;
-
-	*out = (struct far_store_counts){
-		.blocks_queued = counter_get(&counters->blocks_queued),
-		.blocks_stored = counter_get(&counters->blocks_stored),
-		.bytes_stored = counter_get(&counters->bytes_stored),
-		.blocks_had = counter_get(&counters->blocks_had),
-		.dropped_queue_full = counter_get(&counters->dropped_queue_full),
-		.failed_donor_down = counter_get(&counters->failed_donor_down),
-		.failed_full = counter_get(&counters->failed_full),
-		.failed_deadline = counter_get(&counters->failed_deadline),
-		.failed_other = counter_get(&counters->failed_other),
-		.retries = counter_get(&counters->retries),
-		.blocks_pending = counter_get(&ctl->pending),
-		.bytes_pending = counter_get(&ctl->pending_bytes),
-	};
 }

@@ -14,6 +14,8 @@
  */
 #define STORE_SEQ_FREE   UINT64_MAX /* nobody's */
 #define STORE_SEQ_COMING 0          /* taken by a listener that has not named it yet */
+/* Blocks whose loans are given back together. */
+#define STORE_ENDED_MAX 64U
 
 struct store_block;
 
@@ -31,10 +33,12 @@ struct store_block {
 	_Atomic uint64_t seq;  /* pairs with far_store_passed() */
 	_Atomic uint32_t next; /* in the stack of free ones */
 	struct far_key key;
-	uint64_t loan;
+	uint64_t loan; /* 0: none yet, it was admitted by a hit */
 	void *addr;
 	uint32_t size_bytes;
+	uint32_t pairs_made;
 	uint32_t pairs_left;
+	bool is_everywhere;       /* no adapter that was to get it has failed to */
 	struct store_pair *pairs; /* pairs_max */
 };
 
@@ -44,6 +48,8 @@ struct store_task {
 	struct far_store *ctl;
 	struct store_task *next; /* free */
 	uint64_t bytes;
+	uint64_t since_ns;
+	uint64_t id;
 	struct far_l2_item *items;
 	struct far_l2_piece *pieces;
 	struct store_pair **pairs;
@@ -60,18 +66,39 @@ struct store_adapter {
 	uint32_t generation;  /* of the set, when it was met last */
 };
 
-/* Written by the owner and by listeners, read by anybody. */
-struct store_counters {
-	_Atomic uint64_t blocks_queued;
-	_Atomic uint64_t blocks_stored;
-	_Atomic uint64_t bytes_stored;
-	_Atomic uint64_t blocks_had;
-	_Atomic uint64_t dropped_queue_full;
-	_Atomic uint64_t failed_donor_down;
-	_Atomic uint64_t failed_full;
-	_Atomic uint64_t failed_deadline;
-	_Atomic uint64_t failed_other;
-	_Atomic uint64_t retries;
+/* What blocks come to; written by the owner and by listeners, read by anybody. */
+enum store_count {
+	COUNT_QUEUED,
+	COUNT_BY_HITS,
+	COUNT_NOT_ADMITTED,
+	COUNT_QUEUE_FULL,
+	COUNT_REFUSED_CLOSING,
+	COUNT_DROPPED_CLOSING,
+	COUNT_UNPLACED,
+	COUNT_GONE,
+	COUNT_BLOCKS_PLACED,
+	COUNT_LET_GO,
+	COUNT_INVALID,
+	STORE_COUNTS,
+};
+
+/* What pairs come to, by adapter; written by the owner, read by anybody. */
+enum pair_count {
+	PAIR_PLACED,
+	PAIR_MOVED_IN,
+	PAIR_MOVED_OUT,
+	PAIR_STORED,
+	PAIR_BYTES,
+	PAIR_HAD,
+	PAIR_REFUSED,
+	PAIR_DOWN,
+	PAIR_FULL,
+	PAIR_DEADLINE,
+	PAIR_CLOSING,
+	PAIR_DRAINED,
+	PAIR_OTHER,
+	PAIR_RETRIES,
+	PAIR_COUNTS,
 };
 
 /* How far the blocks were walked for a barrier: what was past it once stays past it. */
@@ -84,8 +111,8 @@ struct far_store {
 	struct far_store_config config;
 	struct far_l1 *l1;
 	const struct far_l2_set *set;
-	const struct far_policy *policy;
-	uint64_t policy_nonsense; /* answers of it that were skipped */
+	struct far_store_policy *policy;
+	struct far_store_policy policy_default; /* where the configuration has none */
 	struct far_clock *clock;
 	void (*wake)(void *arg);
 	void *wake_arg;
@@ -100,49 +127,95 @@ struct far_store {
 	_Atomic uint64_t pending;
 	_Atomic uint64_t pending_bytes;
 	_Atomic bool closing;
-	struct store_counters counters;
+	_Atomic uint64_t counts[STORE_COUNTS];
 
 	/* The owner's. */
+	_Atomic uint64_t pair_counts[FAR_L2_SET_MAX][PAIR_COUNTS];
 	struct store_pair *pairs;
-	uint32_t pairs_max; /* per block */
+	uint32_t adapters_max; /* pairs per block, and what tasks are shared out among */
 	struct store_task *tasks;
 	struct store_task *tasks_free;
 	uint32_t tasks_max;
 	uint32_t tasks_live;
+	uint64_t task_id;
 	struct far_l2_item *items;
 	struct far_l2_piece *pieces;
 	struct store_pair **task_pairs;
 	struct store_adapter adapters[FAR_L2_SET_MAX];
+	struct store_block *ended[STORE_ENDED_MAX]; /* their loans are still to be given back */
+	uint32_t ended_count;
+	struct far_record_tally tally;
+	bool is_warned;          /* of a policy that names what is not there */
 	uint64_t ticked_ns;      /* the last tick */
 	struct store_walk *walk; /* behind a pointer: far_store_passed() takes a const controller */
 };
 
-static inline void
-store_count(_Atomic uint64_t *counter, uint64_t by)
-{
-	atomic_fetch_add_explicit(counter, by, memory_order_relaxed);
-}
+/* store_count.c */
+/* Blocks, on any thread. */
+void far_store_count(struct far_store *ctl, enum store_count what, uint64_t by);
+/* A pair, on the owner's. */
+void far_store_count_pair(struct far_store *ctl, uint32_t adapter, enum pair_count what,
+			  uint64_t by);
+/* Owner: one more key of an event; told by the flush. @adapter: FAR_RECORD_NO_ADAPTER for none. */
+void far_store_tell(struct far_store *ctl, enum far_record_kind kind, int why, int adapter,
+		    uint64_t bytes, uint64_t now_ns);
+void far_store_tell_task(struct far_store *ctl, const struct store_task *task,
+			 enum far_record_kind kind, int why, uint64_t bytes, uint64_t now_ns);
 
 /* store_queue.c */
 int far_store_queue_open(struct far_store *ctl);
 void far_store_queue_close(struct far_store *ctl);
 /* The listener. Any thread. */
 void far_store_queue_written(void *arg, const struct far_l1_event *events, size_t count);
+void far_store_queue_accessed(void *arg, const struct far_l1_event *events, size_t count);
+void far_store_queue_prefetched(void *arg, const struct far_l1_event *events, size_t count);
 /* Owner: the next queued block, or NULL. */
 struct store_block *far_store_queue_pop(struct far_store *ctl);
-/* Owner: gives the block's loan back; it is nobody's then. */
-void far_store_block_end(struct far_store *ctl, struct store_block *block);
+/* It is nobody's again. */
+void far_store_queue_free(struct far_store *ctl, struct store_block *block);
 
-/* store_task.c */
+/* store_block.c: owner. */
+/* Locks it if it is not yet, makes its pairs, or ends it. */
+void far_store_block_place(struct far_store *ctl, struct store_block *block, uint64_t now_ns);
+/* No pair of it is left: its loan is given back by the next flush. */
+void far_store_block_end(struct far_store *ctl, struct store_block *block, uint64_t now_ns);
+/* At the end of each call into the controller: loans are given back, events told. */
+void far_store_flush(struct far_store *ctl, uint64_t now_ns);
+/* A pair of an adapter that was taken out gets another one, or fails. It is in no list. */
+void far_store_pair_move(struct far_store *ctl, struct store_pair *pair, uint64_t now_ns);
+
+/* store_task.c: owner. */
 int far_store_tasks_open(struct far_store *ctl);
 void far_store_tasks_close(struct far_store *ctl);
-/* Makes the block's pairs, or ends it. */
-void far_store_block_place(struct far_store *ctl, struct store_block *block, uint64_t now_ns);
+/* The end of a pair that has no try left: counted by its rc. */
+void far_store_pair_fail(struct far_store *ctl, struct store_pair *pair, uint64_t now_ns);
 /* Readies what is due, makes tasks, and with @judge ends what has waited in vain. Returns when it is
  * due next. */
 uint64_t far_store_adapter_step(struct far_store *ctl, uint32_t adapter, uint64_t now_ns,
 				bool judge);
 /* Ends every pair that is in no task. */
-void far_store_adapter_drop(struct far_store *ctl, uint32_t adapter);
+void far_store_adapter_drop(struct far_store *ctl, uint32_t adapter, uint64_t now_ns);
+
+/* Whether new pairs may go there. */
+static inline bool
+store_adapter_is_active(const struct far_store *ctl, uint32_t adapter)
+{
+	return far_l2_set_is_active(ctl->set, adapter);
+}
+
+/* At least one: what is shared out is shared out among so many. */
+static inline uint32_t
+store_adapter_count(const struct far_store *ctl)
+{
+	uint32_t count = (uint32_t)__builtin_popcountll(ctl->set->taken_mask);
+
+	return count > 0 ? count : 1;
+}
+
+static inline bool
+store_is_closing(const struct far_store *ctl)
+{
+	return atomic_load_explicit(&ctl->closing, memory_order_relaxed);
+}
 
 #endif

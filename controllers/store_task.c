@@ -1,4 +1,4 @@
-/* store_task.c - which adapters get a block, what they are given at once, and what is tried again. */
+/* store_task.c - what an adapter is given at once, what became of it, and what is tried again. */
 #include "controllers/store_priv.h"
 
 #include "base/alloc.h"
@@ -11,7 +11,7 @@ int
 far_store_tasks_open(struct far_store *ctl)
 {
 	uint32_t batch = ctl->config.batch_max;
-	uint32_t adapters = ctl->set->count > 0 ? ctl->set->count : 1;
+	uint32_t adapters = ctl->adapters_max;
 	uint32_t count = adapters * (adapters <= 16 ? 4 : 2);
 
 	ctl->tasks_max = count;
@@ -51,69 +51,8 @@ far_store_tasks_close(struct far_store *ctl)
 
 /* ---- pairs ---- */
 
-/* A store that takes nothing leaves a quarter of the queue to the others. */
-static bool
-pair_is_allowed(const struct far_store *ctl, uint32_t adapter, uint32_t size_bytes)
-{
-	const struct store_adapter *state = &ctl->adapters[adapter];
-	uint64_t bytes_max = ctl->config.queue_bytes_max - ctl->config.queue_bytes_max / 4;
-
-	if (ctl->set->count == 1 || state->pairs == 0)
-		return true;
-	return state->pairs < ctl->config.queue_max - ctl->config.queue_max / 4 &&
-	       state->pair_bytes + size_bytes <= bytes_max;
-}
-
-/* One that is new at its position finds nothing of the one before it. */
 static void
-adapter_meet(struct far_store *ctl, uint32_t adapter)
-{
-	struct store_adapter *state = &ctl->adapters[adapter];
-
-	FAR_ASSERT(far_l2_set_is_active(ctl->set, adapter));
-	if (state->generation == ctl->set->generations[adapter])
-		return;
-	FAR_ASSERT(!far_store_names(ctl, adapter));
-	state->progress_ns = 0;
-	state->generation = ctl->set->generations[adapter];
-}
-
-void
-far_store_block_place(struct far_store *ctl, struct store_block *block, uint64_t now_ns)
-{
-	uint32_t idx[FAR_L2_SET_MAX];
-	uint32_t count;
-
-	count = far_policy_place(ctl->policy, ctl->set, &block->key, idx, &ctl->policy_nonsense);
-	if (count > ctl->pairs_max)
-		count = ctl->pairs_max;
-	for (uint32_t i = 0; i < count; i++) {
-		struct store_pair *pair = &block->pairs[block->pairs_left];
-		struct store_adapter *state = &ctl->adapters[idx[i]];
-
-		adapter_meet(ctl, idx[i]);
-		if (!pair_is_allowed(ctl, idx[i], block->size_bytes))
-			continue;
-		*pair = (struct store_pair){
-			.block = block,
-			.adapter = idx[i],
-			.queued_ns = now_ns,
-		};
-		block->pairs_left++;
-		state->pairs++;
-		state->pair_bytes += block->size_bytes;
-		far_list_push_back(&state->ready, &pair->node);
-	}
-	if (count > 0 && block->pairs_left == 0)
-		store_count(&ctl->counters.dropped_queue_full, 1);
-	else if (block->pairs_left < count)
-		store_count(&ctl->counters.failed_other, count - block->pairs_left);
-	if (block->pairs_left == 0)
-		far_store_block_end(ctl, block);
-}
-
-static void
-pair_end(struct far_store *ctl, struct store_pair *pair)
+pair_end(struct far_store *ctl, struct store_pair *pair, uint64_t now_ns)
 {
 	struct store_adapter *state = &ctl->adapters[pair->adapter];
 	struct store_block *block = pair->block;
@@ -123,29 +62,36 @@ pair_end(struct far_store *ctl, struct store_pair *pair)
 	state->pair_bytes -= block->size_bytes;
 	block->pairs_left--;
 	if (block->pairs_left == 0)
-		far_store_block_end(ctl, block);
+		far_store_block_end(ctl, block, now_ns);
 }
 
-static void
-pair_fail(struct far_store *ctl, struct store_pair *pair)
+static enum pair_count
+fail_reason(const struct far_store *ctl, const struct store_pair *pair)
 {
-	struct store_counters *counters = &ctl->counters;
-
 	switch (pair->rc) {
 	case -EHOSTDOWN:
-		store_count(&counters->failed_donor_down, 1);
-		break;
+		return PAIR_DOWN;
 	case -ENOSPC:
-		store_count(&counters->failed_full, 1);
-		break;
+		return PAIR_FULL;
 	case -ETIMEDOUT:
-		store_count(&counters->failed_deadline, 1);
-		break;
+		return PAIR_DEADLINE;
+	case -ECANCELED:
+		if (store_is_closing(ctl))
+			return PAIR_CLOSING;
+		return store_adapter_is_active(ctl, pair->adapter) ? PAIR_OTHER : PAIR_DRAINED;
 	default:
-		store_count(&counters->failed_other, 1);
-		break;
+		return PAIR_OTHER;
 	}
-	pair_end(ctl, pair);
+}
+
+void
+far_store_pair_fail(struct far_store *ctl, struct store_pair *pair, uint64_t now_ns)
+{
+	far_store_count_pair(ctl, pair->adapter, fail_reason(ctl, pair), 1);
+	far_store_tell(ctl, FAR_RECORD_STORE_FAILED, pair->rc, (int)pair->adapter,
+		       pair->block->size_bytes, now_ns);
+	pair->block->is_everywhere = false;
+	pair_end(ctl, pair, now_ns);
 }
 
 static bool
@@ -154,7 +100,7 @@ rc_is_passing(int rc)
 	return rc == -EHOSTDOWN || rc == -ENOSPC || rc == -ETIMEDOUT || rc == -EIO || rc == -EAGAIN;
 }
 
-/* Another try after a pause that doubles, or the end. */
+/* Another try after a pause that doubles, another adapter, or the end. */
 static void
 pair_retry(struct far_store *ctl, struct store_pair *pair, uint64_t now_ns)
 {
@@ -162,15 +108,21 @@ pair_retry(struct far_store *ctl, struct store_pair *pair, uint64_t now_ns)
 	uint32_t shift = pair->tries - 1;
 	struct far_list *at;
 
+	if (!store_is_closing(ctl) && !store_adapter_is_active(ctl, pair->adapter)) {
+		far_store_pair_move(ctl, pair, now_ns);
+		return;
+	}
 	if (pair->tries >= ctl->config.tries_max || !rc_is_passing(pair->rc) ||
-	    atomic_load_explicit(&ctl->closing, memory_order_relaxed)) {
-		pair_fail(ctl, pair);
+	    store_is_closing(ctl)) {
+		far_store_pair_fail(ctl, pair, now_ns);
 		return;
 	}
 	if (shift > STORE_BACK_OFF_SHIFT_MAX)
 		shift = STORE_BACK_OFF_SHIFT_MAX;
 	pair->due_ns = now_ns + (ctl->config.retry_ns << shift);
-	store_count(&ctl->counters.retries, 1);
+	far_store_count_pair(ctl, pair->adapter, PAIR_RETRIES, 1);
+	far_store_tell(ctl, FAR_RECORD_STORE_RETRIED, pair->rc, (int)pair->adapter,
+		       pair->block->size_bytes, now_ns);
 	/* Soonest first; it mostly belongs at the end. */
 	at = retrying->prev;
 	while (at != retrying &&
@@ -182,19 +134,22 @@ pair_retry(struct far_store *ctl, struct store_pair *pair, uint64_t now_ns)
 /* ---- tasks ---- */
 
 static void
-task_result(struct far_store *ctl, struct store_pair *pair, int rc, uint64_t now_ns)
+task_result(struct far_store *ctl, const struct store_task *task, uint32_t at, uint64_t now_ns)
 {
+	struct store_pair *pair = task->pairs[at];
+	uint32_t size_bytes = pair->block->size_bytes;
+	int rc = task->items[at].rc;
+
 	pair->rc = rc;
-	if (rc == 0) {
-		store_count(&ctl->counters.blocks_stored, 1);
-		store_count(&ctl->counters.bytes_stored, pair->block->size_bytes);
-		pair_end(ctl, pair);
-	} else if (rc == -EEXIST) {
-		store_count(&ctl->counters.blocks_had, 1);
-		pair_end(ctl, pair);
-	} else {
+	if (rc != 0 && rc != -EEXIST) {
 		pair_retry(ctl, pair, now_ns);
+		return;
 	}
+	far_store_count_pair(ctl, pair->adapter, rc == 0 ? PAIR_STORED : PAIR_HAD, 1);
+	if (rc == 0)
+		far_store_count_pair(ctl, pair->adapter, PAIR_BYTES, size_bytes);
+	far_store_tell_task(ctl, task, FAR_RECORD_STORE_DONE, rc, size_bytes, now_ns);
+	pair_end(ctl, pair, now_ns);
 }
 
 static void
@@ -206,7 +161,7 @@ task_done(struct far_l2_task *l2_task)
 	uint64_t now_ns = far_clock_now(ctl->clock);
 
 	for (uint32_t i = 0; i < l2_task->count; i++)
-		task_result(ctl, task->pairs[i], task->items[i].rc, now_ns);
+		task_result(ctl, task, i, now_ns);
 	FAR_ASSERT(state->bytes_in_flight >= task->bytes);
 	state->bytes_in_flight -= task->bytes;
 	state->tasks_live--;
@@ -214,6 +169,7 @@ task_done(struct far_l2_task *l2_task)
 	ctl->tasks_live--;
 	task->next = ctl->tasks_free;
 	ctl->tasks_free = task;
+	far_store_flush(ctl, now_ns);
 }
 
 /* Tasks and bytes in flight are shared out evenly: a stopped store keeps its share, not the rest. */
@@ -221,7 +177,7 @@ static bool
 task_is_allowed(const struct far_store *ctl, uint32_t adapter)
 {
 	const struct far_l2 *l2 = ctl->set->items[adapter];
-	uint32_t share = ctl->tasks_max / ctl->set->count;
+	uint32_t share = ctl->tasks_max / store_adapter_count(ctl);
 
 	if (l2->limits.tasks_max > 0 && share > l2->limits.tasks_max / 4)
 		share = l2->limits.tasks_max / 4;
@@ -256,7 +212,7 @@ task_begin(struct far_store *ctl, uint32_t adapter, uint64_t now_ns)
 {
 	struct store_adapter *state = &ctl->adapters[adapter];
 	struct far_l2 *l2 = ctl->set->items[adapter];
-	uint64_t share = ctl->config.bytes_in_flight_max / ctl->set->count;
+	uint64_t share = ctl->config.bytes_in_flight_max / store_adapter_count(ctl);
 	uint32_t max = ctl->config.batch_max;
 	struct store_task *task = ctl->tasks_free;
 	uint32_t count = 0;
@@ -280,6 +236,8 @@ task_begin(struct far_store *ctl, uint32_t adapter, uint64_t now_ns)
 	if (count == 0)
 		return false;
 	ctl->tasks_free = task->next;
+	task->since_ns = now_ns;
+	task->id = ++ctl->task_id;
 	task->task = (struct far_l2_task){
 		.kind = FAR_L2_STORE,
 		.items = task->items,
@@ -290,6 +248,15 @@ task_begin(struct far_store *ctl, uint32_t adapter, uint64_t now_ns)
 	state->bytes_in_flight += task->bytes;
 	state->tasks_live++;
 	ctl->tasks_live++;
+	far_recorder_add(ctl->config.recorder, &(struct far_record){
+						       .at_ns = now_ns,
+						       .request_id = task->id,
+						       .bytes = task->bytes,
+						       .keys = count,
+						       .session = ctl->session,
+						       .kind = FAR_RECORD_STORE_SUBMITTED,
+						       .adapter = (int16_t)adapter,
+					       });
 	far_l2_submit(l2, &task->task);
 	return true;
 }
@@ -308,12 +275,37 @@ ready_until(const struct far_store *ctl, const struct store_adapter *state)
 	return since_ns + ctl->config.deadline_ns + 1;
 }
 
+/* A pair of the adapter that is in no task, off its list; NULL: none is left. */
+static struct store_pair *
+waiting_pop(struct far_store *ctl, uint32_t adapter)
+{
+	struct far_list *node = far_list_pop_front(&ctl->adapters[adapter].ready);
+
+	if (node == NULL)
+		node = far_list_pop_front(&ctl->adapters[adapter].retrying);
+	return node != NULL ? FAR_CONTAINER_OF(node, struct store_pair, node) : NULL;
+}
+
+/* It was taken out: what it was not given yet goes elsewhere. */
+static void
+adapter_leave(struct far_store *ctl, uint32_t adapter, uint64_t now_ns)
+{
+	struct store_pair *pair;
+
+	while ((pair = waiting_pop(ctl, adapter)) != NULL)
+		far_store_pair_move(ctl, pair, now_ns);
+}
+
 uint64_t
 far_store_adapter_step(struct far_store *ctl, uint32_t adapter, uint64_t now_ns, bool judge)
 {
 	struct store_adapter *state = &ctl->adapters[adapter];
 	uint64_t next_ns;
 
+	if (!store_adapter_is_active(ctl, adapter)) {
+		adapter_leave(ctl, adapter, now_ns);
+		return FAR_TIME_NEVER;
+	}
 	while (!far_list_empty(&state->retrying)) {
 		struct store_pair *pair =
 			FAR_CONTAINER_OF(state->retrying.next, struct store_pair, node);
@@ -331,7 +323,7 @@ far_store_adapter_step(struct far_store *ctl, uint32_t adapter, uint64_t now_ns,
 			FAR_CONTAINER_OF(state->ready.next, struct store_pair, node);
 
 		pair->rc = -ETIMEDOUT;
-		pair_fail(ctl, pair);
+		far_store_pair_fail(ctl, pair, now_ns);
 	}
 	if (!far_list_empty(&state->retrying)) {
 		const struct store_pair *pair =
@@ -344,19 +336,13 @@ far_store_adapter_step(struct far_store *ctl, uint32_t adapter, uint64_t now_ns,
 }
 
 void
-far_store_adapter_drop(struct far_store *ctl, uint32_t adapter)
+far_store_adapter_drop(struct far_store *ctl, uint32_t adapter, uint64_t now_ns)
 {
-	struct far_list *lists[] = {&ctl->adapters[adapter].ready,
-				    &ctl->adapters[adapter].retrying};
+	struct store_pair *pair;
 
-	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
-		while (!far_list_empty(lists[i])) {
-			struct store_pair *pair =
-				FAR_CONTAINER_OF(lists[i]->next, struct store_pair, node);
-
-			if (pair->rc == 0)
-				pair->rc = -ECANCELED;
-			pair_fail(ctl, pair);
-		}
+	while ((pair = waiting_pop(ctl, adapter)) != NULL) {
+		if (pair->rc == 0)
+			pair->rc = -ECANCELED;
+		far_store_pair_fail(ctl, pair, now_ns);
 	}
 }

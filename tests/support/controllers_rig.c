@@ -14,6 +14,7 @@
 #include "base/err.h"
 
 #define RIG_ROUNDS_MAX 200
+#define RIG_RECORDS    65536
 
 static void
 rig_wake(void *arg)
@@ -110,6 +111,29 @@ rig_open_adapters(struct ctl_rig *rig, const struct ctl_options *options)
 	}
 }
 
+static void
+rig_open_store(struct ctl_rig *rig, struct ctl_options *options)
+{
+	struct far_store_policy_config policy = {
+		.text = options->store_policy,
+		.placement = &rig->policy,
+		.replicas = rig->policy.replicas,
+		.admit_after = options->admit_after,
+		.admit_keys = options->admit_keys > 0 ? options->admit_keys : 1024,
+	};
+	struct far_store_config config = options->store_config;
+	char error[FAR_STORE_POLICY_ERROR_BYTES];
+
+	if (options->store_policy != NULL) {
+		assert_int_equal(far_store_policy_init(&rig->store_policy, &policy, error), 0);
+		config.policy = &rig->store_policy;
+	}
+	config.recorder = rig->recorder;
+	assert_int_equal(far_store_open(&config, rig->l1, &rig->set, &rig->policy,
+					&rig->clock.clock, rig_wake, rig, &rig->store),
+			 0);
+}
+
 void
 ctl_rig_open(struct ctl_rig *rig, const struct ctl_options *options)
 {
@@ -121,6 +145,9 @@ ctl_rig_open(struct ctl_rig *rig, const struct ctl_options *options)
 	rig->live_bytes = far_alloc_live_bytes();
 	far_clock_fake_init(&rig->clock, FAR_NS_PER_S);
 	rig_open_l1(rig, &all);
+	if (all.recorder)
+		assert_int_equal(far_recorder_open(RIG_RECORDS, &rig->clock.clock, &rig->recorder),
+				 0);
 	rig->fakes = far_zalloc_array(CTL_FAKES_MAX, sizeof(*rig->fakes));
 	assert_non_null(rig->fakes);
 	rig_open_adapters(rig, &all);
@@ -130,9 +157,7 @@ ctl_rig_open(struct ctl_rig *rig, const struct ctl_options *options)
 					   &rig->clock.clock, &rig->prefetch),
 			 0);
 	if (all.store)
-		assert_int_equal(far_store_open(&all.store_config, rig->l1, &rig->set, &rig->policy,
-						&rig->clock.clock, rig_wake, rig, &rig->store),
-				 0);
+		rig_open_store(rig, &all);
 	/* From here on nothing may be allocated: control paths are over. */
 	far_alloc_lock();
 }
@@ -188,8 +213,11 @@ ctl_rig_close(struct ctl_rig *rig)
 	far_prefetch_close(rig->prefetch);
 	if (rig->store != NULL) {
 		assert_true(far_store_idle(rig->store));
+		ctl_rig_check_store(rig);
 		far_store_close(rig->store);
 	}
+	far_store_policy_fini(&rig->store_policy);
+	far_recorder_close(rig->recorder);
 	rig_close_adapters(rig);
 	far_l1_check(rig->l1);
 	far_l1_usage_get(rig->l1, &usage);
@@ -308,6 +336,33 @@ ctl_rig_loans(struct ctl_rig *rig)
 
 	far_l1_usage_get(rig->l1, &usage);
 	return usage.loan_count;
+}
+
+void
+ctl_rig_check_store(struct ctl_rig *rig)
+{
+	struct far_store_counts c;
+	uint64_t pending = 0;
+
+	far_store_counts_get(rig->store, &c);
+	for (uint32_t i = 0; i < FAR_L2_SET_MAX; i++) {
+		struct far_store_adapter_counts a;
+
+		far_store_adapter_counts_get(rig->store, i, &a);
+		assert_int_equal(a.placed + a.moved_in,
+				 a.stored + a.had + a.refused + a.failed + a.moved_out + a.pending);
+		pending += a.pending;
+	}
+	assert_int_equal(c.pairs_placed, c.blocks_stored + c.blocks_had + c.refused_share +
+						 c.failed_donor_down + c.failed_full +
+						 c.failed_deadline + c.failed_closing +
+						 c.failed_drained + c.failed_other + pending);
+	if (c.blocks_pending > 0)
+		return;
+	assert_int_equal(c.bytes_pending, 0);
+	assert_int_equal(pending, 0);
+	assert_int_equal(c.blocks_queued,
+			 c.blocks_placed + c.dropped_closing + c.dropped_unplaced + c.dropped_gone);
 }
 
 bool

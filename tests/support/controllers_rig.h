@@ -24,6 +24,10 @@ struct ctl_options {
 	bool store;         /* a store controller as well */
 	struct far_prefetch_config prefetch;
 	struct far_store_config store_config;
+	const char *store_policy; /* names for far_store_policy_init(); NULL: none is given */
+	uint32_t admit_after;
+	uint32_t admit_keys; /* 1024 */
+	bool recorder;
 };
 
 struct ctl_rig {
@@ -41,6 +45,8 @@ struct ctl_rig {
 	struct far_policy policy;
 	struct far_prefetch *prefetch;
 	struct far_store *store;
+	struct far_store_policy store_policy;
+	struct far_recorder *recorder; /* NULL: none */
 	_Atomic uint32_t wakes;
 	uint64_t live_bytes; /* before it was opened */
 	uint64_t next_ns;    /* what the last tick asked for */
@@ -77,6 +83,8 @@ void ctl_rig_fail(struct ctl_rig *rig, uint32_t fake, uint64_t number, enum far_
 /* A block of L1, written and announced. */
 void ctl_rig_write(struct ctl_rig *rig, uint64_t number, uint32_t size_bytes);
 uint64_t ctl_rig_loans(struct ctl_rig *rig);
+/* Every block and every pair that the store controller was given is in exactly one counter. */
+void ctl_rig_check_store(struct ctl_rig *rig);
 bool ctl_rig_resident(struct ctl_rig *rig, uint64_t number);
 uint32_t ctl_rig_locks(const struct ctl_rig *rig);
 

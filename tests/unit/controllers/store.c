@@ -297,10 +297,12 @@ quiesce_drops_the_queue_and_awaits_what_is_in_flight(void **state)
 	far_store_quiesce(rig.store);
 	assert_false(far_store_idle(rig.store));
 	assert_int_equal(ctl_rig_loans(&rig), 1);
-	assert_int_equal(counts_now().dropped_queue_full, 1);
+	assert_int_equal(counts_now().dropped_closing, 1);
 	/* From now on the listener keeps nothing. */
 	ctl_rig_write(&rig, 3, CTL_BLOCK_BYTES);
 	assert_int_equal(ctl_rig_loans(&rig), 1);
+	assert_int_equal(counts_now().refused_closing, 1);
+	assert_int_equal(counts_now().dropped_queue_full, 0);
 	rig.fakes[0].held[FAR_L2_STORE] = false;
 	ctl_rig_run(&rig);
 	assert_true(far_store_idle(rig.store));
