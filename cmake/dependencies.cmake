@@ -54,3 +54,23 @@ if(FARPOOL_LIBRARIES)
 elseif(FARPOOL_UCX AND NOT FARPOOL_UCX STREQUAL "AUTO")
     message(FATAL_ERROR "FARPOOL_UCX=ON needs FARPOOL_LIBRARIES=ON")
 endif()
+
+# The native RDMA transport: headers alone, as above. The libraries are loaded when the first verbs:
+# address is opened (docs/decisions/verbs-loaded-at-run-time.md).
+set(FARPOOL_VERBS AUTO CACHE STRING "build transport/verbs: AUTO (where its headers are), ON, OFF")
+set_property(CACHE FARPOOL_VERBS PROPERTY STRINGS AUTO ON OFF)
+set(FAR_HAVE_VERBS OFF)
+if(FARPOOL_LIBRARIES)
+    pkg_check_modules(VERBS libibverbs>=1.9 librdmacm>=1.2)
+    if(VERBS_FOUND AND FARPOOL_VERBS)
+        set(FAR_HAVE_VERBS ON)
+    elseif(FARPOOL_VERBS STREQUAL "AUTO")
+        message(STATUS "libibverbs and librdmacm were not found: no verbs: addresses (install "
+            "libibverbs-dev, librdmacm-dev)")
+    elseif(FARPOOL_VERBS)
+        message(FATAL_ERROR "libibverbs or librdmacm was not found: install libibverbs-dev and "
+            "librdmacm-dev, or configure with -DFARPOOL_VERBS=OFF")
+    endif()
+elseif(FARPOOL_VERBS AND NOT FARPOOL_VERBS STREQUAL "AUTO")
+    message(FATAL_ERROR "FARPOOL_VERBS=ON needs FARPOOL_LIBRARIES=ON")
+endif()

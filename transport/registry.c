@@ -8,10 +8,14 @@
 #include "transport/loop/loop.h"
 #include "transport/shm/shm.h"
 #include "transport/ucx/ucx.h"
+#include "transport/verbs/verbs.h"
 
 /* One line per backend. */
 static const struct far_transport_ops *const backends[] = {
 	&far_shm_ops,
+#ifdef FAR_HAVE_VERBS
+	&far_verbs_ops,
+#endif
 #ifdef FAR_HAVE_UCX
 	&far_ucx_ops,
 #endif

@@ -150,8 +150,11 @@ struct far_transport_config {
 	uint32_t message_credits;          /* messages a peer may have on the way to us; 0: 32 */
 	uint64_t bytes_in_flight_max;      /* per transport; 0: no limit */
 	uint64_t peer_bytes_in_flight_max; /* per link; 0: no limit */
-	uint32_t traffic_class;            /* of RoCE and sockets; no backend reads it yet */
-	uint32_t service_level;            /* InfiniBand; no backend reads it yet */
+	uint32_t traffic_class;  /* 0 to 255, of RoCE; verbs alone reads it; 0: as it is */
+	uint32_t service_level;  /* 0 to 15; verbs alone reads it; 0: as it is */
+	uint64_t ack_timeout_ns; /* verbs: of one try, rounded up to 4.096 us times a power of two;
+				  * 0: 268 ms */
+	uint32_t retries;        /* verbs: after the first try, 1 to 6; 0: 6 */
 	uint64_t
 		spin_ns_max; /* waits up to this are spun through where they come in a row; 0: none */
 	enum far_trust trust;
@@ -206,7 +209,7 @@ struct far_transport {
 /**
  * far_transport_open - opens a backend by name.
  *
- * @name:   "shm", "ucx", "loop", later "verbs"; with anything else the log lists the known ones.
+ * @name:   "shm", "verbs", "ucx", "loop"; with anything else the log lists the known ones.
  * @config: borrowed for the call; clock and fabric outlive the transport, all else that it points
  *          at is borrowed for the call, too.
  * @out:    set only on success; owned: far_transport_close().
