@@ -231,6 +231,18 @@ request_prepare(struct verbs_transport *tp, const struct cm_event *event,
 }
 
 static void
+request_log(int rc, uint8_t version)
+{
+	if (rc == -ECONNRESET) /* who asked has given up meanwhile */
+		far_log_debug("link refused: %s (%d)", far_err_text(rc), rc);
+	else if (version != 0 && version != VERBS_HELLO_VERSION)
+		far_log_warn("link refused: the peer speaks version %u, we %u", version,
+			     VERBS_HELLO_VERSION);
+	else
+		far_log_warn("link refused: %s (%d)", far_err_text(rc), rc);
+}
+
+static void
 request_take(struct verbs_transport *tp, const struct cm_event *event)
 {
 	struct verbs_listener *listener =
@@ -243,10 +255,7 @@ request_take(struct verbs_transport *tp, const struct cm_event *event)
 	if (rc == 0)
 		rc = request_prepare(tp, event, &hello, &link);
 	if (rc < 0) {
-		far_log_warn("link refused: %s (%d)%s", far_err_text(rc), rc,
-			     version != 0 && version != VERBS_HELLO_VERSION
-				     ? ": the peer is of another version"
-				     : "");
+		request_log(rc, version);
 		request_refuse(tp, event->id);
 		(void)far_verbs_lib->rdma_destroy_id(event->id);
 		return;
