@@ -63,10 +63,18 @@ void
 rig_over_ucx(struct rig *rig, const char *listen_host, const char *address_host, unsigned port,
 	     const char *netns)
 {
+	snprintf(rig->scheme, sizeof(rig->scheme), "ucx");
 	snprintf(rig->listen_host, sizeof(rig->listen_host), "%s", listen_host);
 	snprintf(rig->address_host, sizeof(rig->address_host), "%s", address_host);
 	snprintf(rig->netns, sizeof(rig->netns), "%s", netns != NULL ? netns : "");
 	rig->port = port;
+}
+
+void
+rig_over_verbs(struct rig *rig, const char *host, unsigned port)
+{
+	rig_over_ucx(rig, host, host, port, NULL);
+	snprintf(rig->scheme, sizeof(rig->scheme), "verbs");
 }
 
 /* A program that is started by a test which fails ends with it: the kernel sees to that. */
@@ -159,10 +167,10 @@ rig_donor_add(struct rig *rig, const char *name, const char *memory, const char 
 	memcpy(dir, rig->dir, sizeof(dir));
 	snprintf(donor->name, sizeof(donor->name), "%s", name);
 	if (rig->listen_host[0] != '\0') {
-		snprintf(donor->listen, sizeof(donor->listen), "ucx:%s:%u", rig->listen_host,
-			 rig->port);
-		snprintf(donor->address, sizeof(donor->address), "ucx:%s:%u", rig->address_host,
-			 rig->port++);
+		snprintf(donor->listen, sizeof(donor->listen), "%s:%s:%u", rig->scheme,
+			 rig->listen_host, rig->port);
+		snprintf(donor->address, sizeof(donor->address), "%s:%s:%u", rig->scheme,
+			 rig->address_host, rig->port++);
 		memcpy(donor->netns, rig->netns, sizeof(donor->netns));
 	} else {
 		snprintf(donor->listen, sizeof(donor->listen), "shm:%s/%s.sock", dir, name);

@@ -28,7 +28,8 @@ struct rig {
 	char client_config[160];
 	struct rig_donor donors[RIG_DONORS_MAX];
 	size_t donor_count;
-	/* Over ucx; "": over shm. The port counts up from one donor to the next. */
+	/* Over the network; "": over shm. The port counts up from one donor to the next. */
+	char scheme[8]; /* of them: "ucx", "verbs" */
 	char listen_host[48];
 	char address_host[48];
 	char netns[64];
@@ -56,6 +57,8 @@ void rig_close(struct rig *rig);
  * @address_host. @netns: a path, "/proc/4711/ns"; NULL: ours. */
 void rig_over_ucx(struct rig *rig, const char *listen_host, const char *address_host, unsigned port,
 		  const char *netns);
+/* The same over verbs, where @host has an RDMA device. */
+void rig_over_verbs(struct rig *rig, const char *host, unsigned port);
 
 /* Adds a donor and starts it; returns when it serves. @memory: "64MiB"; @extra: more YAML lines. */
 struct rig_donor *rig_donor_add(struct rig *rig, const char *name, const char *memory,
