@@ -20,7 +20,8 @@ static const struct far_param own_rows[] = {
 	 .min = 1,
 	 .max = FAR_ADDRESS_LIST_BYTES_MAX - 1,
 	 .help = "Where clients connect, one address per transport, separated by commas: "
-		 "shm:/PATH is a socket on this host, ucx:HOST:PORT is for others."},
+		 "shm:/PATH is a socket on this host, verbs:HOST:PORT is RDMA, ucx:HOST:PORT any "
+		 "network."},
 	{.name = "trust",
 	 .type = FAR_PARAM_ENUM,
 	 .offset = AT(trust),
@@ -145,8 +146,8 @@ listen_check(const struct farpoold_config *config, char error[FAR_PARAM_ERROR_BY
 		if (far_transport_find(list.items[i].scheme) != NULL)
 			continue;
 		snprintf(error, FAR_PARAM_ERROR_BYTES,
-			 "listen: '%s': this build has no transport '%s': write shm:/PATH or "
-			 "ucx:HOST:PORT",
+			 "listen: '%s': this build has no transport '%s': write shm:/PATH, "
+			 "verbs:HOST:PORT or ucx:HOST:PORT",
 			 list.items[i].text, list.items[i].scheme);
 		return -EINVAL;
 	}
