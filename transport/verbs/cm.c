@@ -131,7 +131,7 @@ far_verbs_listen(struct far_transport *ftp, const char *address, far_accept_fn *
 		rc = far_verbs_call_rc(errno);
 	/* One that stands for all has none: it is found with whoever asks. */
 	if (rc == 0 && listener->cm_id->verbs != NULL)
-		rc = far_verbs_device_get(tp, listener->cm_id, &device);
+		rc = far_verbs_device_get(tp, listener->cm_id->verbs, &device);
 	if (rc < 0) {
 		(void)far_verbs_lib->rdma_destroy_id(listener->cm_id);
 		far_free(listener);
@@ -210,7 +210,7 @@ request_prepare(struct verbs_transport *tp, const struct cm_event *event,
 		return rc;
 	far_host_format(peer, link->link.peer);
 	link->state = VERBS_ACCEPTED;
-	rc = far_verbs_device_get(tp, event->id, &link->device);
+	rc = far_verbs_device_get(tp, event->id->verbs, &link->device);
 	if (rc == 0) {
 		const struct ibv_device_attr *attr = &link->device->attr;
 
@@ -353,7 +353,7 @@ far_verbs_resolve_check(struct verbs_link *link)
 static int
 address_take(struct verbs_link *link)
 {
-	int rc = far_verbs_device_get(VERBS_TP(link->link.tp), link->cm_id, &link->device);
+	int rc = far_verbs_device_get(VERBS_TP(link->link.tp), link->cm_id->verbs, &link->device);
 
 	if (rc < 0)
 		return rc == -ENODEV ? -ECONNREFUSED : -ECONNRESET;
@@ -414,6 +414,19 @@ response_take(struct verbs_link *link, const struct cm_event *event)
 
 /* ---- events ---- */
 
+/* One of another version says so with its refusal. */
+static void
+reject_log(const struct verbs_link *link, const struct cm_event *event)
+{
+	struct verbs_hello hello;
+	uint8_t version;
+
+	(void)far_verbs_hello_parse(event->private_data, event->private_bytes, &hello, &version);
+	if (version != 0 && version != VERBS_HELLO_VERSION)
+		far_log_warn("link to %s refused: it speaks version %u, we %u", link->link.peer,
+			     version, VERBS_HELLO_VERSION);
+}
+
 /* Returns 0, or why the link ends. */
 static int
 link_take(struct verbs_link *link, const struct cm_event *event)
@@ -434,6 +447,7 @@ link_take(struct verbs_link *link, const struct cm_event *event)
 			      far_verbs_lib->rdma_event_str(event->kind), event->status);
 		return -ECONNREFUSED;
 	case RDMA_CM_EVENT_REJECTED:
+		reject_log(link, event);
 		/* Nobody listens, or whoever does has said no. */
 		return link->state == VERBS_ASKING && event->status != REJECTED_STALE
 			       ? -ECONNREFUSED

@@ -10,10 +10,9 @@
 #include "base/alloc.h"
 #include "base/log.h"
 
-#define CQ_SIZE_FIRST     1024U
-#define CQ_EVENTS_UNACKED 64U
-#define ASYNC_EVENTS_MAX  64
-#define READS_MAX         255U /* RDMA CM has a byte for it */
+#define CQ_SIZE_FIRST    1024U
+#define ASYNC_EVENTS_MAX 64
+#define READS_MAX        255U /* RDMA CM has a byte for it */
 
 /* ---- what there is ---- */
 
@@ -144,16 +143,16 @@ far_verbs_device_close(struct verbs_device *device)
 }
 
 int
-far_verbs_device_get(struct verbs_transport *tp, const struct rdma_cm_id *id,
+far_verbs_device_get(struct verbs_transport *tp, struct ibv_context *context,
 		     struct verbs_device **out)
 {
 	struct verbs_device *device;
 	int rc;
 
-	if (id->verbs == NULL)
+	if (context == NULL)
 		return -ENODEV;
 	for (uint32_t i = 0; i < tp->device_count; i++) {
-		if (tp->devices[i]->handle != id->verbs->device)
+		if (tp->devices[i]->handle != context->device)
 			continue;
 		*out = tp->devices[i];
 		return tp->devices[i]->dead ? -ENODEV : 0;
@@ -166,7 +165,7 @@ far_verbs_device_get(struct verbs_transport *tp, const struct rdma_cm_id *id,
 	device->tp = tp;
 	device->completions_watch.kind = VERBS_WATCH_COMPLETIONS;
 	device->async_watch.kind = VERBS_WATCH_ASYNC;
-	device->handle = id->verbs->device;
+	device->handle = context->device;
 	device->idx = tp->device_count;
 	rc = device_open(device);
 	if (rc == 0)
@@ -212,6 +211,23 @@ port_clear(struct sockaddr_storage *addr)
 		((struct sockaddr_in6 *)(void *)addr)->sin6_port = 0;
 }
 
+/* An address that stands for all: what is registered later is not registered while peers wait. */
+static int
+all_open(struct verbs_transport *tp)
+{
+	struct verbs_device *device;
+	struct ibv_context **contexts;
+	int count = 0, rc = -ENODEV;
+
+	contexts = far_verbs_lib->rdma_get_devices(&count);
+	for (int i = 0; contexts != NULL && i < count; i++)
+		if (far_verbs_device_get(tp, contexts[i], &device) == 0)
+			rc = 0;
+	if (contexts != NULL)
+		far_verbs_lib->rdma_free_devices(contexts);
+	return rc;
+}
+
 /* The device of an address of ours. */
 static int
 address_open(struct verbs_transport *tp, struct sockaddr_storage *addr)
@@ -224,8 +240,10 @@ address_open(struct verbs_transport *tp, struct sockaddr_storage *addr)
 	if (far_verbs_lib->rdma_create_id(tp->cm, &id, NULL, RDMA_PS_TCP) != 0)
 		return far_verbs_call_rc(errno);
 	rc = far_verbs_lib->rdma_bind_addr(id, (struct sockaddr *)addr) == 0 ? 0 : -ENODEV;
-	if (rc == 0 && id->verbs != NULL) /* one that stands for all has none yet */
-		rc = far_verbs_device_get(tp, id, &device);
+	if (rc == 0 && id->verbs != NULL)
+		rc = far_verbs_device_get(tp, id->verbs, &device);
+	else if (rc == 0)
+		rc = all_open(tp);
 	(void)far_verbs_lib->rdma_destroy_id(id);
 	return rc;
 }
@@ -377,7 +395,8 @@ async_take(struct verbs_device *device, const struct ibv_async_event *event)
 			return;
 		if (event->event_type == IBV_EVENT_COMM_EST) {
 			/* The peer's last word on the connection was lost, and it uses it. */
-			(void)far_verbs_lib->rdma_notify(link->cm_id, event->event_type);
+			if (link->cm_id != NULL)
+				(void)far_verbs_lib->rdma_notify(link->cm_id, event->event_type);
 			far_verbs_established(link);
 		} else if (event->event_type != IBV_EVENT_PATH_MIG) {
 			far_verbs_link_fail(link, -ECONNRESET);

@@ -68,6 +68,7 @@ slot_forget(struct verbs_link *link, uint64_t slot)
 	if (key == NULL)
 		return;
 	link->peer_keys[slot] = NULL;
+	link->peer_slices -= key->slice_count;
 	key->forgotten = true;
 	far_verbs_key_release(key);
 }
@@ -84,6 +85,8 @@ key_take(struct verbs_link *link, const struct verbs_frame_key *record, const ui
 	key = link->peer_keys[region & SLOT_MASK];
 	if (key != NULL && key->region == region)
 		return 0; /* it was exposed twice */
+	if (record->slice_count > VERBS_PEER_SLICES_MAX - link->peer_slices)
+		return -EPROTO;
 	key = far_zalloc(sizeof(*key) + record->slice_count * sizeof(uint32_t));
 	if (key == NULL)
 		return -ECONNRESET;
@@ -92,10 +95,12 @@ key_take(struct verbs_link *link, const struct verbs_frame_key *record, const ui
 	key->size_bytes = record->size_bytes;
 	key->slice_bytes = record->slice_bytes;
 	key->rights = record->rights;
+	key->slice_count = record->slice_count;
 	memcpy(key->rkeys, rkeys, record->slice_count * sizeof(uint32_t));
 	/* Whatever was in that slot the peer has taken back. */
 	slot_forget(link, region & SLOT_MASK);
 	link->peer_keys[region & SLOT_MASK] = key;
+	link->peer_slices += key->slice_count;
 	return 0;
 }
 

@@ -282,8 +282,8 @@ link_sendable(struct verbs_link *link)
 	return 1;
 }
 
-static int
-link_connected(struct verbs_link *link)
+int
+far_verbs_link_connected(struct verbs_link *link)
 {
 	struct far_event event = {.kind = FAR_EV_CONNECTED};
 
@@ -315,7 +315,7 @@ far_verbs_link_work(struct verbs_link *link)
 	int work = 0;
 
 	if (!far_verbs_link_is_dead(link))
-		work += link_connected(link);
+		work += far_verbs_link_connected(link);
 	if (!far_verbs_link_is_dead(link) && far_verbs_reposts(link) < 0)
 		far_verbs_link_fail(link, -ECONNRESET);
 	if (!far_verbs_link_is_dead(link) && link->link.up)

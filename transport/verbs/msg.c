@@ -162,15 +162,10 @@ static void
 sends_post(struct verbs_link *link, struct sends *sends)
 {
 	struct ibv_send_wr *bad = NULL;
-	uint32_t taken;
 
 	if (sends->count == 0 || far_verbs_lib->ibv_post_send(link->qp, sends->wrs, &bad) == 0)
 		return;
-	taken = bad == NULL ? 0 : (uint32_t)(bad - sends->wrs);
-	FAR_ASSERT(taken < sends->count);
-	link->sq_tail -= sends->count - taken;
-	link->frames_out -= sends->count - taken;
-	far_verbs_link_fail(link, -ECONNRESET);
+	link->frames_out -= far_verbs_chain_refused(link, sends->wrs, sends->count, bad);
 }
 
 /* ---- frames of our own ---- */

@@ -124,7 +124,11 @@ sends_retire(struct verbs_link *link, uint32_t idx, enum ibv_wc_status status)
 	uint32_t behind = (idx + link->sq_depth - link->sq_head % link->sq_depth) % link->sq_depth;
 	uint32_t end = link->sq_head + behind + 1;
 
-	FAR_ASSERT(behind < link->sq_tail - link->sq_head);
+	/* One that we did not post, or had back already: nothing that this device says can be used. */
+	if (behind >= link->sq_tail - link->sq_head) {
+		far_verbs_link_fail(link, -ECONNRESET);
+		return;
+	}
 	for (; link->sq_head != end; link->sq_head++) {
 		const struct verbs_wr *wr = &link->sq[link->sq_head % link->sq_depth];
 		bool failed = status != IBV_WC_SUCCESS && link->sq_head + 1 == end;
@@ -152,6 +156,7 @@ sends_retire(struct verbs_link *link, uint32_t idx, enum ibv_wc_status status)
 static void
 receive_take(struct verbs_link *link, const struct ibv_wc *wc)
 {
+	struct verbs_transport *tp = VERBS_TP(link->link.tp);
 	int rc;
 
 	/* What the peer said after we let go of the link is dropped. */
@@ -161,10 +166,17 @@ receive_take(struct verbs_link *link, const struct ibv_wc *wc)
 		failure_take(link, wc->status);
 		return;
 	}
-	link->moved_ns = VERBS_TP(link->link.tp)->now_ns;
+	link->moved_ns = tp->now_ns;
 	far_verbs_established(link); /* it would not talk else */
 	far_verbs_link_wake(link);
-	rc = far_verbs_receive(link, (wc->wr_id >> 48) & 0x7fff, wc->byte_len);
+	/* It may have heard that we are connected before our handler has. */
+	tp->work_done += far_verbs_link_connected(link);
+	if (far_verbs_link_is_dead(link))
+		return;
+	/* A WRITE may bring a completion, too, and no frame. */
+	rc = wc->opcode != IBV_WC_RECV
+		     ? -EPROTO
+		     : far_verbs_receive(link, (wc->wr_id >> 48) & 0x7fff, wc->byte_len);
 	if (rc < 0 && !far_verbs_link_is_dead(link)) {
 		far_log_warn("link to %s dropped: %s (%d)", link->link.peer, far_err_text(rc), rc);
 		far_verbs_link_fail(link, rc);
@@ -272,6 +284,7 @@ far_verbs_poll(struct far_transport *ftp, int budget)
 	tp->now_ns = far_clock_now(tp->clock);
 	tp->budget = budget;
 	tp->work_done = 0;
+	/* A system call: now and then, and before all else when it was one of them that woke us. */
 	if (tp->slept || ++tp->polls_blind >= BLIND_POLLS_MAX)
 		descriptors_take(tp);
 	deadlines_check(tp);
@@ -279,13 +292,6 @@ far_verbs_poll(struct far_transport *ftp, int budget)
 		int before = tp->work_done;
 
 		completions_take(tp);
-		turns_give(tp);
-		if (tp->work_done != before)
-			continue;
-		/* A system call, so only where nothing else is to be done. */
-		if (tp->polls_blind == 0)
-			break;
-		descriptors_take(tp);
 		turns_give(tp);
 		if (tp->work_done == before)
 			break;

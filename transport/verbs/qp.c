@@ -201,6 +201,21 @@ far_verbs_qp_allow(struct verbs_link *link, uint32_t access)
 
 /* ---- the end ---- */
 
+uint32_t
+far_verbs_chain_refused(struct verbs_link *link, const struct ibv_send_wr *wrs, uint32_t count,
+			const struct ibv_send_wr *bad)
+{
+	uint32_t refused = 0;
+
+	/* Without a word on where, all may have been taken: what was not is waited for in vain, and
+	 * not for long. */
+	if (bad >= wrs && bad < wrs + count)
+		refused = count - (uint32_t)(bad - wrs);
+	link->sq_tail -= refused;
+	far_verbs_link_fail(link, -ECONNRESET);
+	return refused;
+}
+
 void
 far_verbs_qp_stop(struct verbs_link *link)
 {

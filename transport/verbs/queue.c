@@ -282,17 +282,6 @@ chain_make(struct verbs_link *link, struct chain *chain)
 	}
 }
 
-/* Those from @bad on the device does not have. */
-static void
-chain_refused(struct verbs_link *link, const struct chain *chain, const struct ibv_send_wr *bad)
-{
-	uint32_t taken = bad == NULL ? 0 : (uint32_t)(bad - chain->wrs);
-
-	FAR_ASSERT(taken < chain->count);
-	link->sq_tail -= chain->count - taken;
-	far_verbs_link_fail(link, -ECONNRESET);
-}
-
 int
 far_verbs_queue_run(struct verbs_link *link)
 {
@@ -311,7 +300,7 @@ far_verbs_queue_run(struct verbs_link *link)
 	link->sq_unsignalled = 0;
 	link->sq_tail += chain.count;
 	if (far_verbs_lib->ibv_post_send(link->qp, chain.wrs, &bad) != 0)
-		chain_refused(link, &chain, bad);
+		far_verbs_chain_refused(link, chain.wrs, chain.count, bad);
 	return (int)chain.count;
 }
 

@@ -23,6 +23,7 @@
 #define VERBS_RING_BYTES      (256U * 1024U) /* messages that wait to be sent, or are on their way */
 #define VERBS_CTLS            4U             /* frames of our own on their way */
 #define VERBS_REGIONS_MAX     16384U         /* a power of two */
+#define VERBS_PEER_SLICES_MAX 65536U         /* of what one peer exposes */
 #define VERBS_LINKS_MAX       4096U          /* a power of two: a slot has 12 bits */
 #define VERBS_DEVICES_MAX     8U
 #define VERBS_SQ_DEPTH        256U /* work requests of one link that the device has */
@@ -156,9 +157,9 @@ struct verbs_device {
 /* Whether there are devices, and what the weakest can: sets caps and slice size. Returns 0,
  * -ENODEV. */
 int far_verbs_devices_look(struct verbs_transport *tp);
-/* The transport's own use of the device that RDMA CM has chosen for an id; opened when it is new,
+/* The transport's own use of the device that RDMA CM has chosen; opened when it is new,
  * and then all that is registered is registered with it. Returns 0 or a listed error. */
-int far_verbs_device_get(struct verbs_transport *tp, const struct rdma_cm_id *id,
+int far_verbs_device_get(struct verbs_transport *tp, struct ibv_context *context,
 			 struct verbs_device **out);
 void far_verbs_device_close(struct verbs_device *device);
 /* Opens those that addresses of the configuration need. Returns 0, or why one of ours cannot be. */
@@ -212,6 +213,7 @@ struct verbs_peer_key {
 	uint64_t size_bytes;
 	uint64_t slice_bytes;
 	uint32_t rights;
+	uint32_t slice_count;
 	uint32_t ops;   /* of ours that name it */
 	bool forgotten; /* goes with the last of them */
 	uint32_t rkeys[];
@@ -379,6 +381,7 @@ struct verbs_link {
 
 	struct verbs_queue queue;
 	struct verbs_peer_key **peer_keys; /* owned: VERBS_REGIONS_MAX, by slot; NULL: none yet */
+	uint32_t peer_slices;              /* of all of them */
 	/* Ours, a bit for each of tp->slots: the peer has been told, shall be told. */
 	uint64_t told_words[VERBS_REGIONS_MAX / 64];
 	uint64_t untold_words[VERBS_REGIONS_MAX / 64];
@@ -421,6 +424,8 @@ far_verbs_link_is_dead(const struct verbs_link *link)
 }
 /* Gives the link a turn. Returns whether it wants another; it may be gone when it does not. */
 bool far_verbs_link_work(struct verbs_link *link);
+/* FAR_EV_CONNECTED, where it is due. Returns how many. */
+int far_verbs_link_connected(struct verbs_link *link);
 /* Looks at deadlines. */
 void far_verbs_link_check(struct verbs_link *link, uint64_t now_ns);
 uint64_t far_verbs_link_due_ns(const struct verbs_link *link);
@@ -434,6 +439,10 @@ int far_verbs_qp_open(struct verbs_link *link);
 int far_verbs_qp_start(struct verbs_link *link);
 /* The peer may do what @access says, in addition. Returns 0, -ENOTCONN. */
 int far_verbs_qp_allow(struct verbs_link *link, uint32_t access);
+/* The device has not taken a chain that was accounted for, from @bad on: the link is lost. Returns
+ * how many work requests it does not have. */
+uint32_t far_verbs_chain_refused(struct verbs_link *link, const struct ibv_send_wr *wrs,
+				 uint32_t count, const struct ibv_send_wr *bad);
 /* Nothing more lands and nothing more leaves: the device gives back what it has. */
 void far_verbs_qp_stop(struct verbs_link *link);
 /* The device has nothing of the link any more. */
