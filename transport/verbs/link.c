@@ -165,10 +165,9 @@ far_verbs_disconnect(struct far_link *flink)
 	far_verbs_link_wake(link);
 	if (link->shut)
 		return;
-	/* What was said last is told to arrive, where that can be had; the peer need not be awake
-	 * for it. */
-	link->lingering = link->frames_out + link->ring_queued > 0 && far_verbs_flush(link) >= 0 &&
-			  link->ring_queued == 0 && far_verbs_mark_send(link);
+	/* What the device has been given to say is told to arrive; the peer need not be awake for
+	 * it. */
+	link->lingering = link->frames_out > 0 && far_verbs_mark_send(link, true);
 	if (link->shut)
 		return;
 	if (link->lingering)
@@ -249,7 +248,7 @@ far_verbs_link_check(struct verbs_link *link, uint64_t now_ns)
 		/* Its device answers also where its process is stopped. Without room for it, it has
 		 * been asked often enough. */
 		link->moved_ns = now_ns;
-		(void)far_verbs_mark_send(link);
+		(void)far_verbs_mark_send(link, false);
 	}
 }
 

@@ -213,11 +213,12 @@ credits_due(const struct verbs_link *link)
 }
 
 bool
-far_verbs_mark_send(struct verbs_link *link)
+far_verbs_mark_send(struct verbs_link *link, bool final)
 {
 	struct sends sends = {.count = 0};
 
-	if (!link->ready || !may_send(link, &sends) || !ctl_add(link, &sends, VERBS_FRAME_CREDIT))
+	if (!link->ready || link->peer_frames + final <= 1 || far_verbs_sq_room(link) == 0 ||
+	    !ctl_add(link, &sends, VERBS_FRAME_CREDIT))
 		return false;
 	sends_post(link, &sends);
 	return true;

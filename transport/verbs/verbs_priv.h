@@ -45,8 +45,8 @@
 #define VERBS_RESOLVE_NS       (2 * FAR_NS_PER_S) /* of RDMA CM, for an address, and for a route */
 /* How long the device may take to give back what it has of a link before its queue is destroyed. */
 #define VERBS_DRAIN_NS (500 * FAR_NS_PER_MS)
-/* How long a link that ends waits for its last messages to be with the peer. */
-#define VERBS_LINGER_NS (200 * FAR_NS_PER_MS)
+/* How long a link that ends waits for its last messages to be with the peer: a few tries. */
+#define VERBS_LINGER_NS (1 * FAR_NS_PER_S)
 /* A link on which nothing moved for so long asks the peer's device whether it is there. */
 #define VERBS_IDLE_NS (10 * FAR_NS_PER_S)
 
@@ -478,8 +478,9 @@ int far_verbs_send(struct far_link *link, const void *msg, size_t size_bytes);
 bool far_verbs_send_ready(const struct verbs_link *link);
 /* Sends what waits. Returns how many frames. */
 int far_verbs_flush(struct verbs_link *link);
-/* A frame that says nothing, and whose arrival is told. Returns whether there was room. */
-bool far_verbs_mark_send(struct verbs_link *link);
+/* A frame that says nothing, and whose arrival is told. @final: nothing follows it, so that it may have
+ * the peer's last buffer. Returns whether there was room. */
+bool far_verbs_mark_send(struct verbs_link *link, bool final);
 /* A frame has arrived in a buffer. Returns 0, or why the link ends. */
 int far_verbs_receive(struct verbs_link *link, uint32_t buffer, uint32_t size_bytes);
 /* Posts what was taken out of receive buffers. Returns 0, -ECONNRESET. */

@@ -4,7 +4,8 @@
 #include "tests/unit/transport/verbs_world.h"
 #include "transport/verbs/verbs_priv.h"
 
-#define LIST_OPS 64U
+#define LIST_OPS     64U
+#define MANY_CREDITS 200U /* more than a link has receive buffers */
 
 static const struct verbs_lib *real;
 static struct verbs_lib table;
@@ -122,12 +123,19 @@ count_query_device(struct ibv_context *context, struct ibv_device_attr *attr)
 }
 
 static void
-begin(struct verbs_world *w)
+begin_with(struct verbs_world *w, uint32_t credits)
 {
 	memset(w, 0, sizeof(*w));
 	memset(&seen, 0, sizeof(seen));
+	w->config.message_credits = credits;
 	far_log_capture_start();
 	assert_int_equal(verbs_world_begin(w), 0);
+}
+
+static void
+begin(struct verbs_world *w)
+{
+	begin_with(w, 0);
 }
 
 static void
@@ -204,6 +212,110 @@ a_list_that_is_longer_than_the_queue_is_whole(void **state)
 	assert_memory_equal(w.local.pages.base, w.region.pages.base, FAR_POST_OPS_MAX * 64);
 	assert_true(seen.wrs >= FAR_POST_OPS_MAX);
 	assert_true(seen.completions <= FAR_POST_OPS_MAX / 8 + 8);
+	end(&w);
+}
+
+static void
+lane_is_whole(struct verbs_end *end)
+{
+	struct verbs_world *w = end->arg;
+
+	assert_memory_equal(w->lane.pages.base, w->local.pages.base, FAR_POST_OPS_MAX * 64);
+}
+
+static void
+a_message_waits_for_writes_that_the_queue_had_no_room_for(void **state)
+{
+	static struct far_piece pieces[FAR_POST_OPS_MAX];
+	static struct far_op ops[FAR_POST_OPS_MAX];
+	struct verbs_world w;
+	(void)state;
+
+	far_verbs_tune.sq_depth = 32;
+	begin(&w);
+	settle(&w);
+	w.d.on_message = lane_is_whole;
+	w.d.arg = &w;
+	for (uint32_t i = 0; i < FAR_POST_OPS_MAX; i++)
+		ops[i] = verbs_world_op(&w, FAR_OP_WRITE, &pieces[i], &w.lane, i * 64, 64);
+	ops[FAR_POST_OPS_MAX - 1].token = 1;
+	for (unsigned round = 1; round <= 5; round++) {
+		memset(w.local.pages.base, (int)round, VERBS_WORLD_BYTES);
+		assert_int_equal(far_transport_post(w.c.link, ops, FAR_POST_OPS_MAX), 0);
+		assert_int_equal(far_transport_send(w.c.link, "commit", 6), 0);
+		verbs_world_wait(&w, w.c.dones == round && w.d.messages == round);
+		assert_int_equal(w.c.done_status, 0);
+	}
+	end(&w);
+}
+
+#define REGIONS 12U /* more than there are buffers for frames of our own */
+
+static struct far_mem *mems[REGIONS];
+
+/* At once: what the message speaks of is known now, or never was. */
+static void
+regions_read(struct verbs_end *end)
+{
+	struct verbs_world *w = end->arg;
+	struct far_piece piece;
+	struct far_op op = verbs_world_op(w, FAR_OP_READ, &piece, &w->region, 0, 64);
+
+	op.token = 1;
+	for (unsigned i = 0; i < REGIONS; i++) {
+		op.rkey = mems[i]->remote.rkey;
+		assert_int_equal(far_transport_post(end->link, &op, 1), 0);
+	}
+}
+
+static void
+a_message_waits_for_keys_that_there_was_no_frame_for(void **state)
+{
+	struct far_mem_source source = {.size_bytes = 4096, .fd = -1};
+	static struct verbs_world w;
+	unsigned before;
+	(void)state;
+
+	begin(&w);
+	settle(&w);
+	before = w.c.messages;
+	w.c.on_message = regions_read;
+	w.c.arg = &w;
+	source.base = w.region.pages.base;
+	for (unsigned i = 0; i < REGIONS; i++) {
+		assert_int_equal(far_transport_mem_reg(w.donor, &source, FAR_RIGHT_REMOTE_READ,
+						       NULL, &mems[i]),
+				 0);
+		assert_int_equal(far_transport_mem_expose(mems[i], w.d.link), 0);
+	}
+	assert_int_equal(far_transport_send(w.d.link, "behind", 6), 0);
+	verbs_world_wait(&w, w.c.messages > before && w.c.dones == REGIONS);
+	assert_int_equal(w.c.done_status, 0);
+	for (unsigned i = 0; i < REGIONS; i++)
+		far_transport_mem_dereg(mems[i]);
+	end(&w);
+}
+
+static void
+what_came_before_arming_is_not_slept_through(void **state)
+{
+	struct verbs_world w;
+	struct far_piece piece;
+	struct far_op op;
+	(void)state;
+
+	begin(&w);
+	settle(&w);
+	op = verbs_world_op(&w, FAR_OP_READ, &piece, &w.region, 0, 64);
+	op.token = 1;
+	for (unsigned round = 1; round <= 5; round++) {
+		assert_int_equal(far_transport_post(w.c.link, &op, 1), 0);
+		(void)usleep(20000); /* it is there, and nobody was to be woken for it */
+		while (w.c.dones < round) {
+			assert_int_equal(far_transport_arm(w.client), -EAGAIN);
+			(void)far_transport_poll(w.client, 1);
+		}
+	}
 	end(&w);
 }
 
@@ -338,7 +450,7 @@ a_frame_that_is_none_costs_its_link(void **state)
 	}
 }
 
-/* No receive buffer of a process that stands still is asked for twice. */
+/* No receive buffer of a process that stands still is asked for twice, though credits are for more. */
 static void
 reads_go_on_when_the_peer_stands_still_and_credits_are_gone(void **state)
 {
@@ -348,9 +460,11 @@ reads_go_on_when_the_peer_stands_still_and_credits_are_gone(void **state)
 	struct far_op op;
 	(void)state;
 
-	begin(&w);
+	begin_with(&w, MANY_CREDITS);
 	settle(&w);
 	w.donor_stopped = true;
+	for (uint32_t i = 0; i < MANY_CREDITS / 2; i++)
+		assert_int_equal(far_transport_send(w.c.link, msg, 1), 0);
 	while (far_transport_send(w.c.link, msg, sizeof(msg)) == 0)
 		;
 	op = verbs_world_op(&w, FAR_OP_READ, &piece, &w.region, 0, 65536);
@@ -363,6 +477,87 @@ reads_go_on_when_the_peer_stands_still_and_credits_are_gone(void **state)
 	assert_int_equal(w.c.lost, 0);
 	w.donor_stopped = false;
 	verbs_world_wait(&w, w.c.sendable == 1);
+	end(&w);
+}
+
+/* Each side's buffers are full of the other's messages, and neither has looked yet. */
+static void
+two_sides_that_filled_each_other_go_on(void **state)
+{
+	struct verbs_world w;
+	unsigned up = 0, down = 0;
+	(void)state;
+
+	begin_with(&w, MANY_CREDITS);
+	settle(&w);
+	w.c.messages = 0;
+	while (far_transport_send(w.c.link, "up", 2) == 0)
+		up++;
+	while (far_transport_send(w.d.link, "down", 4) == 0)
+		down++;
+	assert_true(up > 2 * VERBS_FRAMES && down > 2 * VERBS_FRAMES);
+	(void)usleep(20000); /* all that may go is there */
+	verbs_world_wait(&w, w.c.messages == down && w.d.messages == up);
+	verbs_world_wait(&w, w.c.sendable == 1 && w.d.sendable == 1);
+	end(&w);
+}
+
+/* Also to one that reads them when it knows already that the other is gone. */
+static void
+last_words_are_heard_before_the_end(void **state)
+{
+	struct verbs_world w;
+	unsigned before;
+	(void)state;
+
+	for (unsigned count = 1; count <= 28; count += 9) {
+		begin(&w);
+		settle(&w);
+		before = w.c.messages;
+		while (far_transport_arm(w.client) < 0)
+			(void)far_transport_poll(w.client, 16);
+		for (unsigned i = 0; i < count; i++)
+			assert_int_equal(far_transport_send(w.d.link, "farewell", 8), 0);
+		w.d.disconnected = true;
+		far_transport_disconnect(w.d.link);
+		for (int i = 0; w.d.closed == 0 && i < 100000; i++) {
+			(void)far_transport_poll(w.donor, 16);
+			(void)usleep(50);
+		}
+		assert_int_equal(w.d.closed, 1);
+		(void)usleep(20000); /* RDMA CM says it as well */
+		for (int i = 0; w.c.lost == 0 && i < 100000; i++) {
+			(void)far_transport_poll(w.client, 1);
+			(void)usleep(10);
+		}
+		assert_int_equal(w.c.lost, 1);
+		assert_int_equal(w.c.messages, before + count);
+		end(&w);
+	}
+}
+
+/* What was given to the device goes on while the link ends. */
+static void
+a_message_behind_many_bytes_is_heard_before_the_end(void **state)
+{
+	struct verbs_world w;
+	struct far_piece piece;
+	struct far_op op;
+	(void)state;
+
+	begin(&w);
+	settle(&w);
+	op = verbs_world_op(&w, FAR_OP_WRITE, &piece, &w.lane, 0, (uint32_t)VERBS_WORLD_BYTES);
+	op.token = 1;
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(far_transport_post(w.c.link, &op, 1), 0);
+	assert_int_equal(far_transport_send(w.c.link, "farewell", 8), 0);
+	w.c.disconnected = true;
+	far_transport_disconnect(w.c.link);
+	verbs_world_wait(&w, w.c.closed == 1 && w.d.link == NULL);
+	assert_int_equal(w.c.dones, 8);
+	assert_int_equal(w.c.done_status, 0);
+	assert_int_equal(w.d.messages, 1);
 	end(&w);
 }
 
@@ -386,12 +581,18 @@ main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_list_is_one_doorbell_and_one_completion),
 		cmocka_unit_test(a_list_that_is_longer_than_the_queue_is_whole),
+		cmocka_unit_test(a_message_waits_for_writes_that_the_queue_had_no_room_for),
+		cmocka_unit_test(a_message_waits_for_keys_that_there_was_no_frame_for),
+		cmocka_unit_test(what_came_before_arming_is_not_slept_through),
 		cmocka_unit_test(what_is_cut_is_put_together),
 		cmocka_unit_test(reads_in_flight_are_what_both_sides_can),
 		cmocka_unit_test(
 			a_write_with_a_key_for_reading_is_refused_and_costs_that_link_alone),
 		cmocka_unit_test(a_frame_that_is_none_costs_its_link),
 		cmocka_unit_test(reads_go_on_when_the_peer_stands_still_and_credits_are_gone),
+		cmocka_unit_test(two_sides_that_filled_each_other_go_on),
+		cmocka_unit_test(last_words_are_heard_before_the_end),
+		cmocka_unit_test(a_message_behind_many_bytes_is_heard_before_the_end),
 		cmocka_unit_test(what_would_try_for_ever_is_refused),
 	};
 

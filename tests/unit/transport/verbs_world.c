@@ -20,6 +20,8 @@ end_event(struct far_link_handler *handler, const struct far_event *event)
 		break;
 	case FAR_EV_MESSAGE:
 		end->messages++;
+		if (end->on_message != NULL)
+			end->on_message(end);
 		break;
 	case FAR_EV_DONE:
 		end->dones++;

@@ -28,6 +28,8 @@ struct verbs_end {
 	unsigned connected, messages, lost, closed, dones, sendable;
 	int lost_status;
 	int done_status; /* the first that failed */
+	void (*on_message)(struct verbs_end *end);
+	void *arg;
 };
 
 /* Memory on pages of its own. */
