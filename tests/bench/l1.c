@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "base/pages.h"
 
-#define CELLS_MAX (L1_BENCH_WHATS * L1_BENCH_SIZES_MAX * L1_BENCH_BATCHES * 2)
+#define CELLS_MAX ((size_t)L1_BENCH_WHATS * L1_BENCH_SIZES_MAX * L1_BENCH_BATCHES * 2)
 #define KEYS_MIN  4096
 #define KEYS_MAX  50000000
 

@@ -241,7 +241,7 @@ sizes_measure(const char *name, const struct uses *uses, struct l1_bench_sizes *
 		bytes += uses->at[i].size_bytes;
 	out->name = name;
 	out->blocks = uses->count;
-	out->bytes_mean = bytes / uses->count;
+	out->bytes_mean = uses->count > 0 ? bytes / uses->count : 0;
 	out->refused = refused_measure(uses);
 	evicting_measure(uses, out);
 }

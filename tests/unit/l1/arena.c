@@ -179,7 +179,7 @@ static void
 regions_open(struct fixture *f, enum far_l1_policy policy)
 {
 	const struct far_l1_region more[] = {{second, sizeof(second)},
-					     {third + 64, 2 * UNIT + 4032}};
+					     {third + 64, (uint64_t)2 * UNIT + 4032}};
 
 	fixture_open(f, 4, (struct far_l1_config){.policy = policy, .more = more, .more_count = 2});
 }
@@ -189,7 +189,8 @@ static int
 region_of_grant(const struct fixture *f, const struct far_l1_grant *grant)
 {
 	uint8_t *const bases[REGIONS] = {f->config.base, second, third + 64};
-	const uint64_t sizes[REGIONS] = {4 * UNIT, sizeof(second), 2 * UNIT + 4032};
+	const uint64_t sizes[REGIONS] = {(uint64_t)4 * UNIT, sizeof(second),
+					 (uint64_t)2 * UNIT + 4032};
 	const uint8_t *addr = grant->addr;
 	uint64_t before = 0;
 
