@@ -338,6 +338,40 @@ ctl_rig_loans(struct ctl_rig *rig)
 	return usage.loan_count;
 }
 
+static uint64_t
+recorded_keys(const struct ctl_rig *rig, enum far_record_kind kind)
+{
+	struct far_record_counts counts;
+
+	far_recorder_counts_get(rig->recorder, kind, &counts);
+	return counts.keys;
+}
+
+/* What was recorded is what was counted. */
+static void
+check_store_records(const struct ctl_rig *rig, const struct far_store_counts *c)
+{
+	struct far_record_counts done;
+
+	assert_int_equal(recorded_keys(rig, FAR_RECORD_STORE_QUEUED), c->blocks_queued);
+	assert_int_equal(recorded_keys(rig, FAR_RECORD_STORE_NOT_ADMITTED), c->not_admitted);
+	assert_int_equal(recorded_keys(rig, FAR_RECORD_STORE_DROPPED),
+			 c->dropped_queue_full + c->refused_closing + c->dropped_closing +
+				 c->dropped_unplaced + c->dropped_gone);
+	assert_int_equal(recorded_keys(rig, FAR_RECORD_STORE_REFUSED),
+			 c->refused_share + c->policy_invalid);
+	assert_int_equal(recorded_keys(rig, FAR_RECORD_STORE_DONE),
+			 c->blocks_stored + c->blocks_had);
+	assert_int_equal(recorded_keys(rig, FAR_RECORD_STORE_FAILED),
+			 c->failed_donor_down + c->failed_full + c->failed_deadline +
+				 c->failed_closing + c->failed_drained + c->failed_other);
+	assert_int_equal(recorded_keys(rig, FAR_RECORD_STORE_RETRIED), c->retries);
+	assert_int_equal(recorded_keys(rig, FAR_RECORD_STORE_MOVED), c->moved);
+	assert_int_equal(recorded_keys(rig, FAR_RECORD_STORE_LET_GO), c->let_go);
+	far_recorder_counts_get(rig->recorder, FAR_RECORD_STORE_DONE, &done);
+	assert_true(done.bytes >= c->bytes_stored);
+}
+
 void
 ctl_rig_check_store(struct ctl_rig *rig)
 {
@@ -357,6 +391,8 @@ ctl_rig_check_store(struct ctl_rig *rig)
 						 c.failed_donor_down + c.failed_full +
 						 c.failed_deadline + c.failed_closing +
 						 c.failed_drained + c.failed_other + pending);
+	if (rig->recorder != NULL)
+		check_store_records(rig, &c);
 	if (c.blocks_pending > 0)
 		return;
 	assert_int_equal(c.bytes_pending, 0);

@@ -83,7 +83,8 @@ void ctl_rig_fail(struct ctl_rig *rig, uint32_t fake, uint64_t number, enum far_
 /* A block of L1, written and announced. */
 void ctl_rig_write(struct ctl_rig *rig, uint64_t number, uint32_t size_bytes);
 uint64_t ctl_rig_loans(struct ctl_rig *rig);
-/* Every block and every pair that the store controller was given is in exactly one counter. */
+/* Every block and every pair that the store controller was given is in exactly one counter, and what was
+ * recorded is what was counted. */
 void ctl_rig_check_store(struct ctl_rig *rig);
 bool ctl_rig_resident(struct ctl_rig *rig, uint64_t number);
 uint32_t ctl_rig_locks(const struct ctl_rig *rig);

@@ -243,6 +243,110 @@ barrier_passes_what_failed_for_good(void **state)
 	ctl_rig_close(&rig);
 }
 
+static struct far_store_adapter_counts
+adapter_now(uint32_t idx)
+{
+	struct far_store_adapter_counts counts;
+
+	far_store_adapter_counts_get(rig.store, idx, &counts);
+	return counts;
+}
+
+static void
+task_that_the_adapter_refuses_ends_as_any_other_and_gives_its_loans_back(void **state)
+{
+	(void)state;
+	open_with(1);
+	/* More tasks than it takes: it says so for each of them, through done. */
+	for (uint64_t i = 0; i < 8; i++) {
+		ctl_rig_fail(&rig, 0, i, FAR_L2_STORE, -EAGAIN, i < 4 ? 1 : 100);
+		ctl_rig_write(&rig, i, CTL_BLOCK_BYTES);
+	}
+	ctl_rig_run(&rig);
+	assert_int_equal(counts_now().retries, 8);
+	for (int i = 0; i < 10; i++)
+		ctl_rig_advance(&rig, FAR_NS_PER_MS);
+	assert_int_equal(counts_now().blocks_stored, 4);
+	assert_int_equal(counts_now().failed_other, 4);
+	assert_int_equal(ctl_rig_loans(&rig), 0);
+	ctl_rig_close(&rig);
+}
+
+static void
+block_stored_here_and_failed_there_is_counted_once_on_each_side(void **state)
+{
+	(void)state;
+	open_with(2);
+	ctl_rig_fail(&rig, 1, 1, FAR_L2_STORE, -ENOSPC, 100);
+	ctl_rig_fail(&rig, 0, 2, FAR_L2_STORE, -EMSGSIZE, 100);
+	ctl_rig_put(&rig, 1, 3, 1);
+	for (uint64_t i = 0; i < 4; i++)
+		ctl_rig_write(&rig, i, CTL_BLOCK_BYTES);
+	for (int i = 0; i < 10; i++)
+		ctl_rig_advance(&rig, FAR_NS_PER_MS);
+	assert_int_equal(counts_now().blocks_placed, 4);
+	assert_int_equal(counts_now().pairs_placed, 8);
+	assert_int_equal(adapter_now(0).stored, 3);
+	assert_int_equal(adapter_now(0).failed, 1);
+	assert_int_equal(adapter_now(0).retries, 0);
+	assert_int_equal(adapter_now(1).stored, 2);
+	assert_int_equal(adapter_now(1).bytes_stored, 2 * CTL_BLOCK_BYTES);
+	assert_int_equal(adapter_now(1).had, 1);
+	assert_int_equal(adapter_now(1).failed, 1);
+	assert_int_equal(adapter_now(1).retries, 2);
+	assert_int_equal(counts_now().failed_full, 1);
+	assert_int_equal(counts_now().failed_other, 1);
+	ctl_rig_close(&rig);
+}
+
+static void
+stopped_donor_alone_holds_no_more_of_l1_than_the_queue_may(void **state)
+{
+	struct ctl_options options = {
+		.store = true,
+		.l1_blocks = 64,
+		.store_config = {.queue_bytes_max = 16 * CTL_BLOCK_BYTES},
+	};
+	struct far_l1_usage usage;
+
+	(void)state;
+	ctl_rig_open(&rig, &options);
+	rig.fakes[0].held[FAR_L2_STORE] = true;
+	/* It ends nothing, and L1 goes on: what is not the queue's is evicted for what comes. */
+	for (uint64_t i = 0; i < 500; i++) {
+		ctl_rig_write(&rig, i, CTL_BLOCK_BYTES);
+		ctl_rig_advance(&rig, FAR_NS_PER_MS);
+		far_l1_usage_get(rig.l1, &usage);
+		assert_true(usage.locked_bytes <= 16 * CTL_BLOCK_BYTES);
+	}
+	assert_int_equal(counts_now().blocks_pending, 16);
+	assert_int_equal(counts_now().dropped_queue_full, 484);
+	ctl_rig_close(&rig);
+}
+
+static void
+share_of_the_queue_that_is_full_is_counted_as_refused(void **state)
+{
+	struct ctl_options options = {
+		.fakes = 2,
+		.store = true,
+		.store_config = {.queue_max = 16},
+	};
+
+	(void)state;
+	ctl_rig_open(&rig, &options);
+	rig.fakes[1].held[FAR_L2_STORE] = true;
+	for (uint64_t i = 0; i < 40; i++) {
+		ctl_rig_write(&rig, i, CTL_BLOCK_BYTES);
+		ctl_rig_run(&rig);
+	}
+	assert_int_equal(counts_now().blocks_stored, 40);
+	assert_int_equal(adapter_now(1).pending, 12);
+	assert_int_equal(counts_now().refused_share, 28);
+	ctl_rig_close(&rig);
+	/* All that were pending are in a counter now: the rig has looked. */
+}
+
 int
 main(void)
 {
@@ -257,6 +361,11 @@ main(void)
 		cmocka_unit_test(stopped_donor_does_not_fill_the_queue),
 		cmocka_unit_test(quiesce_ends_what_waits_for_another_try),
 		cmocka_unit_test(barrier_passes_what_failed_for_good),
+		cmocka_unit_test(
+			task_that_the_adapter_refuses_ends_as_any_other_and_gives_its_loans_back),
+		cmocka_unit_test(block_stored_here_and_failed_there_is_counted_once_on_each_side),
+		cmocka_unit_test(stopped_donor_alone_holds_no_more_of_l1_than_the_queue_may),
+		cmocka_unit_test(share_of_the_queue_that_is_full_is_counted_as_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
