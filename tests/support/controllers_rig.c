@@ -87,7 +87,7 @@ static void
 rig_open_adapters(struct ctl_rig *rig, const struct ctl_options *options)
 {
 	struct far_l2_env env = {.clock = &rig->clock.clock};
-	char name[16];
+	char name[24];
 
 	for (uint32_t i = 0; i < options->fakes && options->fakes <= CTL_FAKES_MAX; i++) {
 		(void)snprintf(name, sizeof(name), "fake%u", i);
