@@ -1,4 +1,4 @@
-/* store.h - from finished writes to donors: a listener, a bounded queue, a policy, tasks in flight. */
+/* store.h - from finished writes to donors: a listener, a bounded queue, a policy, tasks. */
 #ifndef FAR_CONTROLLERS_STORE_H
 #define FAR_CONTROLLERS_STORE_H
 
@@ -9,7 +9,7 @@
 #include "l1/l1.h"
 #include "l2/l2.h"
 
-/* The listener runs on any thread; everything else on the owner thread, which drives the adapters. */
+/* The listener runs on any thread, all else on the owner's, which drives the adapters. */
 struct far_store;
 
 struct far_store_config {
@@ -28,10 +28,10 @@ struct far_store_config {
 };
 
 /*
- * Every block that L1 announced with a loan is queued, or counted as not admitted, dropped_queue_full or
- * refused_closing. Every queued block is placed, or counted as dropped_closing, dropped_unplaced or
- * dropped_gone; or pending. A placed block is one pair for each adapter that the policy named, and every pair ends in
- * exactly one of the counters from blocks_stored to failed_other.
+ * Every block that L1 announced with a loan is queued, or counted as not_admitted, dropped_queue_full
+ * or refused_closing. Every queued block is placed, or counted as dropped_closing, dropped_unplaced or
+ * dropped_gone; or pending. A placed block is one pair for each adapter that the policy named, and
+ * every pair ends in exactly one of the counters from blocks_stored to failed_other.
  */
 struct far_store_counts {
 	/* Blocks. */
