@@ -352,6 +352,67 @@ a_failed_load_says_so_and_the_next_one_is_right(void **state)
 	close_memory();
 }
 
+static uint32_t listed_count;
+
+static void
+listed(struct far_l2_listing *listing)
+{
+	(void)listing;
+	listed_count++;
+}
+
+static void
+usage_got(void *arg, int rc, const struct far_l2_usage *usage)
+{
+	assert_int_equal(rc, 0);
+	*(struct far_l2_usage *)arg = *usage;
+}
+
+static void
+what_is_held_is_listed_once_by_group_and_adds_up(void **state)
+{
+	struct far_l2_listed entries[2];
+	struct far_l2_usage usage = {0};
+	uint32_t seen = 0;
+	struct job job;
+
+	(void)state;
+	open_memory(16, 0, 0);
+	(void)job_make(&job, FAR_L2_STORE, 1, 5);
+	for (uint32_t i = 0; i < 5; i++)
+		job.items[i].group = i % 2;
+	run_now(&job);
+	for (uint32_t group = 0; group < 3; group++) {
+		struct far_l2_listing page = {.entries = entries,
+					      .entries_max = 2,
+					      .of_group = true,
+					      .group = group,
+					      .done = listed};
+
+		do {
+			listed_count = 0;
+			far_l2_list(l2, &page);
+			assert_int_equal(listed_count, 0);
+			(void)far_l2_tick(l2, fake.ns);
+			assert_int_equal(listed_count, 1);
+			assert_int_equal(page.rc, 0);
+			for (uint32_t i = 0; i < page.count; i++) {
+				assert_int_equal(entries[i].group, group);
+				assert_int_equal(entries[i].size_bytes, BLOCK_BYTES);
+				assert_int_equal(seen & 1U << entries[i].key.bytes[0], 0);
+				seen |= 1U << entries[i].key.bytes[0];
+			}
+		} while (page.cursor != 0);
+	}
+	assert_int_equal(seen, 0x3e);
+	assert_int_equal(far_l2_usage_ask(l2, usage_got, &usage, FAR_TIME_NEVER), 0);
+	(void)far_l2_tick(l2, fake.ns);
+	assert_int_equal(usage.block_count, 5);
+	assert_int_equal(usage.block_bytes, 5 * BLOCK_BYTES);
+	assert_int_equal(usage.capacity_bytes, 16 * BLOCK_BYTES);
+	close_memory();
+}
+
 int
 main(void)
 {
@@ -367,6 +428,7 @@ main(void)
 		cmocka_unit_test(deadline_cancel_and_down_end_a_task_once),
 		cmocka_unit_test(held_tasks_end_when_they_are_let_go),
 		cmocka_unit_test(a_failed_load_says_so_and_the_next_one_is_right),
+		cmocka_unit_test(what_is_held_is_listed_once_by_group_and_adds_up),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
