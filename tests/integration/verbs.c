@@ -155,6 +155,21 @@ a_killed_donor_is_a_miss_and_its_successor_is_used(void **state)
 	scene_end(&scene);
 }
 
+/* All is there again: what was on its way when the network was bad may still cost the link. */
+static void
+read_back(struct scene *scene)
+{
+	struct fetch_outcome outcome = {0};
+
+	for (int round = 0; round < 10 && outcome.whole < BLOCKS / FETCH_BATCH; round++) {
+		wait_donors(scene);
+		outcome.whole = 0;
+		fetch_all(scene->client, BLOCKS, LONG_MS, &outcome);
+	}
+	assert_int_equal(outcome.whole, BLOCKS / FETCH_BATCH);
+	assert_int_equal(outcome.wrong, 0);
+}
+
 /* ---- the cable ---- */
 
 static void
@@ -174,6 +189,8 @@ scene_cut_begin(struct scene *scene)
 		print_message("skipped: " CABLE_VARIABLE " names no network device\n");
 		skip();
 	}
+	/* One that failed may have left it bad. */
+	cable("tc qdisc del dev %s root 2>/dev/null; true", CABLE_VARIABLE);
 	scene_begin(scene, "retry_max: 100ms\n");
 }
 
@@ -202,8 +219,7 @@ cut_amid(struct scene *scene, const char *cut, const char *mend, const char *var
 	assert_int_equal(outcome.wrong, 0);
 	assert_int_equal(outcome.late, 0);
 	assert_true(donors_lost(scene) > lost);
-	wait_donors(scene);
-	read_all(scene);
+	read_back(scene);
 }
 
 static void
@@ -229,17 +245,22 @@ a_port_that_goes_down_amid_prefetches_is_a_miss_and_the_donor_comes_back(void **
 	scene_end(&scene);
 }
 
+/* A link may be lost by that, and blocks be missed: soft-RoCE is not good at it. */
 static void
 loss_and_delay_change_no_byte(void **state)
 {
+	struct fetch_outcome outcome = {0};
 	struct scene scene;
 	(void)state;
 
 	scene_cut_begin(&scene);
 	cable("tc qdisc add dev %s root netem delay 2ms loss 1%% corrupt 1%% limit 20000",
 	      CABLE_VARIABLE);
-	read_all(&scene);
+	fetch_all(scene.client, BLOCKS, SHORT_MS, &outcome);
 	cable("tc qdisc del dev %s root", CABLE_VARIABLE);
+	assert_int_equal(outcome.wrong, 0);
+	assert_true(outcome.whole > 0);
+	read_back(&scene);
 	scene_end(&scene);
 }
 

@@ -229,6 +229,34 @@ idle_ns(const struct verbs_link *link)
 	return far_time_after(link->moved_ns, VERBS_IDLE_NS);
 }
 
+static uint64_t
+stuck_ns(const struct verbs_link *link)
+{
+	if (link->ops_out == 0)
+		return FAR_TIME_NEVER;
+	return link->suspect_ns != 0 ? link->suspect_ns + VERBS_STUCK_MORE_NS
+				     : far_time_after(link->busy_ns, far_verbs_tune.stuck_ns);
+}
+
+/* Devices give up by themselves, after their retries. One that has forgotten about a work request, as
+ * soft-RoCE does now and then where packets are lost, is not waited for. */
+static void
+stuck_check(struct verbs_link *link, uint64_t now_ns)
+{
+	if (link->ops_out == 0 || now_ns < far_time_after(link->busy_ns, far_verbs_tune.stuck_ns)) {
+		link->suspect_ns = 0;
+		return;
+	}
+	/* We may have been asleep ourselves: what has come is looked at before anybody is judged. */
+	if (link->suspect_ns == 0) {
+		link->suspect_ns = now_ns;
+	} else if (now_ns >= stuck_ns(link)) {
+		far_log_warn("link to %s lost: its device says nothing of what it was given",
+			     link->link.peer);
+		far_verbs_link_fail(link, -ECONNRESET);
+	}
+}
+
 void
 far_verbs_link_check(struct verbs_link *link, uint64_t now_ns)
 {
@@ -244,7 +272,10 @@ far_verbs_link_check(struct verbs_link *link, uint64_t now_ns)
 		far_verbs_link_fail(link, -ETIMEDOUT);
 	} else if (link->state == VERBS_NAME) {
 		far_verbs_resolve_check(link);
-	} else if (link->ready && now_ns >= idle_ns(link)) {
+	} else if (link->ready) {
+		stuck_check(link, now_ns);
+		if (far_verbs_link_is_dead(link) || now_ns < idle_ns(link))
+			return;
 		/* Its device answers also where its process is stopped. Without room for it, it has
 		 * been asked often enough. */
 		link->moved_ns = now_ns;
@@ -259,7 +290,9 @@ far_verbs_link_due_ns(const struct verbs_link *link)
 		return link->deadline_ns;
 	if (link->state == VERBS_NAME)
 		return far_clock_now(VERBS_TP(link->link.tp)->clock) + RESOLVE_STEP_NS;
-	return link->state == VERBS_UP ? idle_ns(link) : link->deadline_ns;
+	if (link->state != VERBS_UP)
+		return link->deadline_ns;
+	return stuck_ns(link) < idle_ns(link) ? stuck_ns(link) : idle_ns(link);
 }
 
 /* ---- turns ---- */

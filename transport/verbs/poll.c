@@ -138,6 +138,7 @@ sends_retire(struct verbs_link *link, uint32_t idx, enum ibv_wc_status status)
 			far_verbs_frame_retire(link, wr);
 			continue;
 		}
+		link->ops_out--;
 		op = far_verbs_op_at(&link->queue, wr->op);
 		if (failed && op->status == 0)
 			op->status = status != IBV_WC_WR_FLUSH_ERR ? status_rc(status)
@@ -146,8 +147,9 @@ sends_retire(struct verbs_link *link, uint32_t idx, enum ibv_wc_status status)
 		if (wr->last)
 			op->done = true;
 	}
+	link->busy_ns = VERBS_TP(link->link.tp)->now_ns;
 	if (status == IBV_WC_SUCCESS)
-		link->moved_ns = VERBS_TP(link->link.tp)->now_ns;
+		link->moved_ns = link->busy_ns;
 	else
 		failure_take(link, status);
 	far_verbs_link_wake(link);

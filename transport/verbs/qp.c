@@ -13,6 +13,7 @@ struct verbs_tune far_verbs_tune = {
 	.sq_depth = VERBS_SQ_DEPTH,
 	.slice_bytes = VERBS_SLICE_BYTES,
 	.wr_bytes = VERBS_WR_BYTES,
+	.stuck_ns = VERBS_STUCK_NS,
 };
 
 uint8_t

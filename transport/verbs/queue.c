@@ -296,11 +296,14 @@ far_verbs_queue_run(struct verbs_link *link)
 	chain_make(link, &chain);
 	if (chain.count == 0)
 		return 0;
+	if (link->ops_out == 0)
+		link->busy_ns = far_clock_now(tp->clock);
+	link->ops_out += chain.count;
 	chain.wrs[chain.count - 1].send_flags |= IBV_SEND_SIGNALED;
 	link->sq_unsignalled = 0;
 	link->sq_tail += chain.count;
 	if (far_verbs_lib->ibv_post_send(link->qp, chain.wrs, &bad) != 0)
-		far_verbs_chain_refused(link, chain.wrs, chain.count, bad);
+		link->ops_out -= far_verbs_chain_refused(link, chain.wrs, chain.count, bad);
 	return (int)chain.count;
 }
 

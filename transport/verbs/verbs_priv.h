@@ -50,6 +50,10 @@
 /* A link on which nothing moved for so long asks the peer's device whether it is there. */
 #define VERBS_IDLE_NS (10 * FAR_NS_PER_S)
 
+/* A device that has work and tells of nothing for so long is stuck: it gives up by itself long before. */
+#define VERBS_STUCK_NS      (10 * FAR_NS_PER_S)
+#define VERBS_STUCK_MORE_NS (500 * FAR_NS_PER_MS)
+
 struct verbs_link;
 struct verbs_device;
 struct verbs_listener;
@@ -60,6 +64,7 @@ struct verbs_tune {
 	uint32_t sq_depth;
 	uint64_t slice_bytes;
 	uint64_t wr_bytes;
+	uint64_t stuck_ns;
 };
 extern struct verbs_tune far_verbs_tune;
 
@@ -348,7 +353,9 @@ struct verbs_link {
 	bool send_refused;    /* FAR_EV_SENDABLE is owed */
 	uint64_t deadline_ns; /* of the handshake, of lingering, of draining */
 	bool lingering;
-	uint64_t moved_ns; /* when the peer's device last answered */
+	uint64_t moved_ns;   /* when the peer's device last answered */
+	uint64_t busy_ns;    /* since when ours has work and tells of nothing */
+	uint64_t suspect_ns; /* since when it is taken for stuck; 0: it is not */
 	uint32_t hello_bytes;
 	uint8_t hello[FAR_HELLO_BYTES_MAX];
 
@@ -358,6 +365,7 @@ struct verbs_link {
 	uint32_t sq_head, sq_tail;
 	uint32_t sq_unsignalled; /* since the last one that will be told */
 	uint32_t frames_out;     /* of them, frames */
+	uint32_t ops_out;        /* and those of lists */
 
 	/* Messages. */
 	struct far_pages pages; /* receive buffers, buffers for frames of our own, the ring */

@@ -9,7 +9,8 @@
 
 static const struct verbs_lib *real;
 static struct verbs_lib table;
-static const struct verbs_tune tune = {VERBS_SQ_DEPTH, VERBS_SLICE_BYTES, VERBS_WR_BYTES};
+static const struct verbs_tune tune = {VERBS_SQ_DEPTH, VERBS_SLICE_BYTES, VERBS_WR_BYTES,
+				       VERBS_STUCK_NS};
 
 static struct {
 	unsigned doorbells;
@@ -22,6 +23,7 @@ static struct {
 	unsigned queries;
 	int served_by_second; /* what the second device says that it can serve; 0: the truth */
 	unsigned garble;      /* how the next SEND is; 0: as it is */
+	bool swallow;         /* the next chain goes nowhere */
 	bool read_as_write;   /* the next READ goes out as a WRITE */
 } seen;
 
@@ -79,6 +81,10 @@ count_post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **
 			it->opcode = IBV_WR_RDMA_WRITE;
 			seen.read_as_write = false;
 		}
+	}
+	if (seen.swallow) {
+		seen.swallow = false;
+		return 0;
 	}
 	return real->ibv_post_send(qp, wr, bad_out);
 }
@@ -562,6 +568,29 @@ a_message_behind_many_bytes_is_heard_before_the_end(void **state)
 }
 
 static void
+a_device_that_forgets_costs_the_link_and_not_for_ever(void **state)
+{
+	struct verbs_world w;
+	struct far_piece piece;
+	struct far_op op;
+	(void)state;
+
+	far_verbs_tune.stuck_ns = 300 * FAR_NS_PER_MS;
+	begin(&w);
+	far_log_capture_expect(" lost: its device says nothing");
+	settle(&w);
+	op = verbs_world_op(&w, FAR_OP_READ, &piece, &w.region, 0, 64);
+	op.token = 1;
+	seen.swallow = true;
+	assert_int_equal(far_transport_post(w.c.link, &op, 1), 0);
+	verbs_world_wait(&w, w.c.lost == 1);
+	assert_int_equal(w.c.dones, 1);
+	assert_int_equal(w.c.done_status, -ECONNRESET);
+	verbs_world_wait(&w, w.c.link == NULL && w.d.link == NULL);
+	end(&w);
+}
+
+static void
 what_would_try_for_ever_is_refused(void **state)
 {
 	struct far_transport_config config = {.clock = far_clock_real(), .retries = 7};
@@ -593,6 +622,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(two_sides_that_filled_each_other_go_on),
 		cmocka_unit_test(last_words_are_heard_before_the_end),
 		cmocka_unit_test(a_message_behind_many_bytes_is_heard_before_the_end),
+		cmocka_unit_test(a_device_that_forgets_costs_the_link_and_not_for_ever),
 		cmocka_unit_test(what_would_try_for_ever_is_refused),
 	};
 
