@@ -260,6 +260,7 @@ request_take(struct verbs_transport *tp, const struct cm_event *event)
 		(void)far_verbs_lib->rdma_destroy_id(event->id);
 		return;
 	}
+	FAR_ASSERT(link != NULL);
 	link->cm_id->context = &link->watch;
 	link->deadline_ns = far_time_after(tp->now_ns, VERBS_HELLO_TIMEOUT_NS);
 	link->link.up = true;

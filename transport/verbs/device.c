@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -314,15 +315,15 @@ static int
 numa_node(const char *name)
 {
 	char path[256];
-	int node = -1;
+	char line[16] = "";
 	FILE *file;
+	int node;
 
 	(void)snprintf(path, sizeof(path), "/sys/class/infiniband/%s/device/numa_node", name);
 	file = fopen(path, "re");
 	if (file == NULL)
 		return -1;
-	if (fscanf(file, "%d", &node) != 1)
-		node = -1;
+	node = fgets(line, sizeof(line), file) == NULL ? -1 : (int)strtol(line, NULL, 10);
 	(void)fclose(file);
 	return node;
 }

@@ -124,7 +124,7 @@ far_verbs_mem_reg(struct far_transport *ftp, const struct far_mem_source *source
 		return -EPERM;
 	if (rights & ~(FAR_RIGHT_LOCAL | FAR_RIGHT_REMOTE_READ | FAR_RIGHT_REMOTE_WRITE))
 		return -EINVAL;
-	if (source->size_bytes > (uint64_t)INT64_MAX || slices > VERBS_SLICES_MAX)
+	if (source->size_bytes > (uint64_t)INT64_MAX || slices > (uint64_t)VERBS_SLICES_MAX)
 		return -EINVAL;
 	slot = slot_find(tp);
 	mem = slot == VERBS_REGIONS_MAX ? NULL : far_zalloc(sizeof(*mem));

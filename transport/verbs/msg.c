@@ -184,7 +184,7 @@ ctl_take(struct verbs_link *link, enum verbs_frame_kind kind, struct verbs_wr *w
 		return NULL;
 	link->ctl_busy |= 1U << idx;
 	*wr_out = (struct verbs_wr){.op = idx, .kind = VERBS_WR_CTL, .last = true};
-	frame = link->ctl + idx * VERBS_FRAME_BYTES;
+	frame = link->ctl + (size_t)idx * VERBS_FRAME_BYTES;
 	if (kind == VERBS_FRAME_KEYS)
 		header.body_bytes = far_verbs_keys_fill(link, frame + sizeof(header));
 	memcpy(frame, &header, sizeof(header));

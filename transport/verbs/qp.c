@@ -33,7 +33,7 @@ buffers_open(struct verbs_link *link)
 {
 	size_t rx_bytes = (size_t)VERBS_FRAMES * VERBS_FRAME_BYTES;
 	size_t ctl_bytes = (size_t)VERBS_CTLS * VERBS_FRAME_BYTES;
-	size_t size_bytes = rx_bytes + ctl_bytes + VERBS_RING_BYTES;
+	size_t size_bytes = rx_bytes + ctl_bytes + (size_t)VERBS_RING_BYTES;
 	int rc = far_pages_map_shared("farpool-verbs", size_bytes, FAR_PAGES_HUGE_OFF, -1,
 				      &link->pages);
 

@@ -19,7 +19,7 @@ int
 far_verbs_queue_init(struct verbs_queue *queue)
 {
 	queue->ops = far_zalloc_array(VERBS_OPS_MAX, sizeof(*queue->ops));
-	queue->pieces = far_zalloc_array(VERBS_PIECES_QUEUED, sizeof(*queue->pieces));
+	queue->pieces = far_zalloc_array((size_t)VERBS_PIECES_QUEUED, sizeof(*queue->pieces));
 	return queue->ops == NULL || queue->pieces == NULL ? -ENOMEM : 0;
 }
 

@@ -334,28 +334,28 @@ struct verbs_link {
 	struct rdma_cm_id *cm_id;    /* owned; NULL: none */
 	struct verbs_device *device; /* NULL: not known yet */
 	struct ibv_qp *qp;           /* owned; NULL: none */
-	bool qp_moves;               /* it has left INIT, and is not in error */
 	uint32_t reserved;           /* places for completions */
-	bool asked;                  /* the peer may hold a connection: it is told of the end */
 	uint32_t access;             /* what its QP allows the peer: IBV_ACCESS_REMOTE_* */
-	uint8_t reads_max;           /* of ours that the device keeps in flight */
-	uint8_t reads_served;        /* of the peer's */
 	uint32_t inline_max;
 	struct far_resolve *resolve; /* NULL: the address is known */
 	int rc;                      /* why it is dead; 0: it is not */
-	bool told;                   /* FAR_EV_LOST was given */
-	bool closing;                /* disconnect was called */
-	bool shut;                   /* nothing is sent or taken in any more */
-	bool ready;                  /* the peer can hear us */
-	bool connected_pending;
-	bool hung_up; /* by the peer; what it said before may still be in the CQ: */
 	uint64_t hung_up_mark;
-	bool send_refused;    /* FAR_EV_SENDABLE is owed */
 	uint64_t deadline_ns; /* of the handshake, of lingering, of draining */
+	uint64_t moved_ns;    /* when the peer's device last answered */
+	uint64_t busy_ns;     /* since when ours has work and tells of nothing */
+	uint64_t suspect_ns;  /* since when it is taken for stuck; 0: it is not */
+	bool qp_moves;        /* it has left INIT, and is not in error */
+	bool asked;           /* the peer may hold a connection: it is told of the end */
+	uint8_t reads_max;    /* of ours that the device keeps in flight */
+	uint8_t reads_served; /* of the peer's */
+	bool told;            /* FAR_EV_LOST was given */
+	bool closing;         /* disconnect was called */
+	bool shut;            /* nothing is sent or taken in any more */
+	bool ready;           /* the peer can hear us */
+	bool connected_pending;
+	bool hung_up;      /* by the peer; what it said before may still be in the CQ: */
+	bool send_refused; /* FAR_EV_SENDABLE is owed */
 	bool lingering;
-	uint64_t moved_ns;   /* when the peer's device last answered */
-	uint64_t busy_ns;    /* since when ours has work and tells of nothing */
-	uint64_t suspect_ns; /* since when it is taken for stuck; 0: it is not */
 	uint32_t hello_bytes;
 	uint8_t hello[FAR_HELLO_BYTES_MAX];
 

@@ -26,27 +26,27 @@ fails(const char *name)
 
 /* ---- the table: what makes an object, what ends one, and the rest ---- */
 
-#define MAKES(type, name, params, args)                                                            \
-	static type *fake_##name params                                                            \
+#define MAKES(type, name, params, ...)                                                             \
+	static __typeof__(type) *fake_##name params                                                \
 	{                                                                                          \
-		type *made = fails(#name) ? NULL : (real->name)args;                               \
+		__typeof__(type) *made = fails(#name) ? NULL : (real->name)(__VA_ARGS__);          \
                                                                                                    \
 		fault.live += made != NULL;                                                        \
 		return made;                                                                       \
 	}
 
-MAKES(struct ibv_context, ibv_open_device, (struct ibv_device * device), (device))
-MAKES(struct ibv_pd, ibv_alloc_pd, (struct ibv_context * context), (context))
-MAKES(struct ibv_comp_channel, ibv_create_comp_channel, (struct ibv_context * context), (context))
+MAKES(struct ibv_context, ibv_open_device, (struct ibv_device * device), device)
+MAKES(struct ibv_pd, ibv_alloc_pd, (struct ibv_context * context), context)
+MAKES(struct ibv_comp_channel, ibv_create_comp_channel, (struct ibv_context * context), context)
 MAKES(struct ibv_cq, ibv_create_cq,
       (struct ibv_context * context, int size, void *arg, struct ibv_comp_channel *channel,
        int vector),
-      (context, size, arg, channel, vector))
-MAKES(struct ibv_qp, ibv_create_qp, (struct ibv_pd * pd, struct ibv_qp_init_attr *attr), (pd, attr))
+      context, size, arg, channel, vector)
+MAKES(struct ibv_qp, ibv_create_qp, (struct ibv_pd * pd, struct ibv_qp_init_attr *attr), pd, attr)
 MAKES(struct ibv_mr, ibv_reg_mr_iova2,
-      (struct ibv_pd * pd, void *addr, size_t size, uint64_t iova, unsigned access),
-      (pd, addr, size, iova, access))
-MAKES(struct rdma_event_channel, rdma_create_event_channel, (void), ())
+      (struct ibv_pd * pd, void *addr, size_t size, uint64_t iova, unsigned access), pd, addr, size,
+      iova, access)
+MAKES(struct rdma_event_channel, rdma_create_event_channel, (void), )
 
 static int
 fake_rdma_create_id(struct rdma_event_channel *channel, struct rdma_cm_id **out, void *context,
@@ -60,7 +60,7 @@ fake_rdma_create_id(struct rdma_event_channel *channel, struct rdma_cm_id **out,
 
 /* What ends something fails only where the device has failed, and then it is gone as well. */
 #define ENDS(name, type, failure)                                                                  \
-	static int fake_##name(type *object)                                                       \
+	static int fake_##name(__typeof__(type) *object)                                           \
 	{                                                                                          \
 		int rc = (real->name)(object);                                                     \
                                                                                                    \
@@ -85,29 +85,28 @@ fake_rdma_destroy_event_channel(struct rdma_event_channel *channel)
 }
 
 /* Those that are not made at all when they fail. */
-#define CALLS(name, params, args, failure)                                                         \
+#define CALLS(name, params, failure, ...)                                                          \
 	static int fake_##name params                                                              \
 	{                                                                                          \
-		return fails(#name) ? (failure) : (real->name)args;                                \
+		return fails(#name) ? (failure) : (real->name)(__VA_ARGS__);                       \
 	}
 
-CALLS(ibv_query_device, (struct ibv_context * c, struct ibv_device_attr *a), (c, a), fault.error)
+CALLS(ibv_query_device, (struct ibv_context * c, struct ibv_device_attr *a), fault.error, c, a)
 CALLS(ibv_query_port, (struct ibv_context * c, uint8_t p, struct _compat_ibv_port_attr *a),
-      (c, p, a), fault.error)
-CALLS(ibv_modify_qp, (struct ibv_qp * q, struct ibv_qp_attr *a, int m), (q, a, m), fault.error)
-CALLS(ibv_req_notify_cq, (struct ibv_cq * q, int s), (q, s), fault.error)
-CALLS(rdma_accept, (struct rdma_cm_id * i, struct rdma_conn_param *p), (i, p), -1)
-CALLS(rdma_bind_addr, (struct rdma_cm_id * i, struct sockaddr *a), (i, a), -1)
-CALLS(rdma_connect, (struct rdma_cm_id * i, struct rdma_conn_param *p), (i, p), -1)
-CALLS(rdma_disconnect, (struct rdma_cm_id * i), (i), -1)
-CALLS(rdma_establish, (struct rdma_cm_id * i), (i), -1)
-CALLS(rdma_init_qp_attr, (struct rdma_cm_id * i, struct ibv_qp_attr *a, int *m), (i, a, m), -1)
-CALLS(rdma_listen, (struct rdma_cm_id * i, int b), (i, b), -1)
-CALLS(rdma_resolve_addr, (struct rdma_cm_id * i, struct sockaddr *s, struct sockaddr *d, int t),
-      (i, s, d, t), -1)
-CALLS(rdma_resolve_route, (struct rdma_cm_id * i, int t), (i, t), -1)
-CALLS(rdma_set_option, (struct rdma_cm_id * i, int l, int o, void *v, size_t n), (i, l, o, v, n),
-      -1)
+      fault.error, c, p, a)
+CALLS(ibv_modify_qp, (struct ibv_qp * q, struct ibv_qp_attr *a, int m), fault.error, q, a, m)
+CALLS(ibv_req_notify_cq, (struct ibv_cq * q, int s), fault.error, q, s)
+CALLS(rdma_accept, (struct rdma_cm_id * i, struct rdma_conn_param *p), -1, i, p)
+CALLS(rdma_bind_addr, (struct rdma_cm_id * i, struct sockaddr *a), -1, i, a)
+CALLS(rdma_connect, (struct rdma_cm_id * i, struct rdma_conn_param *p), -1, i, p)
+CALLS(rdma_disconnect, (struct rdma_cm_id * i), -1, i)
+CALLS(rdma_establish, (struct rdma_cm_id * i), -1, i)
+CALLS(rdma_init_qp_attr, (struct rdma_cm_id * i, struct ibv_qp_attr *a, int *m), -1, i, a, m)
+CALLS(rdma_listen, (struct rdma_cm_id * i, int b), -1, i, b)
+CALLS(rdma_resolve_addr, (struct rdma_cm_id * i, struct sockaddr *s, struct sockaddr *d, int t), -1,
+      i, s, d, t)
+CALLS(rdma_resolve_route, (struct rdma_cm_id * i, int t), -1, i, t)
+CALLS(rdma_set_option, (struct rdma_cm_id * i, int l, int o, void *v, size_t n), -1, i, l, o, v, n)
 
 /* Who is asked for a connection is given an id for it. */
 static int

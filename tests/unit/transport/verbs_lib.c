@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -26,7 +27,8 @@ thread_count(void)
 
 	assert_non_null(file);
 	while (count == 0 && fgets(line, sizeof(line), file) != NULL)
-		(void)sscanf(line, "Threads: %u", &count);
+		if (strncmp(line, "Threads:", 8) == 0)
+			count = (unsigned)strtoul(line + 8, NULL, 10);
 	assert_int_equal(fclose(file), 0);
 	return count;
 }

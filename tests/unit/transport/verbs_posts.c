@@ -166,7 +166,7 @@ static void
 list_fill(struct verbs_world *w, struct far_op *ops, struct far_piece *pieces, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++)
-		ops[i] = verbs_world_op(w, FAR_OP_READ, &pieces[i], &w->region, i * 64, 64);
+		ops[i] = verbs_world_op(w, FAR_OP_READ, &pieces[i], &w->region, (size_t)i * 64, 64);
 	ops[count - 1].token = 1;
 }
 
@@ -215,7 +215,7 @@ a_list_that_is_longer_than_the_queue_is_whole(void **state)
 	assert_int_equal(far_transport_send(w.c.link, "behind", 6), 0);
 	verbs_world_wait(&w, w.c.dones == 1 && w.d.messages == 1);
 	assert_int_equal(w.c.done_status, 0);
-	assert_memory_equal(w.local.pages.base, w.region.pages.base, FAR_POST_OPS_MAX * 64);
+	assert_memory_equal(w.local.pages.base, w.region.pages.base, FAR_POST_OPS_MAX * (size_t)64);
 	assert_true(seen.wrs >= FAR_POST_OPS_MAX);
 	assert_true(seen.completions <= FAR_POST_OPS_MAX / 8 + 8);
 	end(&w);
@@ -226,7 +226,7 @@ lane_is_whole(struct verbs_end *end)
 {
 	struct verbs_world *w = end->arg;
 
-	assert_memory_equal(w->lane.pages.base, w->local.pages.base, FAR_POST_OPS_MAX * 64);
+	assert_memory_equal(w->lane.pages.base, w->local.pages.base, FAR_POST_OPS_MAX * (size_t)64);
 }
 
 static void
@@ -243,7 +243,7 @@ a_message_waits_for_writes_that_the_queue_had_no_room_for(void **state)
 	w.d.on_message = lane_is_whole;
 	w.d.arg = &w;
 	for (uint32_t i = 0; i < FAR_POST_OPS_MAX; i++)
-		ops[i] = verbs_world_op(&w, FAR_OP_WRITE, &pieces[i], &w.lane, i * 64, 64);
+		ops[i] = verbs_world_op(&w, FAR_OP_WRITE, &pieces[i], &w.lane, (size_t)i * 64, 64);
 	ops[FAR_POST_OPS_MAX - 1].token = 1;
 	for (unsigned round = 1; round <= 5; round++) {
 		memset(w.local.pages.base, (int)round, VERBS_WORLD_BYTES);
