@@ -48,7 +48,7 @@ open_l1(struct far_client *client)
 		.align_bytes = (uint32_t)config->l1_align_bytes,
 		.block_bytes_min = (uint32_t)config->block_bytes_min,
 		.blocks_max = blocks < L1_BLOCKS_MAX ? (uint32_t)blocks : L1_BLOCKS_MAX,
-		.policy = config->l1_policy == 0 ? FAR_L1_LRU : FAR_L1_NONE,
+		.policy = (enum far_l1_policy)config->l1_eviction,
 		.clock = client->clock,
 	};
 	int rc;
@@ -224,6 +224,23 @@ open_adapters(struct far_client *client)
 	return 0;
 }
 
+/* None where it would have nothing to do: then L1 evicts in the reservation that needs the room. */
+static int
+open_eviction(struct far_client *client)
+{
+	const struct far_client_config *config = &client->config;
+	struct far_eviction_config eviction = {
+		.high = config->l1_evict_high,
+		.low = config->l1_evict_low,
+		.step_max = FAR_EVICTION_STEP_MAX,
+		.period_ns = FAR_EVICTION_PERIOD_NS,
+	};
+
+	if (config->l1_evict_high >= 1 || config->l1_eviction == FAR_L1_NONE)
+		return 0;
+	return far_eviction_open(&eviction, client->l1, &client->eviction);
+}
+
 static int
 open_controllers(struct far_client *client)
 {
@@ -249,7 +266,7 @@ open_controllers(struct far_client *client)
 	char error[256];
 	int rc;
 
-	rc = far_policy_parse(config->policy, &client->policy, error);
+	rc = far_policy_parse(config->prefetch_policy, &client->policy, error);
 	if (rc < 0) {
 		far_log_error("client '%s': %s", config->name, error);
 		return rc;
@@ -260,6 +277,9 @@ open_controllers(struct far_client *client)
 		store.queue_bytes_max = client->arena.size_bytes / 2;
 	if (store.bytes_in_flight_max > store.queue_bytes_max)
 		store.bytes_in_flight_max = store.queue_bytes_max;
+	rc = open_eviction(client);
+	if (rc < 0)
+		return rc;
 	rc = far_prefetch_open(&prefetch, client->l1, &client->set, &client->policy, client->clock,
 			       &client->prefetch);
 	if (rc < 0)
@@ -300,6 +320,7 @@ close_parts(struct far_client *client)
 {
 	far_store_close(client->store);
 	far_prefetch_close(client->prefetch);
+	far_eviction_close(client->eviction);
 	FAR_L2_SET_FOR_EACH(&client->set, i)
 	far_l2_close(client->set.items[i]);
 	for (size_t i = 0; i < client->transport_count; i++) {

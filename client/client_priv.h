@@ -10,6 +10,7 @@
 #include "base/pages.h"
 #include "base/ring.h"
 #include "client/config.h"
+#include "controllers/eviction.h"
 #include "controllers/prefetch.h"
 #include "controllers/store.h"
 #include "l1/l1.h"
@@ -56,6 +57,9 @@ struct far_client {
 	struct far_l2_set set;         /* thread */
 	struct far_prefetch *prefetch; /* thread */
 	struct far_store *store;       /* barrier and counts: any; else thread */
+	struct far_eviction *eviction; /* NULL: none; counts: any; else thread */
+	bool evict_due;                /* thread: L1 may have grown since the last look */
+	uint64_t evict_at_ns;          /* thread: no look before it */
 
 	pthread_t thread;
 	bool thread_runs;

@@ -17,10 +17,14 @@
 #define GIB (1024ULL * MIB)
 #define TIB (1024ULL * GIB)
 
-#define AT(field)  offsetof(struct far_client_config, field)
-#define IN(field)  offsetof(struct far_donor_config, field)
-#define MS(n)      ((n)*FAR_NS_PER_MS)
-#define SECONDS(n) ((n)*FAR_NS_PER_S)
+#define L1_EVICTION_CHOICES "lru|s3fifo|none" /* in the order of enum far_l1_policy */
+
+#define AT(field) offsetof(struct far_client_config, field)
+/* The options as they were before anything was added at their end. */
+#define OPTIONS_BYTES_MIN offsetof(struct far_client_options, prefetch_policy)
+#define IN(field)         offsetof(struct far_donor_config, field)
+#define MS(n)             ((n)*FAR_NS_PER_MS)
+#define SECONDS(n)        ((n)*FAR_NS_PER_S)
 
 static const struct far_param donor_params[] = {
 	{"name", FAR_PARAM_STRING, IN(name), 1, FAR_NAME_BYTES_MAX, NULL, NULL,
@@ -61,15 +65,14 @@ static const struct far_param params[] = {
 	{"l1.numa_node", FAR_PARAM_ENUM, AT(numa_node), 0, 0, "any",
 	 "any|0|1|2|3|4|5|6|7|8|9|10|11|12|13|14|15",
 	 "Take the arena's memory from this NUMA node alone."},
-	{"l1.eviction", FAR_PARAM_ENUM, AT(l1_policy), 0, 0, "lru", "lru|none",
-	 "Which unlocked blocks give way when a reservation needs room."},
-	{"policy", FAR_PARAM_STRING, AT(policy), 1, 127, "placement,retain", NULL,
-	 "Policies, later ones override: placement (weighted rendezvous hashing says which donors "
-	 "get "
-	 "and are asked for a block), fastest (of those that have it, the one with the shortest "
-	 "wait "
-	 "loads it), retain (prefetched blocks stay in L1 until it needs the room), default (all "
-	 "donors, in order; prefetched blocks go with their last reader)."},
+	{"l1.eviction", FAR_PARAM_ENUM, AT(l1_eviction), 0, 0, "lru", L1_EVICTION_CHOICES,
+	 "Which unlocked blocks give way first: lru the least recently used, s3fifo what was used "
+	 "once before what was used again, none never any."},
+	{"l1.evict_high", FAR_PARAM_DOUBLE, AT(l1_evict_high), 0, 1, "0.95", NULL,
+	 "The part of l1.size above which blocks are evicted ahead of need; 1: never, then a "
+	 "reservation that finds no room evicts for itself, as it does anyway."},
+	{"l1.evict_low", FAR_PARAM_DOUBLE, AT(l1_evict_low), 0, 1, "0.9", NULL,
+	 "The part of l1.size down to which they are; lower than l1.evict_high."},
 	{"replicas", FAR_PARAM_U64, AT(replicas), 1, 8, "1", NULL,
 	 "On how many donors a block is stored."},
 	{"verify", FAR_PARAM_ENUM, AT(verify), 0, 0, "never", "never|always",
@@ -88,6 +91,11 @@ static const struct far_param params[] = {
 	 "time."},
 	{"message_credits", FAR_PARAM_U64, AT(message_credits), 4, 1024, "32", NULL,
 	 "Messages that a donor may have on the way to this client."},
+	{"prefetch.policy", FAR_PARAM_STRING, AT(prefetch_policy), 1, 127, "placement,retain", NULL,
+	 "Policies, later ones override: placement (weighted rendezvous hashing says which donors "
+	 "get and are asked for a block), fastest (of those that have it, the one with the "
+	 "shortest wait loads it), retain (prefetched blocks stay in L1 until it needs the room), "
+	 "default (all donors, in order; prefetched blocks go with their last reader)."},
 	{"prefetch.requests", FAR_PARAM_U64, AT(prefetch_requests_max), 1, 65536, "256", NULL,
 	 "Prefetches that may be live at once."},
 	{"prefetch.keys", FAR_PARAM_U64, AT(prefetch_keys_max), 1, 65536, "4096", NULL,
@@ -233,20 +241,45 @@ trust_from_option(const char *from, struct far_client_config *config,
 	return -EINVAL;
 }
 
+/* What was added to the options since: texts that are read as in a file, and fractions. */
+static int
+policies_from_options(const struct far_client_options *options, struct far_client_config *config,
+		      char error[FAR_PARAM_ERROR_BYTES])
+{
+	int rc = 0;
+
+	if (options->prefetch_policy != NULL)
+		rc = far_param_set(&far_client_params, config, "prefetch.policy",
+				   options->prefetch_policy, error);
+	if (rc == 0 && options->l1_eviction != NULL)
+		rc = far_param_set(&far_client_params, config, "l1.eviction", options->l1_eviction,
+				   error);
+	/* Not "> 0": what is not a number is to be refused, not to be a default. */
+	if (options->l1_evict_high != 0)
+		config->l1_evict_high = options->l1_evict_high;
+	if (options->l1_evict_low != 0)
+		config->l1_evict_low = options->l1_evict_low;
+	return rc;
+}
+
 int
-far_client_config_from_options(const struct far_client_options *options,
+far_client_config_from_options(const struct far_client_options *given,
 			       struct far_client_config *config, char error[FAR_PARAM_ERROR_BYTES])
 {
+	struct far_client_options copy = {0};
+	const struct far_client_options *options = &copy;
 	int rc;
 
 	memset(config, 0, sizeof(*config));
 	far_param_defaults(&far_client_params, config);
-	if (options->size_bytes < sizeof(*options)) {
+	if (given->size_bytes < OPTIONS_BYTES_MIN) {
 		snprintf(error, FAR_PARAM_ERROR_BYTES,
 			 "options.size_bytes is %zu: set it to sizeof(struct far_client_options)",
-			 options->size_bytes);
+			 given->size_bytes);
 		return -EINVAL;
 	}
+	/* An older caller knows fewer fields, a newer one more. */
+	memcpy(&copy, given, given->size_bytes < sizeof(copy) ? given->size_bytes : sizeof(copy));
 	rc = text_from_option(options->name, config->name, "the client's name", error);
 	if (rc < 0)
 		return rc;
@@ -256,6 +289,8 @@ far_client_config_from_options(const struct far_client_options *options,
 	rc = transport_from_option(options->transport, config, error);
 	if (rc == 0)
 		rc = trust_from_option(options->trust, config, error);
+	if (rc == 0)
+		rc = policies_from_options(options, config, error);
 	if (rc < 0)
 		return rc;
 	config->l1_bytes = options->l1_bytes;
@@ -337,11 +372,30 @@ policy_check(const struct far_client_config *config, char error[FAR_PARAM_ERROR_
 {
 	struct far_policy policy = {.replicas = 1};
 	char why[256];
-	int rc = far_policy_parse(config->policy, &policy, why);
+	int rc = far_policy_parse(config->prefetch_policy, &policy, why);
 
 	if (rc < 0)
-		snprintf(error, FAR_PARAM_ERROR_BYTES, "policy: %s", why);
+		snprintf(error, FAR_PARAM_ERROR_BYTES, "prefetch.policy: %s", why);
 	return rc;
+}
+
+/* Written so that what is not a number fails; an option may be one. */
+static int
+marks_check(const struct far_client_config *config, char error[FAR_PARAM_ERROR_BYTES])
+{
+	double high = config->l1_evict_high;
+	double low = config->l1_evict_low;
+
+	if (high == 1)
+		return 0; /* off */
+	if (low >= 0 && low < high && high < 1)
+		return 0;
+	snprintf(error, FAR_PARAM_ERROR_BYTES,
+		 "l1.evict_low is %g and l1.evict_high %g: the low one lies below the high one, "
+		 "which is at most 1; lower the one or raise the other, or write l1.evict_high: 1 "
+		 "to evict nothing ahead of need",
+		 low, high);
+	return -EINVAL;
 }
 
 int
@@ -381,7 +435,7 @@ far_client_config_check(const struct far_client_config *config, char error[FAR_P
 			 "retry_min is longer than retry_max: lower one or raise the other");
 		return -EINVAL;
 	}
-	if (policy_check(config, error) < 0)
+	if (marks_check(config, error) < 0 || policy_check(config, error) < 0)
 		return -EINVAL;
 	return donors_check(config, error);
 }

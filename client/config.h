@@ -26,18 +26,20 @@ struct far_client_config {
 	uint64_t l1_bytes;
 	uint64_t l1_align_bytes;
 	uint64_t block_bytes_min;
-	uint32_t l1_huge;   /* enum far_pages_huge */
-	uint32_t l1_policy; /* enum far_l1_policy; the file knows those that exist */
+	uint32_t l1_huge;     /* enum far_pages_huge */
+	uint32_t l1_eviction; /* enum far_l1_policy */
+	double l1_evict_high; /* of the arena's bytes; 1: nothing is evicted ahead of need */
+	double l1_evict_low;
 	uint32_t numa_node; /* 0: any, else node + 1 */
 	uint64_t replicas;
-	char policy[128]; /* names, separated by commas */
-	uint32_t verify;  /* 1: always */
+	uint32_t verify; /* 1: always */
 	uint64_t busy_poll_ns;
 	uint64_t connect_timeout_ns;
 	uint64_t retry_ns_min;
 	uint64_t retry_ns_max;
 	uint64_t lock_warn_ns;
 	uint64_t message_credits;
+	char prefetch_policy[128]; /* names, separated by commas */
 	uint64_t prefetch_requests_max;
 	uint64_t prefetch_keys_max;
 	uint64_t prefetch_loads_max;
@@ -61,7 +63,7 @@ extern const struct far_param_table far_client_params;
 extern const char *const far_client_transports[];
 
 /* Defaults, then the options. @error: one line. Returns 0, -EINVAL, -ENOMEM. */
-int far_client_config_from_options(const struct far_client_options *options,
+int far_client_config_from_options(const struct far_client_options *given,
 				   struct far_client_config *config,
 				   char error[FAR_PARAM_ERROR_BYTES]);
 /* What one field alone cannot tell: donor names unique, addresses of transports that are there and

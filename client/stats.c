@@ -81,6 +81,20 @@ collect_l1(struct far_client *client, struct far_stats *stats)
 	stats->l1_denied = usage.denied_no_memory;
 }
 
+static void
+collect_eviction(struct far_client *client, struct far_stats *stats)
+{
+	struct far_eviction_counts counts;
+
+	if (client->eviction == NULL)
+		return;
+	far_eviction_counts_get(client->eviction, &counts);
+	stats->l1_evict_rounds = counts.rounds;
+	stats->l1_evict_starved = counts.starved;
+	stats->l1_evicted_ahead_blocks = counts.blocks;
+	stats->l1_evicted_ahead_bytes = counts.bytes;
+}
+
 static bool
 stats_answered(struct far_client *client, struct far_call *call, bool late)
 {
@@ -88,6 +102,7 @@ stats_answered(struct far_client *client, struct far_call *call, bool late)
 
 	(void)late;
 	collect_l1(client, stats);
+	collect_eviction(client, stats);
 	collect_prefetch(client, stats);
 	collect_store(client, stats);
 	FAR_L2_SET_FOR_EACH(&client->set, i)

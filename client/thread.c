@@ -52,6 +52,22 @@ run_commands(struct far_client *client)
 	return count;
 }
 
+/*
+ * Who writes into L1 is this thread or wakes it. So one look behind the last thing that happened is
+ * enough, and a client that does nothing is not woken for it.
+ */
+static uint64_t
+evict_ahead(struct far_client *client, uint64_t now_ns)
+{
+	if (client->eviction == NULL || !client->evict_due)
+		return FAR_TIME_NEVER;
+	if (now_ns < client->evict_at_ns)
+		return client->evict_at_ns;
+	client->evict_at_ns = far_eviction_tick(client->eviction, now_ns);
+	client->evict_due = client->evict_at_ns <= now_ns;
+	return client->evict_due ? now_ns : FAR_TIME_NEVER;
+}
+
 static uint64_t
 tick_all(struct far_client *client, uint64_t now_ns)
 {
@@ -66,6 +82,8 @@ tick_all(struct far_client *client, uint64_t now_ns)
 	at = far_prefetch_tick(client->prefetch, now_ns);
 	next = at < next ? at : next;
 	at = far_store_tick(client->store, now_ns);
+	next = at < next ? at : next;
+	at = evict_ahead(client, now_ns);
 	next = at < next ? at : next;
 	if (now_ns >= client->overdue_at_ns) {
 		(void)far_l1_report_overdue(client->l1, now_ns, client->config.lock_warn_ns);
@@ -92,6 +110,7 @@ turn(struct far_client *client)
 
 	for (size_t i = 0; i < client->transport_count; i++)
 		work += far_transport_poll(client->transports[i], POLL_BUDGET);
+	client->evict_due = client->evict_due || work > 0;
 	(void)settle(client, far_clock_now(client->clock));
 	return work;
 }
@@ -142,6 +161,7 @@ sleep_until_due(struct far_client *client)
 			timeout.tv_sec = (time_t)((until_ns - now_ns) / FAR_NS_PER_S);
 			timeout.tv_nsec = (long)((until_ns - now_ns) % FAR_NS_PER_S);
 			(void)ppoll(fds, count, &timeout, NULL);
+			client->evict_due = true;
 		}
 	}
 	atomic_store_explicit(&client->sleeping, 0, memory_order_relaxed);

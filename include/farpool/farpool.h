@@ -56,6 +56,10 @@ struct far_client_options {
 	const char
 		*trust; /* "fabric": ucx is one-sided, over RDMA, where any peer may write into what
 			    * is exposed to it; NULL: "none" */
+	const char *prefetch_policy; /* names, separated by commas; NULL: "placement,retain" */
+	const char *l1_eviction;     /* "lru", "s3fifo", "none"; NULL: "lru" */
+	double l1_evict_high; /* of l1_bytes: above it blocks are evicted ahead of need; 1: never; 0: 0.95 */
+	double l1_evict_low; /* and down to it, below the high mark; 0: 0.9 */
 };
 
 /**
@@ -322,6 +326,9 @@ struct far_stats {
 	uint64_t stores_pending;
 	uint64_t stale_rejects, torn_rereads, moved_followed, crc_rejects;
 	uint64_t messages_sent, messages_received, touch_notes, donors_lost;
+	/* Ahead of need, among those of l1_evicted_*: rounds between the marks, and those that ended
+	 * above the low one because the rest was locked. */
+	uint64_t l1_evict_rounds, l1_evict_starved, l1_evicted_ahead_blocks, l1_evicted_ahead_bytes;
 };
 
 /* Thread: any. */

@@ -2,6 +2,7 @@
 #include "client/config.h"
 
 #include <errno.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/alloc.h"
+#include "l1/l1.h"
 #include "transport/transport.h"
 
 static char error[FAR_PARAM_ERROR_BYTES];
@@ -88,6 +90,83 @@ contradictions_are_refused_with_their_cause(void **state)
 }
 
 static void
+policies_are_read_and_what_they_cannot_be_is_refused(void **state)
+{
+	struct far_client_config config;
+
+	(void)state;
+	assert_int_equal(
+		load("l1: {size: 64MiB, eviction: s3fifo, evict_high: 0.5, evict_low: 0.25}\n"
+		     "prefetch: {policy: 'placement,fastest'}\n",
+		     &config),
+		0);
+	assert_int_equal(config.l1_eviction, FAR_L1_S3FIFO);
+	assert_true(config.l1_evict_high == 0.5 && config.l1_evict_low == 0.25);
+	assert_string_equal(config.prefetch_policy, "placement,fastest");
+	far_client_config_fini(&config);
+	/* Off, whatever the low one says. */
+	assert_int_equal(load("l1: {size: 64MiB, evict_high: 1, evict_low: 1}\n", &config), 0);
+	far_client_config_fini(&config);
+	refused("l1: {size: 64MiB, eviction: fifo}\n", "lru, s3fifo, none");
+	refused("l1:\n  size: 64MiB\n  evict_high: 1.5\n", "test.yaml:3");
+	refused("l1: {size: 64MiB, evict_high: 0.5}\n",
+		"l1.evict_low is 0.9 and l1.evict_high 0.5");
+	refused("l1: {size: 64MiB, evict_high: 0, evict_low: 0}\n", "l1.evict_high: 1");
+	refused("l1: {size: 64MiB}\nprefetch: {policy: nearest}\n", "prefetch.policy");
+	refused("l1: {size: 64MiB}\npolicy: placement\n", "policy");
+}
+
+static void
+policies_of_options_are_those_of_a_file(void **state)
+{
+	struct far_client_options options = {
+		.size_bytes = sizeof(options),
+		.l1_bytes = 64 << 20,
+		.prefetch_policy = "default",
+		.l1_eviction = "s3fifo",
+		.l1_evict_high = 0.5,
+		.l1_evict_low = 0.25,
+	};
+	struct far_client_config from_options;
+	struct far_client_config from_file;
+
+	(void)state;
+	assert_int_equal(far_client_config_from_options(&options, &from_options, error), 0);
+	assert_int_equal(
+		load("l1: {size: 64MiB, eviction: s3fifo, evict_high: 0.5, evict_low: 0.25}\n"
+		     "prefetch: {policy: default}\n",
+		     &from_file),
+		0);
+	assert_memory_equal(&from_options, &from_file, sizeof(from_file));
+	options.l1_eviction = "fifo";
+	assert_int_equal(far_client_config_from_options(&options, &from_options, error), -EINVAL);
+	assert_non_null(strstr(error, "l1.eviction"));
+	options.l1_eviction = NULL;
+	options.l1_evict_high = NAN;
+	assert_int_equal(far_client_config_from_options(&options, &from_options, error), 0);
+	assert_int_equal(far_client_config_check(&from_options, error), -EINVAL);
+	far_client_config_fini(&from_options);
+	far_client_config_fini(&from_file);
+}
+
+/* Up to where the options were first published. */
+static void
+options_of_an_older_caller_are_taken(void **state)
+{
+	struct far_client_options options = {
+		.size_bytes = offsetof(struct far_client_options, prefetch_policy),
+		.l1_bytes = 64 << 20,
+		.l1_eviction = "not there for it",
+	};
+	struct far_client_config config;
+
+	(void)state;
+	assert_int_equal(far_client_config_from_options(&options, &config, error), 0);
+	assert_int_equal(config.l1_eviction, FAR_L1_LRU);
+	far_client_config_fini(&config);
+}
+
+static void
 options_of_another_size_are_refused(void **state)
 {
 	struct far_client_options options = {.l1_bytes = 64 << 20};
@@ -156,6 +235,9 @@ main(void)
 		cmocka_unit_test(example_configuration_is_read),
 		cmocka_unit_test(defaults_of_file_and_options_agree),
 		cmocka_unit_test(contradictions_are_refused_with_their_cause),
+		cmocka_unit_test(policies_are_read_and_what_they_cannot_be_is_refused),
+		cmocka_unit_test(policies_of_options_are_those_of_a_file),
+		cmocka_unit_test(options_of_an_older_caller_are_taken),
 		cmocka_unit_test(options_of_another_size_are_refused),
 		cmocka_unit_test(trust_is_none_unless_it_is_asked_for),
 		cmocka_unit_test(reference_page_is_the_table),
