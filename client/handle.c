@@ -11,6 +11,10 @@
 #include "base/log.h"
 
 #define HANDLES_RESTING 16U /* released handles that are not reused yet */
+/* The options as they were before anything was added at their end. */
+#define OPTIONS_BYTES_MIN offsetof(struct far_prefetch_options, trim)
+#define FLAGS_KNOWN                                                                                \
+	(FAR_PREFETCH_WARM_ONLY | FAR_PREFETCH_RETAIN | FAR_PREFETCH_LET_GO | FAR_PREFETCH_PAST_L1)
 
 static int
 handle_reserve(struct far_prefetch_handle *handle, size_t count)
@@ -27,6 +31,7 @@ handle_reserve(struct far_prefetch_handle *handle, size_t count)
 	far_free(handle->grants);
 	far_free(handle->loans);
 	far_free(handle->rcs);
+	far_free(handle->windows);
 	handle->capacity = 0;
 	handle->keys = far_zalloc_array(capacity, sizeof(*handle->keys));
 	handle->sizes = far_zalloc_array(capacity, sizeof(*handle->sizes));
@@ -34,8 +39,10 @@ handle_reserve(struct far_prefetch_handle *handle, size_t count)
 	handle->grants = far_zalloc_array(capacity, sizeof(*handle->grants));
 	handle->loans = far_zalloc_array(capacity, sizeof(*handle->loans));
 	handle->rcs = far_zalloc_array(capacity, sizeof(*handle->rcs));
+	handle->windows = far_zalloc_array(capacity, sizeof(*handle->windows));
 	if (handle->keys == NULL || handle->sizes == NULL || handle->views == NULL ||
-	    handle->grants == NULL || handle->loans == NULL || handle->rcs == NULL)
+	    handle->grants == NULL || handle->loans == NULL || handle->rcs == NULL ||
+	    handle->windows == NULL)
 		return -ENOMEM;
 	handle->capacity = capacity;
 	return 0;
@@ -50,6 +57,7 @@ handle_free(struct far_prefetch_handle *handle)
 	far_free(handle->grants);
 	far_free(handle->loans);
 	far_free(handle->rcs);
+	far_free(handle->windows);
 	far_free(handle);
 }
 
@@ -103,7 +111,8 @@ handle_loans_end(struct far_prefetch_handle *handle)
 {
 	size_t count = 0;
 
-	for (uint32_t i = 0; i < handle->req.prefix_count; i++) {
+	/* Behind gaps, too. What was not granted, or is given back, shows no loan. */
+	for (uint32_t i = 0; i < handle->req.count; i++) {
 		if (handle->views[i].loan != 0)
 			handle->loans[count++] = handle->views[i].loan;
 		handle->views[i].loan = 0;
@@ -152,6 +161,29 @@ warm_loans_end(struct far_prefetch_handle *handle)
 	FAR_ASSERT(ended == handle->l1_prefix);
 }
 
+/* What the caller wants of the blocks that it loaded, over the policy's head. We hold them all: none
+ * has gone yet. */
+static void
+loaded_blocks_keep(struct far_prefetch_handle *handle)
+{
+	struct far_client *client = handle->client;
+	size_t count = 0;
+
+	if ((handle->flags & (FAR_PREFETCH_RETAIN | FAR_PREFETCH_LET_GO)) == 0)
+		return;
+	for (uint32_t i = 0; i < handle->req.count; i++) {
+		if (handle->views[i].loan != 0 && handle->views[i].adapter >= 0)
+			handle->loans[count++] = handle->views[i].loan;
+	}
+	if (count == 0)
+		return;
+	/* One that was deleted by force meanwhile is neither. */
+	if ((handle->flags & FAR_PREFETCH_RETAIN) != 0)
+		(void)far_l1_retain(client->l1, client->session, handle->loans, count, handle->rcs);
+	else
+		(void)far_l1_let_go(client->l1, client->session, handle->loans, count, handle->rcs);
+}
+
 /* The result is final: publish it once. Runs on the thread that found the end. */
 static void
 handle_end(struct far_prefetch_handle *handle, int rc)
@@ -160,15 +192,22 @@ handle_end(struct far_prefetch_handle *handle, int rc)
 	int fd;
 
 	warm_loans_end(handle);
-
+	loaded_blocks_keep(handle);
 	handle->rc = rc;
 	handle->gap_rc = prefix < handle->req.count ? handle->views[prefix].rc : 0;
 	handle->request_id = handle->req.request_id;
+	handle->chunk_count = handle->req.chunk_count;
+	handle->readable_count = 0;
 	handle->l2_bytes = 0;
-	for (uint32_t i = 0; i < prefix; i++) {
+	for (uint32_t i = 0; i < handle->req.count; i++) {
+		if (handle->views[i].rc != 0)
+			continue;
+		handle->readable_count++;
 		if (handle->views[i].adapter >= 0)
 			handle->l2_bytes += handle->views[i].size_bytes;
 	}
+	atomic_store_explicit(&handle->found, FAR_HANDLE_FOUND(handle->req.found_count, true),
+			      memory_order_relaxed);
 	handle->ended_ns = far_clock_now(handle->client->clock);
 	atomic_store_explicit(&handle->prefix_count, prefix, memory_order_release);
 	/* Pairs with far_prefetch_event_fd(): one of the two sees the other and writes. */
@@ -186,6 +225,17 @@ req_advanced(struct far_prefetch_req *req, uint32_t prefix_count)
 
 	/* Pairs with far_prefetch_block(): the views of the prefix do not change any more. */
 	atomic_store_explicit(&handle->prefix_count, prefix_count, memory_order_release);
+}
+
+static void
+req_found(struct far_prefetch_req *req)
+{
+	struct far_prefetch_handle *handle = FAR_CONTAINER_OF(req, struct far_prefetch_handle, req);
+
+	/* A number for the caller; nothing is read on its word. */
+	atomic_store_explicit(&handle->found,
+			      FAR_HANDLE_FOUND(req->found_count, req->found_is_final),
+			      memory_order_relaxed);
 }
 
 static void
@@ -208,7 +258,9 @@ submit_run(struct far_client *client, struct far_command *command)
 		return;
 	/* Nothing was accepted: what L1 had is the answer. */
 	handle->req.prefix_count = handle->req.l1_prefix_count;
-	handle->views[handle->req.prefix_count].rc = rc;
+	handle->req.found_count = handle->req.l1_prefix_count;
+	for (uint32_t i = handle->req.prefix_count; i < handle->req.count; i++)
+		handle->views[i].rc = rc;
 	handle_end(handle, rc);
 	handle_put(handle);
 }
@@ -230,9 +282,12 @@ lock_l1_prefix(struct far_prefetch_handle *handle, bool warm)
 {
 	struct far_client *client = handle->client;
 	struct far_prefetch_req *req = &handle->req;
-	size_t prefix = far_l1_reserve_read_prefix(client->l1, client->session, handle->keys,
-						   req->sizes, req->count, 1, handle->grants);
+	size_t prefix = 0;
 
+	/* With windows it is not known yet which are needed. */
+	if (req->shape == NULL && !req->past_l1)
+		prefix = far_l1_reserve_read_prefix(client->l1, client->session, handle->keys,
+						    req->sizes, req->count, 1, handle->grants);
 	for (size_t i = 0; i < prefix; i++) {
 		handle->views[i] = (struct far_prefetch_view){
 			.size_bytes = handle->grants[i].size_bytes,
@@ -255,6 +310,22 @@ lock_l1_prefix(struct far_prefetch_handle *handle, bool warm)
 	return (uint32_t)prefix;
 }
 
+/* The model that the keys are cells of; its windows are copied. */
+static void
+handle_fill_shape(struct far_prefetch_handle *handle, const struct far_prefetch_options *options)
+{
+	if (options->groups == 0)
+		return;
+	memcpy(handle->windows, options->windows, options->groups * sizeof(*options->windows));
+	handle->shape = (struct far_fold_shape){
+		.chunks = handle->req.count / (options->groups * options->ranks),
+		.groups = options->groups,
+		.ranks = options->ranks,
+		.windows = handle->windows,
+	};
+	handle->req.shape = &handle->shape;
+}
+
 static void
 handle_fill(struct far_prefetch_handle *handle, struct far_client *client,
 	    const struct far_key *keys, size_t count, const struct far_prefetch_options *options)
@@ -273,12 +344,21 @@ handle_fill(struct far_prefetch_handle *handle, struct far_client *client,
 		.views = handle->views,
 		.count = (uint32_t)count,
 		.mode = warm ? FAR_PREFETCH_WARM : FAR_PREFETCH_LOOKUP,
+		.trim = options->trim == FAR_TRIM_ALL ? FAR_PREFETCH_TRIM_ALL
+						      : FAR_PREFETCH_TRIM_PREFIX,
+		.past_l1 = (options->flags & FAR_PREFETCH_PAST_L1) != 0,
+		/* Threads share one count: the last of them gives it back. */
 		.readers = 1,
 		.deadline_ns = options->deadline_ns,
 		.session = client->session,
 		.advanced = req_advanced,
+		.found = req_found,
 		.ended = req_ended,
 	};
+	handle_fill_shape(handle, options);
+	handle->flags = options->flags;
+	atomic_store_explicit(&handle->readers, options->readers == 0 ? 1 : options->readers,
+			      memory_order_relaxed);
 	atomic_store_explicit(&handle->refs, 2, memory_order_relaxed);
 	atomic_store_explicit(&handle->state, 0, memory_order_relaxed);
 	atomic_store_explicit(&handle->cancelled, 0, memory_order_relaxed);
@@ -287,21 +367,49 @@ handle_fill(struct far_prefetch_handle *handle, struct far_client *client,
 	handle->l1_prefix = lock_l1_prefix(handle, warm);
 	handle->req.l1_prefix_count = (uint32_t)handle->l1_prefix;
 	handle->req.prefix_count = 0;
+	handle->req.found_count = (uint32_t)handle->l1_prefix;
+	atomic_store_explicit(&handle->found, FAR_HANDLE_FOUND(handle->l1_prefix, false),
+			      memory_order_relaxed);
 	atomic_store_explicit(&handle->prefix_count, (uint32_t)handle->l1_prefix,
 			      memory_order_relaxed);
 }
 
+/* What contradicts itself, or @count. */
+static bool
+options_are_valid(const struct far_prefetch_options *options, size_t count)
+{
+	uint32_t flags = options->flags;
+	uint64_t row = (uint64_t)options->groups * options->ranks;
+
+	if (options->deadline_ns == 0 || (flags & ~FLAGS_KNOWN) != 0 ||
+	    options->trim > FAR_TRIM_ALL)
+		return false;
+	if ((flags & FAR_PREFETCH_LET_GO) != 0 &&
+	    (flags & (FAR_PREFETCH_RETAIN | FAR_PREFETCH_WARM_ONLY)) != 0)
+		return false;
+	if (options->groups == 0)
+		return options->ranks == 0 && options->windows == NULL;
+	return options->windows != NULL && row > 0 && count % row == 0 &&
+	       options->trim == FAR_TRIM_PREFIX && (flags & FAR_PREFETCH_PAST_L1) == 0;
+}
+
 int
 far_prefetch(struct far_client *client, const struct far_key *keys, size_t count,
-	     const struct far_prefetch_options *options, struct far_prefetch_handle **out)
+	     const struct far_prefetch_options *given, struct far_prefetch_handle **out)
 {
+	struct far_prefetch_options copy = {0};
+	const struct far_prefetch_options *options = &copy;
 	struct far_prefetch_handle *handle;
 	int rc = far_client_enter(client);
 
 	if (rc < 0)
 		return rc;
-	if (keys == NULL || count == 0 || options == NULL || out == NULL ||
-	    options->size_bytes < sizeof(*options) || options->deadline_ns == 0)
+	if (keys == NULL || count == 0 || given == NULL || out == NULL ||
+	    given->size_bytes < OPTIONS_BYTES_MIN)
+		return -EINVAL;
+	/* An older caller knows fewer fields, a newer one more. */
+	memcpy(&copy, given, given->size_bytes < sizeof(copy) ? given->size_bytes : sizeof(copy));
+	if (!options_are_valid(options, count))
 		return -EINVAL;
 	if (count > client->config.prefetch_keys_max)
 		return -E2BIG;
@@ -318,6 +426,7 @@ far_prefetch(struct far_client *client, const struct far_key *keys, size_t count
 		atomic_fetch_add_explicit(&client->l1_only_requests, 1, memory_order_relaxed);
 		atomic_fetch_add_explicit(&client->l1_only_keys, count, memory_order_relaxed);
 		handle->req.prefix_count = (uint32_t)count;
+		handle->req.found_count = (uint32_t)count;
 		handle_end(handle, 0);
 		handle_put(handle);
 	} else if (!far_client_push(client, &handle->submit)) {
@@ -329,75 +438,6 @@ far_prefetch(struct far_client *client, const struct far_key *keys, size_t count
 	}
 	*out = handle;
 	return 0;
-}
-
-void
-far_prefetch_poll(struct far_prefetch_handle *handle, struct far_prefetch_status *status)
-{
-	struct far_prefetch_status now = {.size_bytes = sizeof(now)};
-	size_t size_bytes = status->size_bytes;
-	uint32_t state = atomic_load_explicit(&handle->state, memory_order_acquire);
-
-	if (far_client_enter(handle->client) < 0)
-		return;
-	now.l1_prefix_hit_count = handle->l1_prefix;
-	now.total_requested_keys = handle->req.count;
-	now.prefix_count = atomic_load_explicit(&handle->prefix_count, memory_order_relaxed);
-	if ((state & FAR_HANDLE_ENDED) != 0) {
-		now.ended = 1;
-		now.rc = handle->rc;
-		now.gap_rc = handle->gap_rc;
-		now.request_id = handle->request_id;
-		now.l2_bytes = handle->l2_bytes;
-		now.latency_ns = handle->ended_ns - handle->submit_ns;
-	}
-	/* An older caller knows fewer fields. */
-	memcpy(status, &now, size_bytes < sizeof(now) ? size_bytes : sizeof(now));
-	status->size_bytes = size_bytes;
-}
-
-int
-far_prefetch_wait(struct far_prefetch_handle *handle, uint64_t deadline_ns,
-		  struct far_prefetch_status *status)
-{
-	int rc = far_client_enter(handle->client);
-
-	if (rc < 0)
-		return rc;
-	while (rc == 0) {
-		uint32_t state = atomic_load_explicit(&handle->state, memory_order_acquire);
-
-		if ((state & FAR_HANDLE_ENDED) != 0)
-			break;
-		rc = far_word_wait(&handle->state, state, deadline_ns);
-	}
-	if (status != NULL)
-		far_prefetch_poll(handle, status);
-	return rc;
-}
-
-int
-far_prefetch_event_fd(struct far_prefetch_handle *handle)
-{
-	int none = -1;
-	int fd = atomic_load_explicit(&handle->event_fd, memory_order_acquire);
-	int rc = far_client_enter(handle->client);
-
-	if (rc < 0)
-		return rc;
-	if (fd >= 0)
-		return fd;
-	fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (fd < 0)
-		return -EMFILE;
-	if (!atomic_compare_exchange_strong(&handle->event_fd, &none, fd)) {
-		close(fd);
-		return none;
-	}
-	/* Pairs with handle_end(). */
-	if ((atomic_load_explicit(&handle->state, memory_order_seq_cst) & FAR_HANDLE_ENDED) != 0)
-		(void)eventfd_write(fd, 1);
-	return fd;
 }
 
 void
@@ -415,33 +455,21 @@ far_prefetch_cancel(struct far_prefetch_handle *handle)
 		far_clock_sleep_until(far_clock_now(handle->client->clock) + 50 * FAR_NS_PER_US);
 }
 
-int
-far_prefetch_block(struct far_prefetch_handle *handle, size_t idx, const void **data,
-		   uint32_t *size_bytes)
+/* True for the last one, and for whoever comes behind him. */
+static bool
+reader_goes(struct far_prefetch_handle *handle)
 {
-	const struct far_prefetch_view *view;
-	uint32_t state;
-	int rc = far_client_enter(handle->client);
+	uint32_t left = atomic_load_explicit(&handle->readers, memory_order_relaxed);
 
-	if (rc < 0)
-		return rc;
-	if (idx >= handle->req.count)
-		return -EINVAL;
-	state = atomic_load_explicit(&handle->state, memory_order_acquire);
-	view = &handle->views[idx];
-	/* Pairs with req_advanced(): what is in the prefix is readable before the end. */
-	if (idx >= atomic_load_explicit(&handle->prefix_count, memory_order_acquire)) {
-		if ((state & FAR_HANDLE_ENDED) == 0)
-			return -EAGAIN;
-		return view->rc != 0 && view->rc != -EINPROGRESS ? view->rc : -ENOENT;
+	/* Release: what this reader did with the blocks is done before the last one gives them back. */
+	while (left > 1) {
+		if (atomic_compare_exchange_weak_explicit(&handle->readers, &left, left - 1,
+							  memory_order_acq_rel,
+							  memory_order_relaxed))
+			return false;
 	}
-	if (view->loan == 0 ||
-	    ((state & FAR_HANDLE_ENDED) == 0 && atomic_load(&handle->cancelled) != 0))
-		return -ENOENT;
-	*data = view->addr;
-	if (size_bytes != NULL)
-		*size_bytes = view->size_bytes;
-	return 0;
+	atomic_thread_fence(memory_order_acquire);
+	return true;
 }
 
 void
@@ -450,6 +478,8 @@ far_prefetch_release(struct far_prefetch_handle *handle)
 	uint32_t state;
 
 	if (handle == NULL || far_client_enter(handle->client) < 0)
+		return;
+	if (!reader_goes(handle))
 		return;
 	state = atomic_fetch_or(&handle->state, FAR_HANDLE_RELEASED);
 	if ((state & FAR_HANDLE_RELEASED) != 0) {
@@ -482,6 +512,7 @@ far_client_handles_end(struct far_client *client)
 		pthread_mutex_unlock(&client->pool_lock);
 		if (live == NULL)
 			return;
+		atomic_store_explicit(&live->readers, 1, memory_order_relaxed); /* all of them */
 		far_prefetch_release(live);
 	}
 }

@@ -7,12 +7,16 @@
 #define FAR_HANDLE_ENDED    (1U << 0)
 #define FAR_HANDLE_RELEASED (1U << 1)
 
+/* The count and whether it is final, in one word: both are read at once. */
+#define FAR_HANDLE_FOUND(count, final) ((uint64_t)(count) << 1 | (uint64_t)(final))
+
 /*
  * References: the caller's until release, the thread's until the request has ended, and one for a
  * cancel command that is on its way. The last one puts the handle back on the free list.
  */
 struct far_prefetch_handle {
 	struct far_prefetch_req req;
+	struct far_fold_shape shape;
 	struct far_command submit;
 	struct far_command cancel;
 	struct far_list node; /* in handles_live or handles_free, under pool_lock */
@@ -22,18 +26,24 @@ struct far_prefetch_handle {
 	uint32_t *sizes;
 	struct far_prefetch_view *views;
 	struct far_l1_grant *grants;
+	int32_t *windows; /* of req.shape */
 	uint64_t *loans;
 	int *rcs;
 	_Atomic uint32_t refs;
 	_Atomic uint32_t state; /* futex: FAR_HANDLE_* */
 	_Atomic uint32_t cancelled;
 	_Atomic uint32_t prefix_count;
-	_Atomic int event_fd; /* -1: none was asked for */
+	_Atomic uint64_t found;   /* FAR_HANDLE_FOUND() of the estimate */
+	_Atomic uint32_t readers; /* that have not released it */
+	uint32_t flags;           /* FAR_PREFETCH_* */
+	_Atomic int event_fd;     /* -1: none was asked for */
 	uint64_t l1_prefix;
 	uint64_t submit_ns;
 	/* Written before FAR_HANDLE_ENDED, read after it. */
 	uint64_t ended_ns;
 	uint64_t l2_bytes;
+	uint32_t readable_count;
+	uint32_t chunk_count;
 	uint64_t request_id;
 	int rc;
 	int gap_rc;

@@ -243,12 +243,38 @@ FAR_API void far_release(struct far_block *block);
 /* ---- prefetching ---- */
 
 #define FAR_PREFETCH_WARM_ONLY 1u /* make blocks resident in L1, lock none */
+/* What this request loads stays in L1, evictable, when its last reader has gone, or goes with him,
+ * whatever prefetch.policy says. What was in L1 before is left as it is. One of the two. */
+#define FAR_PREFETCH_RETAIN 2u
+#define FAR_PREFETCH_LET_GO 4u /* not with WARM_ONLY, whose blocks stay */
+/* For benchmarks: nothing is served that L1 has already. What nobody holds of it is deleted and loaded
+ * anew; what somebody holds is a miss, -EBUSY. Not with windows. */
+#define FAR_PREFETCH_PAST_L1 8u
 
+/* Which of the keys that can be had are kept. */
+#define FAR_TRIM_PREFIX 0u /* the run from the first key to the first gap */
+#define FAR_TRIM_ALL    1u /* all, whatever is missing between them (LMCache: segmented, sparse) */
+
+/* Zero in any field but the first two takes its default. */
 struct far_prefetch_options {
 	size_t size_bytes;     /* sizeof(struct far_prefetch_options) */
 	uint64_t deadline_ns;  /* absolute; required */
 	uint32_t flags;        /* FAR_PREFETCH_* */
 	const uint32_t *sizes; /* NULL, or the length expected per key (another one is a miss) */
+	uint32_t trim;         /* FAR_TRIM_* */
+	/* Threads that each release the handle once; the blocks are held until the last has. 0: 1.
+	 * (Readers in other processes have sessions of their own.) */
+	uint32_t readers;
+	/*
+	 * @groups > 0: the keys are the cells of a model with sliding windows: a chunk of tokens is one
+	 * block per group and rank, the cell of (chunk, group, rank) is key (chunk * groups + group) *
+	 * ranks + rank. Group g needs all chunks of a prefix (windows[g] <= 0: full attention) or the
+	 * last windows[g] of them. The longest prefix of chunks that can be served is chosen, and only
+	 * the cells that it needs are loaded and kept; with FAR_TRIM_PREFIX.
+	 */
+	uint32_t groups;
+	uint32_t ranks;         /* 1.. */
+	const int32_t *windows; /* [groups]; borrowed for the call */
 };
 
 /**
@@ -259,11 +285,13 @@ struct far_prefetch_options {
  * @count:   1..the client's prefetch.keys (default 4096).
  * @out:     set only on success; owned: far_prefetch_release().
  *
- * Blocks that are in L1 are locked before this returns; the rest moves in windows, each readable as
- * soon as it has flipped. Locks on the blocks are held until release.
+ * Blocks of the prefix that are in L1 are locked before this returns (not with windows or PAST_L1);
+ * the rest moves in windows, each readable as soon as it has flipped. Locks on the blocks are held
+ * until release. How many are found is known before they are read: far_prefetch_status.found_count.
  *
  * Thread:  any. Does not block.
- * Returns: 0, or -EINVAL, -E2BIG (too many keys, or too many prefetches live), -ENOMEM.
+ * Returns: 0, or -EINVAL (options that contradict each other; @count is not chunks * groups * ranks),
+ *          -E2BIG (too many keys, or too many prefetches live), -ENOMEM.
  */
 FAR_API int far_prefetch(struct far_client *client, const struct far_key *keys, size_t count,
 			 const struct far_prefetch_options *options,
@@ -279,8 +307,15 @@ struct far_prefetch_status {
 	int32_t rc;            /* when ended: 0, -ETIMEDOUT (by its deadline), -ECANCELED */
 	int32_t gap_rc;        /* when ended short: why the key at prefix_count is missing */
 	uint32_t reserved;
-	uint64_t l2_bytes;   /* when ended: loaded from donors, for this prefix */
+	uint64_t l2_bytes;   /* when ended: loaded from donors, of what is readable */
 	uint64_t latency_ns; /* when ended: submit to readable */
+	/* The run of keys from the first that some tier holds, known before they are loaded. An
+	 * estimate, as loads may still fail; it only grows. With windows: 0 until it is all cells of
+	 * the chunks that can be served. */
+	uint64_t found_count;
+	uint64_t readable_count; /* keys that are readable now, or resident (WARM_ONLY) */
+	uint32_t found_is_final; /* 1: found_count grows no more */
+	uint32_t chunk_count;    /* when ended, with windows: chunks that are served */
 };
 
 /* The status now. Thread: any. Never blocks. */
@@ -300,14 +335,39 @@ FAR_API int far_prefetch_event_fd(struct far_prefetch_handle *handle);
  * in buffers that nobody else has. Thread: any. Does not block. */
 FAR_API void far_prefetch_cancel(struct far_prefetch_handle *handle);
 
-/* One readable block: any of the prefix, also before the prefetch has ended. @data stays valid until
- * release or cancel. Thread: any.
- * Returns: 0; -EAGAIN: not decided yet; -ENOENT and the like: why the key is not readable. */
+/* One readable block: any of the prefix, also before the prefetch has ended; when it has, any that is
+ * readable. @data stays valid until release or cancel. Thread: any.
+ * Returns: 0; -EAGAIN: not decided yet; -ENOENT and the like: why the key is not readable; -ECANCELED:
+ *          it is behind the first gap, or out of the windows. */
 FAR_API int far_prefetch_block(struct far_prefetch_handle *handle, size_t idx, const void **data,
 			       uint32_t *size_bytes);
 
-/* Ends every loan of the handle and the handle; one that has not ended is cancelled first. NULL is
- * allowed. Thread: any, once. Does not block. */
+/* Which keys are readable now, or resident (WARM_ONLY): bit i % 64 of word i / 64 is key i. @words:
+ * (bit_count + 63) / 64 of them; all are written, bits beyond the request's keys are 0. Thread: any.
+ * Returns: how many bits are set, or -EINVAL: fewer bits than keys. */
+FAR_API int64_t far_prefetch_bitmap(struct far_prefetch_handle *handle, uint64_t *words,
+				    size_t bit_count);
+
+#define FAR_KEY_PENDING 0u /* not decided yet */
+#define FAR_KEY_MISSING 1u
+#define FAR_KEY_IN_L1   2u /* it was there */
+#define FAR_KEY_LOADED  3u /* a donor had it */
+
+struct far_prefetch_key {
+	size_t size_bytes; /* sizeof(struct far_prefetch_key); set by the caller */
+	uint32_t state;    /* FAR_KEY_* */
+	int32_t rc;        /* missing: why, as far_prefetch_block() */
+	uint32_t block_bytes;
+	int32_t donor; /* loaded: from which one, as far_donor_status_get() counts; else -1 */
+};
+
+/* What became of one key. Thread: any. Returns: 0, or -EINVAL: no such key. */
+FAR_API int far_prefetch_key_get(struct far_prefetch_handle *handle, size_t idx,
+				 struct far_prefetch_key *key);
+
+/* A reader has done with the handle: with the last of them (far_prefetch_options.readers) every loan of
+ * it and the handle end; one that has not ended is cancelled first. NULL is allowed. Thread: any, once
+ * per reader. Does not block. */
 FAR_API void far_prefetch_release(struct far_prefetch_handle *handle);
 
 /* ---- looking at it ---- */
