@@ -78,9 +78,10 @@ far_put(struct far_client *client, const struct far_key *key, const void *data, 
 	if (far_l1_reserve_write(client->l1, client->session, &want, 1, &grant) != 1)
 		return grant.rc;
 	far_copy_stream(grant.addr, data, size_bytes);
-	if (far_l1_finish_write(client->l1, client->session, &grant.loan, 1, &rc) != 1)
-		FAR_ASSERT(rc == 0); /* the loan is ours alone */
-	return 0;
+	if (far_l1_finish_write(client->l1, client->session, &grant.loan, 1, &rc) == 1)
+		return 0;
+	FAR_ASSERT(rc == -ENOENT); /* the loan is ours alone: far_clear() by force */
+	return rc;
 }
 
 int
@@ -123,10 +124,11 @@ write_end(struct far_block *block,
 	rc = far_client_enter(block->client);
 	if (rc < 0)
 		return rc;
+	/* Cleared by force meanwhile: the loan is over all the same. */
 	if (end(block->client->l1, block->client->session, &block->loan, 1, &rc) != 1)
-		FAR_ASSERT(rc == 0);
+		FAR_ASSERT(rc == -ENOENT);
 	block_put(block);
-	return 0;
+	return rc;
 }
 
 int
@@ -138,7 +140,9 @@ far_commit(struct far_block *block)
 int
 far_abort(struct far_block *block)
 {
-	return write_end(block, far_l1_abort_write);
+	int rc = write_end(block, far_l1_abort_write);
+
+	return rc == -ENOENT ? 0 : rc;
 }
 
 /* Takes a read loan of a key that is resident. */
@@ -238,6 +242,51 @@ far_release(struct far_block *block)
 		return;
 	}
 	block_put(block);
+}
+
+/* ---- L1 as a whole ---- */
+
+_Static_assert(FAR_BLOCK_ABSENT == FAR_L1_ABSENT && FAR_BLOCK_WRITING == FAR_L1_WRITE_LOCKED &&
+		       FAR_BLOCK_READY == FAR_L1_READY &&
+		       FAR_BLOCK_READ_LOCKED == FAR_L1_READ_LOCKED,
+	       "the public names are those of l1");
+
+int
+far_l1_query(struct far_client *client, const struct far_key *keys, size_t count, uint32_t *states)
+{
+	int rc = far_client_enter(client);
+
+	if (rc < 0)
+		return rc;
+	if (count > 0 && (keys == NULL || states == NULL))
+		return -EINVAL;
+	for (size_t i = 0; i < count; i++)
+		states[i] = (uint32_t)far_l1_state_get(client->l1, &keys[i]);
+	return 0;
+}
+
+int
+far_touch(struct far_client *client, const struct far_key *keys, size_t count)
+{
+	int rc = far_client_enter(client);
+
+	if (rc < 0)
+		return rc;
+	if (count > 0 && keys == NULL)
+		return -EINVAL;
+	if (count > 0)
+		far_l1_touch(client->l1, keys, count);
+	return 0;
+}
+
+int64_t
+far_clear(struct far_client *client, int force)
+{
+	int rc = far_client_enter(client);
+
+	if (rc < 0)
+		return rc;
+	return (int64_t)far_l1_clear(client->l1, force != 0);
 }
 
 /* Close: what its owner has not ended is ended for it. */

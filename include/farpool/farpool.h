@@ -161,7 +161,8 @@ FAR_API const char *far_version(void);
  *
  * Thread:  any.
  * Returns: 0: readable here, and on its way to the donors; -EEXIST: it was there, or is being
- *          written; -ENOMEM: L1 is full of locked blocks; -EINVAL.
+ *          written; -ENOMEM: L1 is full of locked blocks; -ENOENT: far_clear() by force removed it
+ *          while it was written; -EINVAL.
  */
 FAR_API int far_put(struct far_client *client, const struct far_key *key, const void *data,
 		    uint32_t size_bytes);
@@ -179,10 +180,11 @@ FAR_API int far_reserve(struct far_client *client, const struct far_key *key, ui
 			struct far_block **out);
 
 /* Makes a reserved block readable and queues it for the donors; the loan is over. Thread: any.
- * Returns: 0, or -EINVAL: the block was not reserved for writing (the loan lives on). */
+ * Returns: 0; -ENOENT: far_clear() by force removed it meanwhile (the loan is over all the same);
+ *          -EINVAL: the block was not reserved for writing (the loan lives on). */
 FAR_API int far_commit(struct far_block *block);
 
-/* Gives a reserved buffer back: it was never there. Thread: any. Returns as far_commit(). */
+/* Gives a reserved buffer back: it was never there. Thread: any. Returns 0, or -EINVAL as far_commit(). */
 FAR_API int far_abort(struct far_block *block);
 
 struct far_flush_result {
@@ -213,6 +215,40 @@ FAR_API int far_flush(struct far_client *client, uint64_t deadline_ns,
  *          still have it; -E2BIG, -ENOMEM: nothing was asked.
  */
 FAR_API int far_delete(struct far_client *client, const struct far_key *key, uint64_t deadline_ns);
+
+/* ---- L1 ---- */
+
+#define FAR_BLOCK_ABSENT      0u
+#define FAR_BLOCK_WRITING     1u /* reserved or on its way from a donor: visible to nobody yet */
+#define FAR_BLOCK_READY       2u /* readable, and evictable */
+#define FAR_BLOCK_READ_LOCKED 3u /* readable, held by somebody: a reader, or the way to a donor */
+
+/**
+ * far_l1_query - where each key stands in L1; donors are not asked, and nothing is locked.
+ *
+ * @states: one FAR_BLOCK_* per key; what it says may be over when it is read.
+ *
+ * Thread:  any. Does not block.
+ * Returns: 0, or -EINVAL (nothing is written).
+ */
+FAR_API int far_l1_query(struct far_client *client, const struct far_key *keys, size_t count,
+			 uint32_t *states);
+
+/* Keys are wanted: those that are in L1 count as used now, the first as the latest. Returns 0, or
+ * -EINVAL. Thread: any. Does not block. */
+FAR_API int far_touch(struct far_client *client, const struct far_key *keys, size_t count);
+
+/**
+ * far_clear - empties L1; donors keep what they have.
+ *
+ * @force: 0: blocks that are locked stay. Else they leave the table as well; who holds one goes on
+ *         reading it, its memory is free when the last loan is over, and a block that is being
+ *         written is never seen.
+ *
+ * Thread:  any. Does not block.
+ * Returns: how many blocks were removed, or -EINVAL.
+ */
+FAR_API int64_t far_clear(struct far_client *client, int force);
 
 /* ---- reading ---- */
 
