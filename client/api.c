@@ -62,6 +62,8 @@ donors_answered(struct far_client *client, struct far_call *call, bool late)
 	{
 		struct far_l2_status status;
 
+		if (!far_l2_set_is_active(&client->set, i))
+			continue; /* on its way out */
 		far_l2_status_get(client->set.items[i], &status);
 		if (status.state == FAR_L2_UP)
 			continue;
@@ -216,8 +218,9 @@ delete_answered(struct far_client *client, struct far_call *call, bool late)
 		del->cancelled = late;
 		return false;
 	}
+	/* A donor that is being removed takes no more questions, but may hold it when it comes again. */
 	if (del->worst != 0)
-		call->rc = del->worst;
+		call->rc = del->worst == -ECANCELED && !del->cancelled ? -EHOSTDOWN : del->worst;
 	else
 		call->rc = del->found ? 0 : -ENOENT;
 	return true;

@@ -108,10 +108,14 @@ far_calls_check(struct far_client *client, uint64_t now_ns)
 	{
 		struct far_call *call = FAR_CONTAINER_OF(it, struct far_call, node);
 
-		if (call->answered(client, call, now_ns >= call->deadline_ns))
+		if (call->answered(client, call, now_ns >= call->deadline_ns)) {
 			call_answer(call);
-		else if (call->deadline_ns > now_ns && call->deadline_ns < next_ns)
+			continue;
+		}
+		if (call->deadline_ns > now_ns && call->deadline_ns < next_ns)
 			next_ns = call->deadline_ns;
+		if (call->again_ns != 0 && call->again_ns < next_ns)
+			next_ns = call->again_ns;
 	}
 	return next_ns;
 }

@@ -72,156 +72,13 @@ open_l1(struct far_client *client)
 	return far_l1_session_open(client->l1, "client", &client->session);
 }
 
-/* The addresses of all donors over one transport. */
-struct peers {
-	struct far_address_list *lists; /* owned: one per donor */
-	const char **addresses;         /* owned; they lie in @lists */
-	size_t count;
-};
-
-static void
-peers_fini(struct peers *peers)
+/* Donors come later too: what one block may need is known, and the rest has to be shared. */
+static uint32_t
+adapters_max(const struct far_client_config *config)
 {
-	far_free(peers->addresses);
-	far_free(peers->lists);
-}
+	uint64_t count = config->donor_count > 4 ? config->donor_count : 4;
 
-static int
-peers_init(struct peers *peers, const struct far_client_config *config, const char *scheme)
-{
-	char cause[192];
-
-	*peers = (struct peers){
-		.lists = far_zalloc_array(config->donor_count, sizeof(*peers->lists)),
-		.addresses = far_zalloc_array(config->donor_count * FAR_ADDRESSES_MAX,
-					      sizeof(*peers->addresses)),
-	};
-	if (peers->lists == NULL || peers->addresses == NULL) {
-		peers_fini(peers);
-		return -ENOMEM;
-	}
-	for (size_t d = 0; d < config->donor_count; d++) {
-		struct far_address_list *list = &peers->lists[d];
-		int rc = far_address_list_parse(config->donors[d].address, list, cause);
-
-		FAR_ASSERT(rc == 0); /* it was checked */
-		for (uint32_t i = 0; i < list->count; i++)
-			if (strcmp(list->items[i].scheme, scheme) == 0)
-				peers->addresses[peers->count++] =
-					far_address_rest(&list->items[i]);
-	}
-	return 0;
-}
-
-/* Opens a transport for those donors that have an address of it, and registers the arena. */
-static int
-open_transport(struct far_client *client, const char *scheme)
-{
-	struct far_transport_config config = {
-		.clock = client->clock,
-		.message_credits = (uint32_t)client->config.message_credits,
-		.trust = (enum far_trust)client->config.trust,
-		.spin_ns_max = FAR_SPIN_NS_DEFAULT,
-	};
-	struct far_mem_source source = {
-		.base = client->arena.base,
-		.size_bytes = client->arena.size_bytes,
-		.fd = client->arena.fd,
-		.relaxed = true,
-	};
-	size_t i = client->transport_count;
-	struct peers peers;
-	int rc;
-
-	if (client->config.donor_count == 0)
-		return 0;
-	rc = peers_init(&peers, &client->config, scheme);
-	if (rc < 0)
-		return rc;
-	config.peers = peers.addresses;
-	config.peer_count = peers.count;
-	if (peers.count > 0)
-		rc = far_transport_open(scheme, &config, &client->transports[i]);
-	peers_fini(&peers);
-	if (rc < 0 || config.peer_count == 0)
-		return rc;
-	rc = far_transport_mem_reg(client->transports[i], &source, FAR_RIGHT_LOCAL, NULL,
-				   &client->arenas[i]);
-	if (rc < 0) {
-		far_transport_close(client->transports[i]);
-		return rc;
-	}
-	client->transport_count++;
-	return 0;
-}
-
-/* Each once. Where there is a choice, a transport that this host does not have is one that is not
- * chosen; but who asked for RDMA gets it or is told. */
-static int
-open_transports(struct far_client *client)
-{
-	const struct far_client_config *config = &client->config;
-
-	for (uint32_t t = 1; far_client_transports[t] != NULL; t++) {
-		const char *scheme = far_client_transports[t];
-		bool fabric = config->trust == FAR_TRUST_FABRIC && strcmp(scheme, "ucx") == 0;
-		int rc;
-
-		if ((config->transport != 0 && config->transport != t) ||
-		    far_transport_find(scheme) == NULL)
-			continue;
-		rc = open_transport(client, scheme);
-		if (rc < 0 && (config->transport != 0 || fabric))
-			return rc;
-		if (rc < 0)
-			far_log_warn("transport %s cannot be used here: %s (%d)", scheme,
-				     far_err_text(rc), rc);
-	}
-	return 0;
-}
-
-static int
-open_adapters(struct far_client *client)
-{
-	const struct far_client_config *config = &client->config;
-	struct far_l2_env env = {
-		.clock = client->clock,
-		.rng = &client->rng,
-		.transports = client->transports,
-		.arenas = client->arenas,
-		.client_name = config->name,
-		.connect_timeout_ns = config->connect_timeout_ns,
-		.retry_ns_min = config->retry_ns_min,
-		.retry_ns_max = config->retry_ns_max,
-		.verify_always = config->verify != 0,
-	};
-	char error[256] = "";
-	int rc;
-
-	rc = open_transports(client);
-	if (rc < 0)
-		return rc;
-	env.transport_count = client->transport_count;
-	for (size_t i = 0; i < config->donor_count; i++) {
-		struct far_l2_config l2 = {
-			.type = "donor",
-			.name = config->donors[i].name,
-			.address = config->donors[i].address,
-			.transport = far_client_transports[config->transport],
-			.name_space = config->name_space,
-			.weight = config->donors[i].weight,
-		};
-		struct far_l2 *adapter;
-
-		rc = far_l2_open(&l2, &env, &adapter, error);
-		if (rc < 0) {
-			far_log_error("donor %s: %s", config->donors[i].name, error);
-			return rc;
-		}
-		rc = far_l2_set_add(&client->set, adapter);
-		FAR_ASSERT(rc == 0); /* names and their number were checked */
-	}
-	return 0;
+	return (uint32_t)(config->replicas > count ? config->replicas : count);
 }
 
 /* None where it would have nothing to do: then L1 evicts in the reservation that needs the room. */
@@ -262,6 +119,7 @@ open_controllers(struct far_client *client)
 		.tries_max = (uint32_t)config->store_tries_max,
 		.retry_ns = config->store_retry_ns,
 		.deadline_ns = config->store_deadline_ns,
+		.adapters_max = adapters_max(config),
 	};
 	char error[256];
 	int rc;
@@ -305,7 +163,7 @@ open_parts(struct far_client *client)
 	rc = open_l1(client);
 	if (rc < 0)
 		return rc;
-	rc = open_adapters(client);
+	rc = far_donors_open(client);
 	if (rc < 0)
 		return rc;
 	rc = open_controllers(client);

@@ -35,6 +35,7 @@ struct far_call {
 	/* Thread: true once there is an answer, with rc set. Must become true soon after @late. */
 	bool (*answered)(struct far_client *client, struct far_call *call, bool late);
 	uint64_t deadline_ns; /* the thread answers -ETIMEDOUT then */
+	uint64_t again_ns;    /* thread: 0, or when answered() wants to look again */
 	int rc;
 	_Atomic uint32_t done; /* futex: 1 when answered */
 	_Atomic uint32_t refs;
@@ -55,6 +56,7 @@ struct far_client {
 
 	struct far_policy policy;
 	struct far_l2_set set;         /* thread */
+	struct far_l2_status gone;     /* thread: counters of the donors that were removed */
 	struct far_prefetch *prefetch; /* thread */
 	struct far_store *store;       /* barrier and counts: any; else thread */
 	struct far_eviction *eviction; /* NULL: none; counts: any; else thread */
@@ -107,6 +109,12 @@ void far_calls_end(struct far_client *client, int rc);
 /* Waits on a futex word for a value other than @value. 0, or -ETIMEDOUT. */
 int far_word_wait(_Atomic uint32_t *word, uint32_t value, uint64_t deadline_ns);
 void far_word_wake(_Atomic uint32_t *word);
+
+/* ---- donors.c ---- */
+/* Before the thread runs: transports and adapters of the configured donors. */
+int far_donors_open(struct far_client *client);
+/* Thread: sums of counters, those of donors that were removed included. */
+void far_donors_count(const struct far_client *client, struct far_l2_status *sum);
 
 /* ---- handle.c, block.c: what close ends ---- */
 void far_client_handles_end(struct far_client *client);

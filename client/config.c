@@ -344,6 +344,16 @@ donor_address_check(const struct far_client_config *config, const struct far_don
 	return -EINVAL;
 }
 
+int
+far_client_config_donor(const struct far_client_config *config,
+			const struct far_donor_options *options, struct far_donor_config *donor,
+			char error[FAR_PARAM_ERROR_BYTES])
+{
+	int rc = donor_from_options(options, donor, error);
+
+	return rc < 0 ? rc : donor_address_check(config, donor, error);
+}
+
 static int
 donors_check(const struct far_client_config *config, char error[FAR_PARAM_ERROR_BYTES])
 {

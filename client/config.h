@@ -70,6 +70,10 @@ int far_client_config_from_options(const struct far_client_options *given,
  * wanted, sizes that fit. */
 int far_client_config_check(const struct far_client_config *config,
 			    char error[FAR_PARAM_ERROR_BYTES]);
+/* One donor that comes later: its options, then its addresses, as the two above would. */
+int far_client_config_donor(const struct far_client_config *config,
+			    const struct far_donor_options *options, struct far_donor_config *donor,
+			    char error[FAR_PARAM_ERROR_BYTES]);
 /* Opens a client from a checked configuration, which it takes, whatever the result. */
 int far_client_open_config(struct far_client_config *config, struct far_client **out);
 void far_client_config_fini(struct far_client_config *config);

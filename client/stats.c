@@ -99,26 +99,22 @@ static bool
 stats_answered(struct far_client *client, struct far_call *call, bool late)
 {
 	struct far_stats *stats = &FAR_CONTAINER_OF(call, struct stats_call, call)->stats;
+	struct far_l2_status donors;
 
 	(void)late;
 	collect_l1(client, stats);
 	collect_eviction(client, stats);
 	collect_prefetch(client, stats);
 	collect_store(client, stats);
-	FAR_L2_SET_FOR_EACH(&client->set, i)
-	{
-		struct far_l2_status status;
-
-		far_l2_status_get(client->set.items[i], &status);
-		stats->stale_rejects += status.stale_rejects;
-		stats->torn_rereads += status.torn_rereads;
-		stats->moved_followed += status.moved_followed;
-		stats->crc_rejects += status.crc_rejects;
-		stats->messages_sent += status.messages_sent;
-		stats->messages_received += status.messages_received;
-		stats->touch_notes += status.touch_notes;
-		stats->donors_lost += status.times_down;
-	}
+	far_donors_count(client, &donors);
+	stats->stale_rejects = donors.stale_rejects;
+	stats->torn_rereads = donors.torn_rereads;
+	stats->moved_followed = donors.moved_followed;
+	stats->crc_rejects = donors.crc_rejects;
+	stats->messages_sent = donors.messages_sent;
+	stats->messages_received = donors.messages_received;
+	stats->touch_notes = donors.touch_notes;
+	stats->donors_lost = donors.times_down;
 	return true;
 }
 
@@ -148,9 +144,11 @@ far_stats_get(struct far_client *client, struct far_stats *stats)
 /* ---- one donor ---- */
 struct donor_call {
 	struct far_call call;
+	char name[64]; /* "": by position */
 	uint32_t idx;
-	bool asked; /* the donor's own counters are on their way, and hold a reference */
-	bool late;  /* answered without them */
+	uint32_t generation; /* of the position, when it was asked */
+	bool asked;          /* the donor's own counters are on their way, and hold a reference */
+	bool late;           /* answered without them */
 	struct far_donor_status status;
 };
 
@@ -192,9 +190,15 @@ donor_start(struct far_client *client, struct far_call *call)
 	struct donor_call *ask = FAR_CONTAINER_OF(call, struct donor_call, call);
 	struct far_l2 *l2;
 
-	l2 = client->set.items[ask->idx];
+	if (ask->name[0] != '\0') {
+		l2 = far_l2_set_find(&client->set, ask->name);
+		ask->idx = l2 != NULL ? l2->idx : FAR_L2_SET_MAX;
+	} else {
+		l2 = client->set.items[ask->idx];
+	}
 	if (l2 == NULL)
 		return;
+	ask->generation = client->set.generations[ask->idx];
 	ask->asked = true;
 	atomic_fetch_add_explicit(&call->refs, 1, memory_order_relaxed);
 	if (l2->ops->stats_ask(l2, donor_stats, ask, call->deadline_ns) < 0) {
@@ -209,8 +213,9 @@ donor_answered(struct far_client *client, struct far_call *call, bool late)
 	struct donor_call *ask = FAR_CONTAINER_OF(call, struct donor_call, call);
 	struct far_l2_status status;
 
-	if (client->set.items[ask->idx] == NULL) {
-		call->rc = -ENOENT;
+	if (ask->idx == FAR_L2_SET_MAX || client->set.items[ask->idx] == NULL ||
+	    client->set.generations[ask->idx] != ask->generation) {
+		call->rc = -ENOENT; /* or removed since, and perhaps another one came */
 		return true;
 	}
 	if (ask->asked && !late)
@@ -219,7 +224,9 @@ donor_answered(struct far_client *client, struct far_call *call, bool late)
 	far_l2_status_get(client->set.items[ask->idx], &status);
 	snprintf(ask->status.name, sizeof(ask->status.name), "%s",
 		 client->set.items[ask->idx]->name);
-	snprintf(ask->status.state, sizeof(ask->status.state), "%s", state_name(status.state));
+	snprintf(ask->status.state, sizeof(ask->status.state), "%s",
+		 far_l2_set_is_active(&client->set, ask->idx) ? state_name(status.state)
+							      : "draining");
 	snprintf(ask->status.text, sizeof(ask->status.text), "%s", status.text);
 	snprintf(ask->status.transport, sizeof(ask->status.transport), "%s", status.transport);
 	snprintf(ask->status.why, sizeof(ask->status.why), "%s", status.why);
@@ -237,20 +244,16 @@ donor_answered(struct far_client *client, struct far_call *call, bool late)
 	return true;
 }
 
-int
-far_donor_status_get(struct far_client *client, size_t idx, uint64_t deadline_ns,
-		     struct far_donor_status *status)
+static int
+donor_ask(struct far_client *client, const char *name, size_t idx, uint64_t deadline_ns,
+	  struct far_donor_status *status)
 {
-	struct donor_call *ask;
-	int rc = far_client_enter(client);
+	struct donor_call *ask = far_call_new(sizeof(*ask));
+	int rc;
 
-	if (rc < 0)
-		return rc;
-	if (status == NULL || status->size_bytes < sizeof(*status) || idx >= FAR_L2_SET_MAX)
-		return idx >= FAR_L2_SET_MAX ? -ENOENT : -EINVAL;
-	ask = far_call_new(sizeof(*ask));
 	if (ask == NULL)
 		return -ENOMEM;
+	memcpy(ask->name, name, strlen(name) + 1);
 	ask->idx = (uint32_t)idx;
 	ask->call.start = donor_start;
 	ask->call.answered = donor_answered;
@@ -261,4 +264,33 @@ far_donor_status_get(struct far_client *client, size_t idx, uint64_t deadline_ns
 	}
 	far_call_release(&ask->call);
 	return rc;
+}
+
+int
+far_donor_status_get(struct far_client *client, size_t idx, uint64_t deadline_ns,
+		     struct far_donor_status *status)
+{
+	int rc = far_client_enter(client);
+
+	if (rc < 0)
+		return rc;
+	if (status == NULL || status->size_bytes < sizeof(*status) || idx >= FAR_L2_SET_MAX)
+		return idx >= FAR_L2_SET_MAX ? -ENOENT : -EINVAL;
+	return donor_ask(client, "", idx, deadline_ns, status);
+}
+
+int
+far_donor_status_find(struct far_client *client, const char *name, uint64_t deadline_ns,
+		      struct far_donor_status *status)
+{
+	int rc = far_client_enter(client);
+
+	if (rc < 0)
+		return rc;
+	if (status == NULL || status->size_bytes < sizeof(*status) || name == NULL)
+		return -EINVAL;
+	/* None has such a name. */
+	if (name[0] == '\0' || strlen(name) >= sizeof(((struct donor_call *)0)->name))
+		return -ENOENT;
+	return donor_ask(client, name, 0, deadline_ns, status);
 }

@@ -433,7 +433,7 @@ FAR_API void far_stats_get(struct far_client *client, struct far_stats *stats);
 struct far_donor_status {
 	size_t size_bytes; /* sizeof(struct far_donor_status); set by the caller */
 	char name[64];
-	char state[16]; /* "connecting", "up", "down", "refused" */
+	char state[16]; /* "connecting", "up", "down", "refused"; "draining": being removed */
 	char text[448]; /* one line for people: path, peer, reason */
 	uint64_t epoch;
 	uint32_t one_sided; /* 1: lookups and reads cost the donor nothing */
@@ -450,13 +450,61 @@ struct far_donor_status {
 /**
  * far_donor_status_get - one donor of the list, with its own counters if it answers.
  *
- * @idx: 0..donor_count-1 of the options.
+ * @idx: its position, 0..63. Those of the options keep theirs, 0..donor_count-1, until they are
+ *       removed; a donor that is added takes the lowest free one.
  *
  * Thread:  any. Blocks until @deadline_ns for the donor's counters.
- * Returns: 0 (donor_value_count is 0 if it did not answer), or -ENOENT: no such index.
+ * Returns: 0 (donor_value_count is 0 if it did not answer), or -ENOENT: nobody has that position.
  */
 FAR_API int far_donor_status_get(struct far_client *client, size_t idx, uint64_t deadline_ns,
 				 struct far_donor_status *status);
+
+/* The same by name. -ENOENT: there is no such donor. Thread: any. Blocks as above. */
+FAR_API int far_donor_status_find(struct far_client *client, const char *name, uint64_t deadline_ns,
+				  struct far_donor_status *status);
+
+/* ---- donors that come and go ---- */
+
+/**
+ * far_donor_add - one more donor, from now on.
+ *
+ * @options: borrowed for the call, strings copied.
+ * @error:   NULL, or where one line goes: what is wrong with which field, and the next step.
+ *
+ * It is connected in the background and gets its share of new blocks; what was stored before stays
+ * where it is. The first donor of a transport that the client has not used so far opens it, and the
+ * client's thread moves nothing meanwhile (registering L1 takes about 0.3 s per GiB over RDMA). A
+ * transport that is open stays on the network interfaces that it chose then.
+ *
+ * Thread:  any, several at once too. Blocks for at most 5 s.
+ * Returns: 0, or
+ *          -EINVAL  as far_client_open();
+ *          -EEXIST  the client has a donor of that name, perhaps one that is being removed;
+ *          -E2BIG   64 donors are the most, or too many calls are waiting;
+ *          -ENODEV  its transport, asked for in the options, is not to be had here;
+ *          -ENOMEM;
+ *          -ETIMEDOUT the client's thread was busy for 5 s: it may still be added, see
+ *                   far_donor_status_find().
+ */
+FAR_API int far_donor_add(struct far_client *client, const struct far_donor_options *options,
+			  char *error, size_t error_bytes);
+
+/**
+ * far_donor_remove - lets a donor go: it gets nothing new, what it has been given ends, its link is
+ * closed.
+ *
+ * Until half of the time to @deadline_ns loads and stores that are on their way to it may end by
+ * themselves; then they end as if it had gone down: prefetches miss, stores are tried elsewhere or
+ * counted as failed. The donor keeps its blocks, and has them when it is added again.
+ *
+ * Thread:  any, several at once too (two of one name both get 0). Blocks until @deadline_ns.
+ * Returns: 0: it is gone, and its name and position are free;
+ *          -ENOENT: there is none of that name;
+ *          -ETIMEDOUT: it holds something still, gets nothing new, and is "draining" until it is
+ *          removed by another call;
+ *          -EINVAL, -ENOMEM, -E2BIG: nothing was asked.
+ */
+FAR_API int far_donor_remove(struct far_client *client, const char *name, uint64_t deadline_ns);
 
 #ifdef __cplusplus
 }
