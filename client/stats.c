@@ -169,6 +169,22 @@ state_name(enum far_l2_state state)
 	return "down";
 }
 
+/* How full it is, of the same answer. Counters are only ever appended: an older donor has these. */
+static void
+donor_usage(struct far_donor_status *status)
+{
+	const uint64_t *values = status->donor_values;
+
+	if (status->donor_value_count <= FAR_STATUS_block_bytes)
+		return;
+	status->usage_known = 1;
+	status->capacity_bytes = values[FAR_STATUS_capacity_bytes];
+	status->block_count = values[FAR_STATUS_block_count];
+	status->block_bytes = values[FAR_STATUS_block_bytes];
+	if (values[FAR_STATUS_free_bytes] < status->capacity_bytes)
+		status->used_bytes = status->capacity_bytes - values[FAR_STATUS_free_bytes];
+}
+
 static void
 donor_stats(void *arg, int rc, const uint64_t *values, uint32_t count)
 {
@@ -180,6 +196,7 @@ donor_stats(void *arg, int rc, const uint64_t *values, uint32_t count)
 			count = 64;
 		memcpy(ask->status.donor_values, values, count * sizeof(*values));
 		ask->status.donor_value_count = count;
+		donor_usage(&ask->status);
 	}
 	far_call_release(&ask->call);
 }

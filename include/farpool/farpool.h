@@ -445,6 +445,13 @@ struct far_donor_status {
 	uint64_t donor_values[64];
 	char transport[16]; /* that carries its bytes now, or is being tried */
 	char why[256];      /* why that one, while it is up */
+	/* How full it is: 0, all of it, where usage_known is 0 (it did not answer). */
+	uint32_t usage_known;
+	uint32_t reserved;
+	uint64_t capacity_bytes;
+	uint64_t used_bytes;     /* with what rounding and half-filled lanes take */
+	uint64_t block_count;
+	uint64_t block_bytes; /* their lengths */
 };
 
 /**
@@ -462,6 +469,32 @@ FAR_API int far_donor_status_get(struct far_client *client, size_t idx, uint64_t
 /* The same by name. -ENOENT: there is no such donor. Thread: any. Blocks as above. */
 FAR_API int far_donor_status_find(struct far_client *client, const char *name, uint64_t deadline_ns,
 				  struct far_donor_status *status);
+
+#define FAR_LIST_BLOCKS_MAX 4096u /* in one page */
+
+struct far_listed {
+	struct far_key key;
+	uint32_t block_bytes;
+	uint32_t group; /* as its writer tagged it */
+};
+
+/**
+ * far_list - a page of what a donor holds.
+ *
+ * @idx:    of the donor, as far_donor_status_get().
+ * @cursor: in and out: 0 begins; 0 behind a page: that was all. It is the donor's, and valid while its
+ *          epoch lasts.
+ * @blocks: @max of them, 1..FAR_LIST_BLOCKS_MAX; written on success alone.
+ * @count:  out: how many were. A page may be short, or empty, and not the last.
+ *
+ * What is there all the time is listed once; what comes or goes meanwhile, perhaps.
+ *
+ * Thread:  any. Blocks until @deadline_ns.
+ * Returns: 0, or (the cursor is as it was) -ENOENT: no such donor; -ESTALE: the donor began a new life:
+ *          begin anew; -EHOSTDOWN; -ETIMEDOUT; -EAGAIN, -E2BIG: too many at once; -EINVAL; -ENOMEM.
+ */
+FAR_API int far_list(struct far_client *client, size_t idx, uint64_t *cursor,
+		     struct far_listed *blocks, size_t max, size_t *count, uint64_t deadline_ns);
 
 /* ---- donors that come and go ---- */
 
