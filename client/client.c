@@ -99,6 +99,49 @@ open_eviction(struct far_client *client)
 }
 
 static int
+open_store(struct far_client *client)
+{
+	const struct far_client_config *config = &client->config;
+	struct far_store_policy_config policy = {
+		.text = config->store_policy,
+		.placement = &client->policy,
+		.replicas = (uint32_t)config->replicas,
+		.admit_after = (uint32_t)config->store_admit_after,
+		.admit_keys = (uint32_t)config->store_admit_keys,
+	};
+	struct far_store_config store = {
+		.queue_max = (uint32_t)config->store_queue_max,
+		.queue_bytes_max = config->store_queue_bytes,
+		.bytes_in_flight_max = config->store_bytes_max,
+		.batch_max = (uint32_t)config->store_batch_max,
+		.tries_max = (uint32_t)config->store_tries_max,
+		.retry_ns = config->store_retry_ns,
+		.deadline_ns = config->store_deadline_ns,
+		.adapters_max = adapters_max(config),
+		.policy = &client->store_policy,
+	};
+	char error[FAR_STORE_POLICY_ERROR_BYTES];
+	int rc = 0;
+
+	if (config->events_max > 0)
+		rc = far_recorder_open((uint32_t)config->events_max, client->clock,
+				       &client->recorder);
+	if (rc < 0)
+		return rc;
+	store.recorder = client->recorder;
+	rc = far_store_policy_init(&client->store_policy, &policy, error);
+	if (rc < 0)
+		return rc;
+	/* Queued stores hold read locks: they may never take all of L1 from the readers. */
+	if (store.queue_bytes_max > client->arena.size_bytes / 2)
+		store.queue_bytes_max = client->arena.size_bytes / 2;
+	if (store.bytes_in_flight_max > store.queue_bytes_max)
+		store.bytes_in_flight_max = store.queue_bytes_max;
+	return far_store_open(&store, client->l1, &client->set, &client->policy, client->clock,
+			      far_client_wake, client, &client->store);
+}
+
+static int
 open_controllers(struct far_client *client)
 {
 	const struct far_client_config *config = &client->config;
@@ -111,16 +154,6 @@ open_controllers(struct far_client *client)
 		.window_bytes = config->prefetch_window_bytes,
 		.windows_ahead = (uint32_t)config->prefetch_windows_ahead,
 	};
-	struct far_store_config store = {
-		.queue_max = (uint32_t)config->store_queue_max,
-		.queue_bytes_max = config->store_queue_bytes,
-		.bytes_in_flight_max = config->store_bytes_max,
-		.batch_max = (uint32_t)config->store_batch_max,
-		.tries_max = (uint32_t)config->store_tries_max,
-		.retry_ns = config->store_retry_ns,
-		.deadline_ns = config->store_deadline_ns,
-		.adapters_max = adapters_max(config),
-	};
 	char error[256];
 	int rc;
 
@@ -130,11 +163,6 @@ open_controllers(struct far_client *client)
 		return rc;
 	}
 	client->policy.replicas = (uint32_t)config->replicas;
-	/* Queued stores hold read locks: they may never take all of L1 from the readers. */
-	if (store.queue_bytes_max > client->arena.size_bytes / 2)
-		store.queue_bytes_max = client->arena.size_bytes / 2;
-	if (store.bytes_in_flight_max > store.queue_bytes_max)
-		store.bytes_in_flight_max = store.queue_bytes_max;
 	rc = open_eviction(client);
 	if (rc < 0)
 		return rc;
@@ -142,8 +170,7 @@ open_controllers(struct far_client *client)
 			       &client->prefetch);
 	if (rc < 0)
 		return rc;
-	return far_store_open(&store, client->l1, &client->set, &client->policy, client->clock,
-			      far_client_wake, client, &client->store);
+	return open_store(client);
 }
 
 static int
@@ -177,6 +204,8 @@ static void
 close_parts(struct far_client *client)
 {
 	far_store_close(client->store);
+	far_store_policy_fini(&client->store_policy);
+	far_recorder_close(client->recorder);
 	far_prefetch_close(client->prefetch);
 	far_eviction_close(client->eviction);
 	FAR_L2_SET_FOR_EACH(&client->set, i)

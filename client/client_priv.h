@@ -8,11 +8,13 @@
 
 #include "base/list.h"
 #include "base/pages.h"
+#include "base/recorder.h"
 #include "base/ring.h"
 #include "client/config.h"
 #include "controllers/eviction.h"
 #include "controllers/prefetch.h"
 #include "controllers/store.h"
+#include "controllers/store_policy.h"
 #include "l1/l1.h"
 #include "l2/l2.h"
 
@@ -54,7 +56,9 @@ struct far_client {
 	struct far_l1 *l1;      /* any thread */
 	far_l1_session session; /* of the API: blocks and prefetches */
 
+	struct far_recorder *recorder; /* NULL: none; any thread */
 	struct far_policy policy;
+	struct far_store_policy store_policy;
 	struct far_l2_set set;         /* thread */
 	struct far_l2_status gone;     /* thread: counters of the donors that were removed */
 	struct far_prefetch *prefetch; /* thread */

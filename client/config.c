@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "controllers/policy.h"
+#include "controllers/store_policy.h"
 #include "transport/transport.h"
 #include "wire/index.h"
 
@@ -91,6 +92,9 @@ static const struct far_param params[] = {
 	 "time."},
 	{"message_credits", FAR_PARAM_U64, AT(message_credits), 4, 1024, "32", NULL,
 	 "Messages that a donor may have on the way to this client."},
+	{"events", FAR_PARAM_U64, AT(events_max), 0, 1048576, "4096", NULL,
+	 "The latest events that are kept for far_events_read() (docs/events.md), 64 bytes each: a "
+	 "power of two from 64, or 0: none, and nothing is recorded."},
 	{"prefetch.policy", FAR_PARAM_STRING, AT(prefetch_policy), 1, 127, "placement,retain", NULL,
 	 "Policies, later ones override: placement (weighted rendezvous hashing says which donors "
 	 "get and are asked for a block), fastest (of those that have it, the one with the "
@@ -110,6 +114,15 @@ static const struct far_param params[] = {
 	 "Bytes of one load; 0: what the transport does best."},
 	{"prefetch.windows", FAR_PARAM_U64, AT(prefetch_windows_ahead), 1, 64, "4", NULL,
 	 "Windows of one prefetch that are in flight."},
+	{"store.policy", FAR_PARAM_STRING, AT(store_policy), 1, 127, "default", NULL,
+	 "Policies, later ones override: default (every block at once, where prefetch.policy "
+	 "places it), placement (on `replicas` donors by weighted rendezvous hashing, whatever "
+	 "prefetch.policy says), skip_l1 (L1 gives it up once the donors have it and readers are "
+	 "gone), admit_after_n (not before its store.admit_after-th use)."},
+	{"store.admit_after", FAR_PARAM_U64, AT(store_admit_after), 1, 200, "2", NULL,
+	 "Uses, the write among them, after which admit_after_n stores a block."},
+	{"store.admit_keys", FAR_PARAM_U64, AT(store_admit_keys), 64, 1ULL << 24, "65536", NULL,
+	 "Keys whose uses admit_after_n counts, 8 bytes each."},
 	{"store.queue", FAR_PARAM_U64, AT(store_queue_max), 64, 1048576, "16384", NULL,
 	 "Blocks that wait for donors or are on their way; more are dropped and counted."},
 	{"store.queue_bytes", FAR_PARAM_SIZE, AT(store_queue_bytes), MIB, 64 * TIB, "4GiB", NULL,
@@ -251,6 +264,9 @@ policies_from_options(const struct far_client_options *options, struct far_clien
 	if (options->prefetch_policy != NULL)
 		rc = far_param_set(&far_client_params, config, "prefetch.policy",
 				   options->prefetch_policy, error);
+	if (rc == 0 && options->store_policy != NULL)
+		rc = far_param_set(&far_client_params, config, "store.policy",
+				   options->store_policy, error);
 	if (rc == 0 && options->l1_eviction != NULL)
 		rc = far_param_set(&far_client_params, config, "l1.eviction", options->l1_eviction,
 				   error);
@@ -259,6 +275,8 @@ policies_from_options(const struct far_client_options *options, struct far_clien
 		config->l1_evict_high = options->l1_evict_high;
 	if (options->l1_evict_low != 0)
 		config->l1_evict_low = options->l1_evict_low;
+	if (options->store_admit_after != 0)
+		config->store_admit_after = options->store_admit_after;
 	return rc;
 }
 
@@ -389,6 +407,32 @@ policy_check(const struct far_client_config *config, char error[FAR_PARAM_ERROR_
 	return rc;
 }
 
+static int
+store_policy_check(const struct far_client_config *config, char error[FAR_PARAM_ERROR_BYTES])
+{
+	struct far_policy placement = {.replicas = 1};
+	struct far_store_policy_config policy_config = {
+		.text = config->store_policy,
+		.placement = &placement,
+		.replicas = 1,
+		.admit_after = (uint32_t)config->store_admit_after,
+		.admit_keys = (uint32_t)config->store_admit_keys,
+	};
+	char why[FAR_STORE_POLICY_ERROR_BYTES];
+	struct far_store_policy policy;
+	int rc = far_store_policy_init(&policy, &policy_config, why);
+
+	if (rc == 0)
+		far_store_policy_fini(&policy);
+	else if (rc == -EINVAL)
+		snprintf(error, FAR_PARAM_ERROR_BYTES, "store.policy: %s", why);
+	else
+		snprintf(error, FAR_PARAM_ERROR_BYTES,
+			 "store.admit_keys is %llu: there is no memory for them, lower it",
+			 (unsigned long long)config->store_admit_keys);
+	return rc;
+}
+
 /* Written so that what is not a number fails; an option may be one. */
 static int
 marks_check(const struct far_client_config *config, char error[FAR_PARAM_ERROR_BYTES])
@@ -411,6 +455,8 @@ marks_check(const struct far_client_config *config, char error[FAR_PARAM_ERROR_B
 int
 far_client_config_check(const struct far_client_config *config, char error[FAR_PARAM_ERROR_BYTES])
 {
+	int rc;
+
 	if (config->l1_bytes < MIB || config->l1_bytes > 64 * TIB) {
 		snprintf(error, FAR_PARAM_ERROR_BYTES,
 			 "l1.size is %llu bytes: give L1 at least 1MiB, and more than the blocks "
@@ -445,8 +491,18 @@ far_client_config_check(const struct far_client_config *config, char error[FAR_P
 			 "retry_min is longer than retry_max: lower one or raise the other");
 		return -EINVAL;
 	}
+	if (config->events_max != 0 &&
+	    (config->events_max < 64 || (config->events_max & (config->events_max - 1)) != 0)) {
+		snprintf(error, FAR_PARAM_ERROR_BYTES,
+			 "events is %llu: write a power of two from 64 to 1048576, or 0 for none",
+			 (unsigned long long)config->events_max);
+		return -EINVAL;
+	}
 	if (marks_check(config, error) < 0 || policy_check(config, error) < 0)
 		return -EINVAL;
+	rc = store_policy_check(config, error);
+	if (rc < 0)
+		return rc;
 	return donors_check(config, error);
 }
 

@@ -39,6 +39,7 @@ struct far_client_config {
 	uint64_t retry_ns_max;
 	uint64_t lock_warn_ns;
 	uint64_t message_credits;
+	uint64_t events_max;       /* that the recorder keeps; 0: there is none */
 	char prefetch_policy[128]; /* names, separated by commas */
 	uint64_t prefetch_requests_max;
 	uint64_t prefetch_keys_max;
@@ -47,6 +48,9 @@ struct far_client_config {
 	uint64_t prefetch_window_keys;
 	uint64_t prefetch_window_bytes;
 	uint64_t prefetch_windows_ahead;
+	char store_policy[128]; /* names, separated by commas */
+	uint64_t store_admit_after;
+	uint64_t store_admit_keys;
 	uint64_t store_queue_max;
 	uint64_t store_queue_bytes;
 	uint64_t store_bytes_max;

@@ -43,6 +43,8 @@ collect_prefetch(struct far_client *client, struct far_stats *stats)
 	stats->behind_gap = counts.behind_gap;
 	stats->loads_abandoned = counts.loads_abandoned;
 	stats->prefetch_deadlines = counts.deadline_hits;
+	stats->keys_out_of_window = counts.out_of_window;
+	stats->prefetch_policy_invalid = counts.policy_nonsense;
 }
 
 static void
@@ -63,6 +65,17 @@ collect_store(struct far_client *client, struct far_stats *stats)
 				     counts.failed_drained + counts.refused_share;
 	stats->store_retries = counts.retries;
 	stats->stores_pending = counts.blocks_pending;
+	stats->store_bytes_pending = counts.bytes_pending;
+	stats->stores_not_admitted = counts.not_admitted;
+	stats->stores_by_hits = counts.blocks_by_hits;
+	stats->stores_unplaced = counts.dropped_unplaced;
+	stats->stores_gone = counts.dropped_gone;
+	stats->stores_let_go = counts.let_go;
+	stats->copies_placed = counts.pairs_placed;
+	stats->copies_refused = counts.refused_share;
+	stats->copies_moved = counts.moved;
+	stats->store_policy_invalid = counts.policy_invalid;
+	stats->admit_forgotten = counts.admit_forgotten;
 }
 
 static void
@@ -79,6 +92,7 @@ collect_l1(struct far_client *client, struct far_stats *stats)
 	stats->l1_evicted_blocks = usage.evicted_blocks;
 	stats->l1_evicted_bytes = usage.evicted_bytes;
 	stats->l1_denied = usage.denied_no_memory;
+	stats->l1_loans = usage.loan_count;
 }
 
 static void

@@ -59,7 +59,9 @@ struct far_client_options {
 	const char *prefetch_policy; /* names, separated by commas; NULL: "placement,retain" */
 	const char *l1_eviction;     /* "lru", "s3fifo", "none"; NULL: "lru" */
 	double l1_evict_high; /* of l1_bytes: above it blocks are evicted ahead of need; 1: never; 0: 0.95 */
-	double l1_evict_low; /* and down to it, below the high mark; 0: 0.9 */
+	double l1_evict_low;        /* and down to it, below the high mark; 0: 0.9 */
+	const char *store_policy;   /* names, separated by commas; NULL: "default" */
+	uint32_t store_admit_after; /* uses after which "admit_after_n" stores a block; 0: 2 */
 };
 
 /**
@@ -425,10 +427,61 @@ struct far_stats {
 	/* Ahead of need, among those of l1_evicted_*: rounds between the marks, and those that ended
 	 * above the low one because the rest was locked. */
 	uint64_t l1_evict_rounds, l1_evict_starved, l1_evicted_ahead_blocks, l1_evicted_ahead_bytes;
+	uint64_t l1_loans; /* now */
+	/* Cells that no prefix that was served needed; answers of prefetch.policy that cannot be. */
+	uint64_t keys_out_of_window, prefetch_policy_invalid;
+	/* Blocks that the store policy did not admit when they were written, or admitted by their hits
+	 * later; that it placed nowhere; that were gone from L1 by then; that L1 gave up for it. */
+	uint64_t stores_not_admitted, stores_by_hits, stores_unplaced, stores_gone, stores_let_go;
+	/* Copies, one per donor that gets a block: in all; refused as the donor's share of the queue was
+	 * full; given to another donor; answers of store.policy that cannot be. */
+	uint64_t copies_placed, copies_refused, copies_moved, store_policy_invalid;
+	uint64_t
+		admit_forgotten; /* keys whose uses had to be forgotten before they were admitted */
+	uint64_t store_bytes_pending;
 };
 
 /* Thread: any. */
 FAR_API void far_stats_get(struct far_client *client, struct far_stats *stats);
+
+/* What the client did to a batch of keys; docs/events.md has a line on each name. */
+struct far_event_item {
+	const char *name; /* "store.done"; static */
+	uint64_t at_ns;   /* far_now_ns() */
+	uint64_t request_id;
+	uint64_t bytes;
+	uint64_t took_ns; /* since what this ends began; 0: not known, or it ends nothing */
+	uint32_t keys;
+	uint32_t session;
+	int32_t why;   /* 0, a negative errno, or what docs/events.md says */
+	int32_t donor; /* as far_donor_status_get() counts; -1: none */
+};
+
+/**
+ * far_events_read - copies what the client recorded since, in the order of its recording.
+ *
+ * @cursor: in and out: where to go on; 0 begins with the oldest that is kept.
+ * @max:    the room in @events.
+ * @lost:   out: how many were overwritten before they were read; NULL is allowed.
+ *
+ * Thread:  any, each with its own cursor. Does not block.
+ * Returns: how many were copied, 0 at the end; -EOPNOTSUPP: `events` is 0; -EINVAL.
+ */
+FAR_API int64_t far_events_read(struct far_client *client, uint64_t *cursor,
+				struct far_event_item *events, size_t max, uint64_t *lost);
+
+/* Of one kind of event since open: exact, also where events were lost. */
+struct far_event_counts {
+	size_t size_bytes; /* sizeof(struct far_event_counts); set by the caller */
+	const char *name;  /* static */
+	const char *text;  /* one sentence; static */
+	uint64_t events, keys, bytes;
+};
+
+/* @kind: 0.. in the order of docs/events.md. Thread: any. Returns 0; -ENOENT: there are no more kinds;
+ * -EOPNOTSUPP: `events` is 0; -EINVAL. */
+FAR_API int far_event_counts_get(struct far_client *client, size_t kind,
+				 struct far_event_counts *counts);
 
 struct far_donor_status {
 	size_t size_bytes; /* sizeof(struct far_donor_status); set by the caller */
@@ -449,7 +502,7 @@ struct far_donor_status {
 	uint32_t usage_known;
 	uint32_t reserved;
 	uint64_t capacity_bytes;
-	uint64_t used_bytes;     /* with what rounding and half-filled lanes take */
+	uint64_t used_bytes; /* with what rounding and half-filled lanes take */
 	uint64_t block_count;
 	uint64_t block_bytes; /* their lengths */
 };

@@ -97,12 +97,15 @@ policies_are_read_and_what_they_cannot_be_is_refused(void **state)
 	(void)state;
 	assert_int_equal(
 		load("l1: {size: 64MiB, eviction: s3fifo, evict_high: 0.5, evict_low: 0.25}\n"
-		     "prefetch: {policy: 'placement,fastest'}\n",
+		     "prefetch: {policy: 'placement,fastest'}\n"
+		     "store: {policy: 'placement,admit_after_n', admit_after: 3}\n",
 		     &config),
 		0);
 	assert_int_equal(config.l1_eviction, FAR_L1_S3FIFO);
 	assert_true(config.l1_evict_high == 0.5 && config.l1_evict_low == 0.25);
 	assert_string_equal(config.prefetch_policy, "placement,fastest");
+	assert_string_equal(config.store_policy, "placement,admit_after_n");
+	assert_int_equal(config.store_admit_after, 3);
 	far_client_config_fini(&config);
 	/* Off, whatever the low one says. */
 	assert_int_equal(load("l1: {size: 64MiB, evict_high: 1, evict_low: 1}\n", &config), 0);
@@ -114,6 +117,10 @@ policies_are_read_and_what_they_cannot_be_is_refused(void **state)
 	refused("l1: {size: 64MiB, evict_high: 0, evict_low: 0}\n", "l1.evict_high: 1");
 	refused("l1: {size: 64MiB}\nprefetch: {policy: nearest}\n", "prefetch.policy");
 	refused("l1: {size: 64MiB}\npolicy: placement\n", "policy");
+	refused("l1: {size: 64MiB}\nstore: {policy: never}\n", "store.policy");
+	refused("l1: {size: 64MiB}\nstore: {policy: 'skip_l1,skip_l1'}\n", "store.policy");
+	refused("l1: {size: 64MiB}\nevents: 100\n", "a power of two");
+	refused("l1: {size: 64MiB}\nevents: 32\n", "a power of two");
 }
 
 static void
@@ -123,6 +130,8 @@ policies_of_options_are_those_of_a_file(void **state)
 		.size_bytes = sizeof(options),
 		.l1_bytes = 64 << 20,
 		.prefetch_policy = "default",
+		.store_policy = "admit_after_n",
+		.store_admit_after = 5,
 		.l1_eviction = "s3fifo",
 		.l1_evict_high = 0.5,
 		.l1_evict_low = 0.25,
@@ -134,7 +143,8 @@ policies_of_options_are_those_of_a_file(void **state)
 	assert_int_equal(far_client_config_from_options(&options, &from_options, error), 0);
 	assert_int_equal(
 		load("l1: {size: 64MiB, eviction: s3fifo, evict_high: 0.5, evict_low: 0.25}\n"
-		     "prefetch: {policy: default}\n",
+		     "prefetch: {policy: default}\n"
+		     "store: {policy: admit_after_n, admit_after: 5}\n",
 		     &from_file),
 		0);
 	assert_memory_equal(&from_options, &from_file, sizeof(from_file));
