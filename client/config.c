@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "controllers/policy.h"
 #include "controllers/store_policy.h"
+#include "l1/l1.h"
 #include "transport/transport.h"
 #include "wire/index.h"
 
@@ -139,6 +140,11 @@ static const struct far_param params[] = {
 	 NULL, "The time that one try may take before it is posted."},
 };
 
+const char *const far_client_evictions[] = {
+	[FAR_L1_LRU] = "lru",
+	[FAR_L1_S3FIFO] = "s3fifo",
+	[FAR_L1_NONE] = "none",
+};
 const char *const far_client_transports[] = {"auto", "shm", "verbs", "ucx", NULL};
 
 const struct far_param_table far_client_params = {

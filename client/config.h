@@ -65,6 +65,8 @@ struct far_client_config {
 extern const struct far_param_table far_client_params;
 /* "auto", then the names of transports; ends with NULL. */
 extern const char *const far_client_transports[];
+/* Names of enum far_l1_policy, which l1_eviction is. */
+extern const char *const far_client_evictions[];
 
 /* Defaults, then the options. @error: one line. Returns 0, -EINVAL, -ENOMEM. */
 int far_client_config_from_options(const struct far_client_options *given,

@@ -273,10 +273,20 @@ put_get_status_and_delete_work_as_one_expects(void **state)
 	RUN(FAR_TEST_FARPOOL, "status", "--config", rig.client_config);
 	assert_int_equal(run.status, 0);
 	assert_non_null(strstr(run.out, "donor-a: up"));
+	assert_non_null(strstr(run.out, "L1 evicts lru, from 95 % full down to 90 %"));
+	assert_non_null(strstr(run.out, "of 64.00 MiB"));
 	assert_non_null(strstr(run.out, "block_count"));
 	RUN(FAR_TEST_FARPOOL, "status", "--config", rig.client_config, "--json");
 	assert_int_equal(run.status, 0);
 	assert_non_null(strstr(run.out, "\"block_count\": 1"));
+	assert_non_null(strstr(run.out, "\"prefetch_policy\": \"placement,retain\""));
+	assert_non_null(strstr(run.out, "\"l1_evict_high\": 0.95"));
+	assert_non_null(strstr(run.out, "\"used_bytes\": "));
+	assert_null(strstr(run.out, "\"used_bytes\": null"));
+	RUN(FAR_TEST_FARPOOL, "status", "--config", rig.client_config, "--set",
+	    "l1.eviction=s3fifo", "--set", "l1.evict_high=1", "--set", "store.policy=skip_l1");
+	assert_int_equal(run.status, 0);
+	assert_non_null(strstr(run.out, "store policy skip_l1; L1 evicts s3fifo, only when it is"));
 	RUN(FAR_TEST_FARPOOL, "delete", "--config", rig.client_config, "my key");
 	assert_int_equal(run.status, 0);
 	RUN(FAR_TEST_FARPOOL, "get", "--config", rig.client_config, "my key");

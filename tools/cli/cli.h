@@ -21,7 +21,15 @@ struct far_cli_common {
 	size_t set_count;
 	uint64_t timeout_ns; /* -t */
 	bool json;           /* -j */
-	bool verify;         /* out of far_cli_open(): CRC32C of every block is checked */
+	/* Out of far_cli_open(): of the configuration that it opened. */
+	bool verify; /* CRC32C of every block is checked */
+	struct far_cli_policies {
+		char prefetch[128];
+		char store[128];
+		const char *eviction; /* static */
+		double evict_high;
+		double evict_low;
+	} policies;
 };
 
 /* A child parser for struct far_cli_common, to be listed in a command's argp. */

@@ -206,6 +206,13 @@ far_cli_open(struct far_cli_common *common, const char *l1_size, bool wait, stru
 		return far_cli_fail("%s", error[0] != '\0' ? error : far_strerror(rc));
 	}
 	common->verify = config.verify != 0;
+	common->policies = (struct far_cli_policies){
+		.eviction = far_client_evictions[config.l1_eviction],
+		.evict_high = config.l1_evict_high,
+		.evict_low = config.l1_evict_low,
+	};
+	memcpy(common->policies.prefetch, config.prefetch_policy, sizeof(config.prefetch_policy));
+	memcpy(common->policies.store, config.store_policy, sizeof(config.store_policy));
 	rc = far_client_open_config(&config, out);
 	if (rc < 0)
 		return far_cli_fail("the client cannot be opened: %s", far_strerror(rc));

@@ -164,7 +164,11 @@ print_blocks(const struct far_replay_result *result, const struct far_replay_con
 	if (result->put_no_memory > 0)
 		print_count(out, "not put", result->put_no_memory, result->put_no_memory * block,
 			    "L1 was full of locked blocks: raise l1.size");
-	print_count(out, "evicted from L1", DELTA(l1_evicted_blocks), DELTA(l1_evicted_bytes), "");
+	snprintf(note, sizeof(note), "ahead of need %llu; rounds cut by locks %llu",
+		 (unsigned long long)DELTA(l1_evicted_ahead_blocks),
+		 (unsigned long long)DELTA(l1_evict_starved));
+	print_count(out, "evicted from L1", DELTA(l1_evicted_blocks), DELTA(l1_evicted_bytes),
+		    DELTA(l1_evict_rounds) > 0 ? note : "");
 	print_count(out, "evicted by donors",
 		    far_replay_donor_delta(result, FAR_STATUS_blocks_evicted),
 		    far_replay_donor_delta(result, FAR_STATUS_blocks_evicted) * block, "");
@@ -332,7 +336,14 @@ set_counts(json_t *out, const struct far_replay_result *result)
 		{"stores_failed_deadline", DELTA(stores_failed_deadline)},
 		{"stores_failed_other", DELTA(stores_failed_other)},
 		{"stores_dropped", DELTA(stores_dropped)},
+		{"stores_not_admitted", DELTA(stores_not_admitted)},
+		{"stores_unplaced", DELTA(stores_unplaced)},
+		{"stores_let_go", DELTA(stores_let_go)},
+		{"copies_placed", DELTA(copies_placed)},
+		{"copies_refused", DELTA(copies_refused)},
 		{"l1_evicted_blocks", DELTA(l1_evicted_blocks)},
+		{"l1_evicted_ahead_blocks", DELTA(l1_evicted_ahead_blocks)},
+		{"l1_evict_starved", DELTA(l1_evict_starved)},
 		{"donor_evicted_blocks", far_replay_donor_delta(result, FAR_STATUS_blocks_evicted)},
 		{"messages_sent", DELTA(messages_sent)},
 		{"messages_received", DELTA(messages_received)},

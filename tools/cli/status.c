@@ -1,6 +1,7 @@
 /* status.c - farpool status: each donor of the list, with the counters that it answers. */
 #include <errno.h>
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -45,6 +46,59 @@ print_value(const struct status_row *row, uint64_t value)
 		printf("  %-18s %16llu  %s\n", row->name, (unsigned long long)value, row->text);
 }
 
+/* Nothing is evicted ahead of need. */
+static bool
+only_when_needed(const struct far_cli_policies *policies)
+{
+	return policies->evict_high >= 1 || strcmp(policies->eviction, "none") == 0;
+}
+
+/* Of whoever uses this configuration. */
+static void
+print_policies(const struct far_cli_policies *policies)
+{
+	printf("prefetch policy %s; store policy %s; L1 evicts %s, ", policies->prefetch,
+	       policies->store, policies->eviction);
+	if (only_when_needed(policies))
+		printf("only when it is full\n");
+	else
+		printf("from %g %% full down to %g %%\n", 100 * policies->evict_high,
+		       100 * policies->evict_low);
+}
+
+static json_t *
+policies_json(const struct far_cli_policies *policies)
+{
+	json_t *out = json_object();
+
+	json_object_set_new(out, "prefetch_policy", json_string(policies->prefetch));
+	json_object_set_new(out, "store_policy", json_string(policies->store));
+	json_object_set_new(out, "l1_eviction", json_string(policies->eviction));
+	/* null: never ahead of need. */
+	json_object_set_new(out, "l1_evict_high",
+			    only_when_needed(policies) ? json_null()
+						       : json_real(policies->evict_high));
+	json_object_set_new(out, "l1_evict_low",
+			    only_when_needed(policies) ? json_null()
+						       : json_real(policies->evict_low));
+	return out;
+}
+
+static void
+print_usage(const struct far_donor_status *donor)
+{
+	char used[32];
+	char capacity[32];
+	char text[64];
+
+	if (donor->usage_known == 0 || donor->capacity_bytes == 0)
+		return;
+	snprintf(text, sizeof(text), "%s of %s", far_cli_bytes(donor->used_bytes, used),
+		 far_cli_bytes(donor->capacity_bytes, capacity));
+	printf("  %-18s %14.1f %%  %s, lanes that are open included\n", "used",
+	       100 * (double)donor->used_bytes / (double)donor->capacity_bytes, text);
+}
+
 static void
 print_donor(const struct far_donor_status *donor)
 {
@@ -60,6 +114,7 @@ print_donor(const struct far_donor_status *donor)
 	if (donor->donor_value_count == 0)
 		printf("  the donor did not answer: its process is stopped or overloaded; reads go "
 		       "on\n");
+	print_usage(donor);
 	for (size_t i = 0; i < donor->donor_value_count && i < FAR_STATUS_COUNT; i++)
 		print_value(&rows[i], donor->donor_values[i]);
 }
@@ -84,6 +139,10 @@ donor_json(const struct far_donor_status *donor)
 		json_object_set_new(counters, rows[i].name,
 				    json_integer((json_int_t)donor->donor_values[i]));
 	json_object_set_new(out, "counters", counters);
+	/* null: it did not answer. */
+	json_object_set_new(out, "used_bytes",
+			    donor->usage_known != 0 ? json_integer((json_int_t)donor->used_bytes)
+						    : json_null());
 	return out;
 }
 
@@ -101,6 +160,7 @@ far_cli_status(int argc, char **argv)
 	struct far_cli_common common;
 	struct far_client *client;
 	json_t *list;
+	json_t *root;
 	int down = 0;
 
 	far_cli_common_init(&common);
@@ -109,6 +169,8 @@ far_cli_status(int argc, char **argv)
 		return 1;
 	(void)far_client_wait_donors(client, far_now_ns() + common.timeout_ns, NULL, 0);
 	list = json_array();
+	if (!common.json)
+		print_policies(&common.policies);
 	for (size_t i = 0;
 	     far_donor_status_get(client, i, far_now_ns() + common.timeout_ns, &donor) == 0; i++) {
 		down += strcmp(donor.state, "up") != 0;
@@ -117,11 +179,14 @@ far_cli_status(int argc, char **argv)
 		else
 			print_donor(&donor);
 	}
+	root = json_object();
+	json_object_set_new(root, "client", policies_json(&common.policies));
+	json_object_set_new(root, "donors", list);
 	if (common.json) {
-		json_dumpf(list, stdout, JSON_INDENT(2));
+		json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
 		putchar('\n');
 	}
-	json_decref(list);
+	json_decref(root);
 	far_client_close(client);
 	return down > 0 ? 1 : 0;
 }
