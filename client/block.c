@@ -221,6 +221,12 @@ far_block_buffer(struct far_block *block)
 	return block->writing ? block->addr : NULL;
 }
 
+uint64_t
+far_block_offset(const struct far_block *block)
+{
+	return (uint64_t)((const char *)block->addr - (const char *)block->client->arena.base);
+}
+
 uint32_t
 far_block_size(const struct far_block *block)
 {

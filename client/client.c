@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -187,6 +188,9 @@ open_parts(struct far_client *client)
 	client->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (client->wake_fd < 0)
 		return -EMFILE;
+	client->watch_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (client->watch_fd < 0)
+		return -EMFILE;
 	rc = open_l1(client);
 	if (rc < 0)
 		return rc;
@@ -217,10 +221,13 @@ close_parts(struct far_client *client)
 			far_transport_mem_dereg(client->arenas[i]);
 		far_transport_close(client->transports[i]);
 	}
+	far_client_sessions_free(client);
 	if (client->session != 0)
 		far_l1_session_close(client->l1, client->session);
 	far_l1_close(client->l1);
 	far_pages_unmap(&client->arena);
+	if (client->watch_fd >= 0)
+		close(client->watch_fd);
 	if (client->wake_fd >= 0)
 		close(client->wake_fd);
 	far_ring_close(client->commands);
@@ -248,6 +255,7 @@ far_client_open_config(struct far_client_config *config, struct far_client **out
 	memset(config, 0, sizeof(*config));
 	client->clock = far_clock_real();
 	client->wake_fd = -1;
+	client->watch_fd = -1;
 	client->arena.fd = -1;
 	client->fork_generation = atomic_load(&fork_generation);
 	far_random_bytes(&seed, sizeof(seed));
@@ -258,6 +266,7 @@ far_client_open_config(struct far_client_config *config, struct far_client **out
 	far_list_init(&client->blocks_live);
 	far_list_init(&client->handles_free);
 	far_list_init(&client->handles_live);
+	far_list_init(&client->sessions);
 	rc = open_parts(client);
 	if (rc < 0) {
 		/* Adapters that were opened have begun nothing: they are quiesced as at any close.

@@ -67,6 +67,11 @@ struct far_client {
 	bool evict_due;                /* thread: L1 may have grown since the last look */
 	uint64_t evict_at_ns;          /* thread: no look before it */
 
+	int watch_fd;                      /* epoll: readable when a process of a session is gone */
+	uint64_t watch_at_ns;              /* thread: no look at it before */
+	_Atomic uint32_t sessions_watched; /* that have a process */
+	_Atomic uint32_t sessions_ending;  /* for the thread to end */
+
 	pthread_t thread;
 	bool thread_runs;
 	struct far_ring *commands; /* any -> thread */
@@ -81,6 +86,7 @@ struct far_client {
 	struct far_list blocks_live;
 	struct far_list handles_free;
 	struct far_list handles_live;
+	struct far_list sessions; /* of other processes; see session.c */
 	uint32_t handles_live_count;
 	uint32_t handles_free_count;
 	uint32_t blocks_free_count;
@@ -120,9 +126,17 @@ int far_donors_open(struct far_client *client);
 /* Thread: sums of counters, those of donors that were removed included. */
 void far_donors_count(const struct far_client *client, struct far_l2_status *sum);
 
+/* ---- session.c ---- */
+/* Thread: ends what is to end. Returns when it wants to run next. */
+uint64_t far_sessions_tick(struct far_client *client, uint64_t now_ns);
+/* At close: those that nobody closed, after the last handle. */
+void far_client_sessions_free(struct far_client *client);
+
 /* ---- handle.c, block.c: what close ends ---- */
 void far_client_handles_end(struct far_client *client);
 void far_client_handles_free(struct far_client *client);
+/* Thread: cancels what has not ended of that session. */
+void far_client_handles_cancel(struct far_client *client, const struct far_session *session);
 void far_client_blocks_end(struct far_client *client);
 void far_client_blocks_free(struct far_client *client);
 

@@ -109,8 +109,11 @@ handle_take(struct far_client *client, size_t count, struct far_prefetch_handle 
 static void
 handle_loans_end(struct far_prefetch_handle *handle)
 {
+	struct far_session *session = atomic_load(&handle->session);
 	size_t count = 0;
 
+	if (!far_session_enter(session))
+		return; /* they end with it */
 	/* Behind gaps, too. What was not granted, or is given back, shows no loan. */
 	for (uint32_t i = 0; i < handle->req.count; i++) {
 		if (handle->views[i].loan != 0)
@@ -118,12 +121,13 @@ handle_loans_end(struct far_prefetch_handle *handle)
 		handle->views[i].loan = 0;
 	}
 	if (count > 0) {
-		size_t ended = far_l1_finish_read(handle->client->l1, handle->client->session,
+		size_t ended = far_l1_finish_read(handle->client->l1, handle->req.session,
 						  handle->loans, count, 1, handle->rcs);
 
 		FAR_ASSERT(ended == count); /* ours alone, and ended once */
 	}
 	handle->req.prefix_count = 0;
+	far_session_leave(session);
 }
 
 static void
@@ -136,6 +140,7 @@ handle_put(struct far_prefetch_handle *handle)
 	if (atomic_fetch_sub_explicit(&handle->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	handle_loans_end(handle);
+	far_session_put(atomic_exchange(&handle->session, NULL));
 	fd = atomic_exchange(&handle->event_fd, -1);
 	if (fd >= 0)
 		close(fd);
@@ -152,13 +157,16 @@ handle_put(struct far_prefetch_handle *handle)
 static void
 warm_loans_end(struct far_prefetch_handle *handle)
 {
+	struct far_session *session = atomic_load(&handle->session);
 	size_t ended;
 
-	if (handle->req.mode != FAR_PREFETCH_WARM || handle->l1_prefix == 0)
+	if (handle->req.mode != FAR_PREFETCH_WARM || handle->l1_prefix == 0 ||
+	    !far_session_enter(session))
 		return;
-	ended = far_l1_finish_read(handle->client->l1, handle->client->session, handle->loans,
+	ended = far_l1_finish_read(handle->client->l1, handle->req.session, handle->loans,
 				   handle->l1_prefix, 1, handle->rcs);
 	FAR_ASSERT(ended == handle->l1_prefix);
+	far_session_leave(session);
 }
 
 /* What the caller wants of the blocks that it loaded, over the policy's head. We hold them all: none
@@ -179,9 +187,11 @@ loaded_blocks_keep(struct far_prefetch_handle *handle)
 		return;
 	/* One that was deleted by force meanwhile is neither. */
 	if ((handle->flags & FAR_PREFETCH_RETAIN) != 0)
-		(void)far_l1_retain(client->l1, client->session, handle->loans, count, handle->rcs);
+		(void)far_l1_retain(client->l1, handle->req.session, handle->loans, count,
+				    handle->rcs);
 	else
-		(void)far_l1_let_go(client->l1, client->session, handle->loans, count, handle->rcs);
+		(void)far_l1_let_go(client->l1, handle->req.session, handle->loans, count,
+				    handle->rcs);
 }
 
 /* The result is final: publish it once. Runs on the thread that found the end. */
@@ -216,6 +226,7 @@ handle_end(struct far_prefetch_handle *handle, int rc)
 	fd = atomic_load_explicit(&handle->event_fd, memory_order_seq_cst);
 	if (fd >= 0)
 		(void)eventfd_write(fd, 1);
+	far_session_prefetch_ends(atomic_load(&handle->session));
 }
 
 static void
@@ -252,13 +263,14 @@ submit_run(struct far_client *client, struct far_command *command)
 {
 	struct far_prefetch_handle *handle =
 		FAR_CONTAINER_OF(command, struct far_prefetch_handle, submit);
-	int rc = far_prefetch_submit(client->prefetch, &handle->req);
+	bool is_open = far_session_is_open(atomic_load(&handle->session));
+	int rc = is_open ? far_prefetch_submit(client->prefetch, &handle->req) : -ECANCELED;
 
 	if (rc == 0)
 		return;
-	/* Nothing was accepted: what L1 had is the answer. */
-	handle->req.prefix_count = handle->req.l1_prefix_count;
-	handle->req.found_count = handle->req.l1_prefix_count;
+	/* Nothing was accepted: what L1 had is the answer; or nothing, if its reader is gone. */
+	handle->req.prefix_count = is_open ? handle->req.l1_prefix_count : 0;
+	handle->req.found_count = handle->req.prefix_count;
 	for (uint32_t i = handle->req.prefix_count; i < handle->req.count; i++)
 		handle->views[i].rc = rc;
 	handle_end(handle, rc);
@@ -286,7 +298,7 @@ lock_l1_prefix(struct far_prefetch_handle *handle, bool warm)
 
 	/* With windows it is not known yet which are needed. */
 	if (req->shape == NULL && !req->past_l1)
-		prefix = far_l1_reserve_read_prefix(client->l1, client->session, handle->keys,
+		prefix = far_l1_reserve_read_prefix(client->l1, req->session, handle->keys,
 						    req->sizes, req->count, 1, handle->grants);
 	for (size_t i = 0; i < prefix; i++) {
 		handle->views[i] = (struct far_prefetch_view){
@@ -303,8 +315,7 @@ lock_l1_prefix(struct far_prefetch_handle *handle, bool warm)
 	}
 	/* Another one's temporary would go with its reader: warm blocks stay. */
 	if (warm && prefix > 0)
-		(void)far_l1_retain(client->l1, client->session, handle->loans, prefix,
-				    handle->rcs);
+		(void)far_l1_retain(client->l1, req->session, handle->loans, prefix, handle->rcs);
 	for (size_t i = prefix; i < req->count; i++)
 		handle->views[i] = (struct far_prefetch_view){.rc = -EINPROGRESS, .adapter = -1};
 	return (uint32_t)prefix;
@@ -333,6 +344,9 @@ handle_fill(struct far_prefetch_handle *handle, struct far_client *client,
 	bool warm = (options->flags & FAR_PREFETCH_WARM_ONLY) != 0;
 
 	handle->client = client;
+	atomic_store(&handle->session, options->session);
+	far_session_get(options->session);
+	far_session_prefetch_begins(options->session);
 	handle->submit.run = submit_run;
 	handle->cancel.run = cancel_run;
 	memcpy(handle->keys, keys, count * sizeof(*keys));
@@ -350,7 +364,7 @@ handle_fill(struct far_prefetch_handle *handle, struct far_client *client,
 		/* Threads share one count: the last of them gives it back. */
 		.readers = 1,
 		.deadline_ns = options->deadline_ns,
-		.session = client->session,
+		.session = far_session_l1(client, options->session),
 		.advanced = req_advanced,
 		.found = req_found,
 		.ended = req_ended,
@@ -411,16 +425,22 @@ far_prefetch(struct far_client *client, const struct far_key *keys, size_t count
 	memcpy(&copy, given, given->size_bytes < sizeof(copy) ? given->size_bytes : sizeof(copy));
 	if (!options_are_valid(options, count))
 		return -EINVAL;
+	if (!far_session_is_of(options->session, client))
+		return -EINVAL;
 	if (count > client->config.prefetch_keys_max)
 		return -E2BIG;
 	for (size_t i = 0; i < count; i++) {
 		if (far_key_is_zero(&keys[i]))
 			return -EINVAL;
 	}
+	if (!far_session_enter(options->session))
+		return -EBADF;
 	rc = handle_take(client, count, &handle);
+	if (rc == 0)
+		handle_fill(handle, client, keys, count, options);
+	far_session_leave(options->session);
 	if (rc < 0)
 		return rc;
-	handle_fill(handle, client, keys, count, options);
 	if (handle->l1_prefix == count) {
 		/* All of it is here: no thread has to be woken. */
 		atomic_fetch_add_explicit(&client->l1_only_requests, 1, memory_order_relaxed);
@@ -432,6 +452,7 @@ far_prefetch(struct far_client *client, const struct far_key *keys, size_t count
 	} else if (!far_client_push(client, &handle->submit)) {
 		handle->req.prefix_count = (uint32_t)handle->l1_prefix;
 		warm_loans_end(handle);
+		far_session_prefetch_ends(atomic_load(&handle->session));
 		handle_put(handle);
 		handle_put(handle);
 		return -E2BIG;
@@ -489,6 +510,43 @@ far_prefetch_release(struct far_prefetch_handle *handle)
 	if ((state & FAR_HANDLE_ENDED) == 0)
 		far_prefetch_cancel(handle);
 	handle_put(handle);
+}
+
+/* The next one of that session that has not ended and was not cancelled, with a reference. */
+static struct far_prefetch_handle *
+handle_of(struct far_client *client, const struct far_session *session)
+{
+	struct far_prefetch_handle *found = NULL;
+
+	pthread_mutex_lock(&client->pool_lock);
+	for (struct far_list *it = client->handles_live.next;
+	     it != &client->handles_live && found == NULL; it = it->next) {
+		struct far_prefetch_handle *handle =
+			FAR_CONTAINER_OF(it, struct far_prefetch_handle, node);
+		uint32_t refs = atomic_load(&handle->refs);
+
+		if (atomic_load(&handle->session) != session || atomic_load(&handle->cancelled) ||
+		    (atomic_load(&handle->state) & FAR_HANDLE_ENDED) != 0)
+			continue;
+		/* Without one it is on its way to the free list. */
+		while (refs > 0 && !atomic_compare_exchange_weak(&handle->refs, &refs, refs + 1))
+			continue;
+		if (refs > 0)
+			found = handle;
+	}
+	pthread_mutex_unlock(&client->pool_lock);
+	return found;
+}
+
+void
+far_client_handles_cancel(struct far_client *client, const struct far_session *session)
+{
+	struct far_prefetch_handle *handle;
+
+	while ((handle = handle_of(client, session)) != NULL) {
+		far_prefetch_cancel(handle);
+		handle_put(handle);
+	}
 }
 
 /* Close: whatever its owner has not released is cancelled and released for it. */

@@ -3,6 +3,7 @@
 #define FAR_CLIENT_HANDLE_H
 
 #include "client/client_priv.h"
+#include "client/session.h"
 
 #define FAR_HANDLE_ENDED    (1U << 0)
 #define FAR_HANDLE_RELEASED (1U << 1)
@@ -21,7 +22,8 @@ struct far_prefetch_handle {
 	struct far_command cancel;
 	struct far_list node; /* in handles_live or handles_free, under pool_lock */
 	struct far_client *client;
-	size_t capacity; /* keys that the arrays below have room for */
+	_Atomic(struct far_session *) session; /* its loans' owner; NULL: the client */
+	size_t capacity;                       /* keys that the arrays below have room for */
 	struct far_key *keys;
 	uint32_t *sizes;
 	struct far_prefetch_view *views;

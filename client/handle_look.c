@@ -106,6 +106,8 @@ far_prefetch_block(struct far_prefetch_handle *handle, size_t idx, const void **
 		return rc;
 	if (idx >= handle->req.count)
 		return -EINVAL;
+	if (!far_session_is_open(atomic_load(&handle->session)))
+		return -EBADF;
 	if (!view_is_final(handle, idx, &ended))
 		return -EAGAIN;
 	view = &handle->views[idx];

@@ -85,6 +85,8 @@ tick_all(struct far_client *client, uint64_t now_ns)
 	next = at < next ? at : next;
 	at = evict_ahead(client, now_ns);
 	next = at < next ? at : next;
+	at = far_sessions_tick(client, now_ns);
+	next = at < next ? at : next;
 	if (now_ns >= client->overdue_at_ns) {
 		(void)far_l1_report_overdue(client->l1, now_ns, client->config.lock_warn_ns);
 		client->overdue_at_ns = now_ns + client->config.lock_warn_ns / 4 + FAR_NS_PER_S;
@@ -142,13 +144,14 @@ arm_all(struct far_client *client, struct pollfd *fds, nfds_t *count)
 static void
 sleep_until_due(struct far_client *client)
 {
-	struct pollfd fds[FAR_CLIENT_TRANSPORTS_MAX + 1];
+	struct pollfd fds[FAR_CLIENT_TRANSPORTS_MAX + 2];
 	struct timespec timeout = {0};
 	uint64_t now_ns;
 	uint64_t until_ns;
 	nfds_t count = 0;
 
 	fds[count++] = (struct pollfd){.fd = client->wake_fd, .events = POLLIN};
+	fds[count++] = (struct pollfd){.fd = client->watch_fd, .events = POLLIN};
 	atomic_store_explicit(&client->sleeping, 1, memory_order_relaxed);
 	/* Pairs with far_client_wake(). */
 	atomic_thread_fence(memory_order_seq_cst);
@@ -162,6 +165,8 @@ sleep_until_due(struct far_client *client)
 			timeout.tv_nsec = (long)((until_ns - now_ns) % FAR_NS_PER_S);
 			(void)ppoll(fds, count, &timeout, NULL);
 			client->evict_due = true;
+			if ((fds[1].revents & POLLIN) != 0)
+				client->watch_at_ns = 0;
 		}
 	}
 	atomic_store_explicit(&client->sleeping, 0, memory_order_relaxed);

@@ -25,7 +25,8 @@ extern "C" {
 
 struct far_client; /* an L1, its donors, and one thread that moves the bytes */
 struct far_prefetch_handle;
-struct far_block; /* a loan of one block in L1 */
+struct far_block;   /* a loan of one block in L1 */
+struct far_session; /* whose loans end together: those of another process */
 
 /* ---- opening ---- */
 
@@ -313,6 +314,7 @@ struct far_prefetch_options {
 	uint32_t groups;
 	uint32_t ranks;         /* 1.. */
 	const int32_t *windows; /* [groups]; borrowed for the call */
+	struct far_session *session; /* NULL, or who owns the loans: far_session_open() */
 };
 
 /**
@@ -329,7 +331,8 @@ struct far_prefetch_options {
  *
  * Thread:  any. Does not block.
  * Returns: 0, or -EINVAL (options that contradict each other; @count is not chunks * groups * ranks),
- *          -E2BIG (too many keys, or too many prefetches live), -ENOMEM.
+ *          -E2BIG (too many keys, or too many prefetches live), -ENOMEM; -EBADF: its session has
+ *          ended.
  */
 FAR_API int far_prefetch(struct far_client *client, const struct far_key *keys, size_t count,
 			 const struct far_prefetch_options *options,
@@ -548,6 +551,64 @@ struct far_listed {
  */
 FAR_API int far_list(struct far_client *client, size_t idx, uint64_t *cursor,
 		     struct far_listed *blocks, size_t max, size_t *count, uint64_t deadline_ns);
+
+/* ---- readers in other processes ---- */
+
+/**
+ * far_client_l1_fd - the arena, for another process to map.
+ *
+ * @size_bytes: NULL, or where the length goes that can be mapped.
+ *
+ * Pass it on with SCM_RIGHTS. The receiver maps it PROT_READ, MAP_SHARED; a writable mapping and
+ * write() are refused by the kernel, as it is sealed (F_SEAL_FUTURE_WRITE), and it never shrinks.
+ * What the receiver may rely on are the bytes of blocks that are lent: by a session, or as long as
+ * the process of the client holds them for it. All of L1 is there to be read, though: hand it to
+ * processes that may see all of it.
+ *
+ * Thread:  any.
+ * Returns: the descriptor, which is the client's: not to be closed; or -EPERM.
+ */
+FAR_API int far_client_l1_fd(struct far_client *client, uint64_t *size_bytes);
+
+/* Where a block begins in the arena, in bytes. Thread: any. */
+FAR_API uint64_t far_block_offset(const struct far_block *block);
+
+/* The same for one readable block of a prefetch. Thread: any. Returns as far_prefetch_block(). */
+FAR_API int far_prefetch_offset(struct far_prefetch_handle *handle, size_t idx,
+				uint64_t *offset_bytes, uint32_t *size_bytes);
+
+/**
+ * far_session_open - somebody whose loans end together.
+ *
+ * @name: for the log, which names a session that holds loans longer than lock_warn; copied.
+ * @pid:  0, or the process that reads: when it is gone, which its pidfd proves, the session ends by
+ *        itself. It never ends by time. The caller makes sure that it is still the right process:
+ *        that is its own child, or a peer whose socket is open (SO_PEERCRED).
+ * @out:  set only on success; owned: far_session_close().
+ *
+ * Prefetches with far_prefetch_options.session are its own: their locks are held until they are
+ * released or the session ends, whatever comes first.
+ *
+ * Thread:  any.
+ * Returns: 0, or -EINVAL; -ENOENT: there is no such process; -E2BIG: about 250 sessions are open;
+ *          -EMFILE, -ENOMEM.
+ */
+FAR_API int far_session_open(struct far_client *client, const char *name, int pid,
+			     struct far_session **out);
+
+/**
+ * far_session_close - ends every loan of the session, and it; nobody else's loan is touched.
+ *
+ * @session: NULL is allowed. Not used afterwards, and no prefetch with it is in progress of being
+ *           made. To be called too when its process is gone.
+ *
+ * Prefetches of it that have not ended are cancelled. From the end of a session on, handles of it
+ * answer -EBADF to far_prefetch_block(), may be waited for and polled, and are to be released as
+ * ever. far_client_close() closes sessions that are open.
+ *
+ * Thread:  any, once. Blocks for at most 2 s, usually for a turn of the client's thread.
+ */
+FAR_API void far_session_close(struct far_session *session);
 
 /* ---- donors that come and go ---- */
 
