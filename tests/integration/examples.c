@@ -47,6 +47,15 @@ every_example_runs_and_prints_what_it_promises(void **state)
 		assert_non_null(strstr(run.out, "event: ended 1, prefix 16"));
 	}
 	{
+		const char *const argv[] = {FAR_TEST_EXAMPLES "/example-share", rig.client_config,
+					    NULL};
+
+		rig_run(&run, 30, argv);
+		assert_int_equal(run.status, 0);
+		assert_non_null(strstr(run.out, "13 bytes at "));
+		assert_non_null(strstr(run.out, "a writable mapping is refused"));
+	}
+	{
 		const char *const argv[] = {FAR_TEST_EXAMPLES "/example-status", "donor-a", address,
 					    NULL};
 
