@@ -350,16 +350,26 @@ names_take(struct far_donor *donor, const struct far_l2_config *config, char err
 	return 0;
 }
 
-int
-far_l2_donor_open(const struct far_l2_config *config, const struct far_l2_env *env,
-		  struct far_l2 **out, char error[256])
+static void
+donor_lists_init(struct far_donor *donor)
 {
-	struct far_donor *donor = far_zalloc(sizeof(*donor));
 	struct far_list *lists[] = {
 		&donor->jobs_free,    &donor->jobs_posted,  &donor->jobs_blocked,
 		&donor->jobs_table,   &donor->batches_free, &donor->batches_unsent,
 		&donor->batches_sent, &donor->listings,     &donor->listings_ended,
 	};
+
+	for (int i = 0; i < STAGE_COUNT; i++)
+		far_list_init(&donor->stages[i]);
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+		far_list_init(lists[i]);
+}
+
+int
+far_l2_donor_open(const struct far_l2_config *config, const struct far_l2_env *env,
+		  struct far_l2 **out, char error[256])
+{
+	struct far_donor *donor = far_zalloc(sizeof(*donor));
 	int rc;
 
 	if (donor == NULL) {
@@ -371,10 +381,7 @@ far_l2_donor_open(const struct far_l2_config *config, const struct far_l2_env *e
 	donor->env = *env;
 	donor->pages.fd = -1;
 	donor->deadline_next_ns = FAR_TIME_NEVER;
-	for (int i = 0; i < STAGE_COUNT; i++)
-		far_list_init(&donor->stages[i]);
-	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
-		far_list_init(lists[i]);
+	donor_lists_init(donor);
 	rc = names_take(donor, config, error);
 	if (rc < 0)
 		goto fail;
