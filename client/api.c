@@ -139,7 +139,8 @@ far_flush(struct far_client *client, uint64_t deadline_ns, struct far_flush_resu
 		result->stored = counts.blocks_stored;
 		result->had = counts.blocks_had;
 		result->failed = counts.failed_donor_down + counts.failed_full +
-				 counts.failed_deadline + counts.failed_other;
+				 counts.failed_deadline + counts.failed_closing +
+				 counts.failed_drained + counts.refused_share + counts.failed_other;
 		result->dropped = counts.dropped_queue_full;
 	}
 	return rc;
