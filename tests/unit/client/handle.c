@@ -1,5 +1,6 @@
 /* handle.c - what a prefetch may be asked to keep and how long, over L1 alone. */
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -307,6 +308,59 @@ blocks_are_held_until_the_last_reader_released_them(void **state)
 	assert_int_equal(far_alloc_live_bytes(), 0);
 }
 
+struct reader {
+	struct far_prefetch_handle *handle;
+	const char *failed;
+};
+
+/* Reads all and lets go; whoever is last ends it under nobody's hands. */
+static void *
+read_and_release(void *arg)
+{
+	struct reader *reader = arg;
+
+	for (uint32_t i = 0; i < 2; i++) {
+		const void *data;
+
+		if (far_prefetch_block(reader->handle, i, &data, NULL) != 0)
+			reader->failed = "block";
+		else if (memcmp(data, &i, sizeof(i)) != 0)
+			reader->failed = "wrong byte";
+	}
+	far_prefetch_release(reader->handle);
+	return NULL;
+}
+
+static void
+readers_in_threads_of_their_own_share_a_handle(void **state)
+{
+	struct far_prefetch_options options = {.readers = 4};
+	struct far_prefetch_status status;
+	struct reader readers[4];
+	pthread_t threads[4];
+	struct world world;
+
+	(void)state;
+	world_open(&world, 0x3);
+	for (int round = 0; round < 50; round++) {
+		struct far_prefetch_handle *handle = prefetch(&world, 3, &options, &status);
+
+		for (size_t i = 0; i < 4; i++) {
+			readers[i] = (struct reader){.handle = handle};
+			assert_int_equal(
+				pthread_create(&threads[i], NULL, read_and_release, &readers[i]),
+				0);
+		}
+		for (size_t i = 0; i < 4; i++) {
+			pthread_join(threads[i], NULL);
+			if (readers[i].failed != NULL)
+				fail_msg("%s", readers[i].failed);
+		}
+		assert_int_equal(locked_bytes(world.client), 0);
+	}
+	world_close(&world);
+}
+
 static void
 nothing_of_l1_is_served_past_it(void **state)
 {
@@ -411,6 +465,7 @@ main(void)
 		cmocka_unit_test(what_l1_has_is_readable_when_prefetch_returns),
 		cmocka_unit_test(windows_keep_what_the_longest_prefix_needs),
 		cmocka_unit_test(blocks_are_held_until_the_last_reader_released_them),
+		cmocka_unit_test(readers_in_threads_of_their_own_share_a_handle),
 		cmocka_unit_test(nothing_of_l1_is_served_past_it),
 		cmocka_unit_test(options_that_contradict_themselves_are_refused),
 		cmocka_unit_test(questions_about_keys_that_are_not_there_are_refused),
