@@ -6,8 +6,6 @@
 
 #define EVENTS_BATCH 64U
 
-_Static_assert(FAR_RECORD_NO_ADAPTER == -1, "the public interface says -1 for no donor");
-
 static void
 event_copy(struct far_event_item *to, const struct far_record *from)
 {
@@ -20,7 +18,7 @@ event_copy(struct far_event_item *to, const struct far_record *from)
 		.keys = from->keys,
 		.session = from->session,
 		.why = from->why,
-		.donor = from->adapter,
+		.donor = from->adapter != FAR_RECORD_NO_ADAPTER ? from->adapter : -1,
 	};
 }
 
