@@ -300,6 +300,11 @@ struct far_l1 {
 	uint64_t unpinned;       /* pins that ended */
 	uint32_t refused_units;  /* no run is that long, while opened stays; 0: not known */
 	uint64_t refused_opened; /* see place.c */
+	/* Of the reserve_write that holds the lock. */
+	uint64_t lending_bytes; /* lent, and not in locked_bytes yet */
+	bool summed;            /* the sums over all stripes are known: see place.c */
+	uint64_t sum_opened;
+	int64_t sum_locked_bytes;
 };
 
 /* Events on their way to listeners, gathered while no listener may run. */

@@ -230,32 +230,45 @@ opened_count(const struct far_l1 *l1)
 	return sum;
 }
 
-static void
-refusal_keep(struct far_l1 *l1, uint32_t units, uint64_t opened)
+/* Known without a look at any block: more is locked than that, or it was refused and no lock ended.
+ * The sums are as they were when this writer first needed them: before anything was looked at. */
+static bool
+is_refused(struct far_l1 *l1, uint32_t units)
 {
-	if (l1->refused_units == 0 || l1->refused_opened != opened || units < l1->refused_units)
+	int64_t locked_units;
+
+	if (!l1->summed) {
+		l1->summed = true;
+		l1->sum_opened = opened_count(l1);
+		l1->sum_locked_bytes = far_l1_locked_bytes(l1);
+	}
+	locked_units = (l1->sum_locked_bytes + (int64_t)l1->lending_bytes) >> l1->align_shift;
+	if ((int64_t)units > (int64_t)l1->arena.unit_count - locked_units)
+		return true;
+	return l1->refused_units != 0 && units >= l1->refused_units &&
+	       l1->sum_opened == l1->refused_opened;
+}
+
+static void
+refusal_keep(struct far_l1 *l1, uint32_t units)
+{
+	if (l1->refused_units == 0 || l1->refused_opened != l1->sum_opened ||
+	    units < l1->refused_units)
 		l1->refused_units = units;
-	l1->refused_opened = opened;
+	l1->refused_opened = l1->sum_opened;
 }
 
 uint32_t
 far_l1_place(struct far_l1 *l1, uint32_t units, struct l1_dead *dead)
 {
-	uint64_t
-		opened; /* before anything is looked at: what ends meanwhile counts the next time */
 	struct plan plan = {.head = L1_NIL, .tail = L1_NIL};
 	struct window window = {.cost = INT64_MAX};
 	uint32_t extent = far_l1_arena_take(&l1->arena, units, L1_TAKEN);
-	int64_t locked_units;
 	bool found = false;
 
 	if (extent != L1_NIL || l1->config.policy == FAR_L1_NONE)
 		return extent;
-	locked_units = far_l1_locked_bytes(l1) >> l1->align_shift;
-	if ((int64_t)units > (int64_t)l1->arena.unit_count - locked_units)
-		return L1_NIL;
-	opened = opened_count(l1);
-	if (l1->refused_units != 0 && units >= l1->refused_units && opened == l1->refused_opened)
+	if (is_refused(l1, units))
 		return L1_NIL;
 	plan_oldest(l1, &plan, units, &window);
 	if (plan.head == L1_NIL)
@@ -266,7 +279,7 @@ far_l1_place(struct far_l1 *l1, uint32_t units, struct l1_dead *dead)
 	for (uint32_t tries = 0; !found && tries < TRIES_MAX; tries++) {
 		window_find(l1, &plan, units, &window);
 		if (window.cost == INT64_MAX) {
-			refusal_keep(l1, units, opened);
+			refusal_keep(l1, units);
 			break;
 		}
 		found = window_claim(l1, &plan, &window);

@@ -124,11 +124,13 @@ far_l1_table_unlink(struct far_l1 *l1, uint32_t idx)
 	struct l1_block *block = &l1->blocks[idx];
 	struct far_key key;
 	uint64_t bucket;
+	_Atomic uint64_t *version;
 	_Atomic uint32_t *link;
 	uint32_t at;
 
 	far_l1_block_key(block, &key);
 	bucket = bucket_of(l1, key_hash(&key));
+	version = &l1->shards[bucket >> l1->shard_shift].version;
 	link = &l1->buckets[bucket];
 	at = atomic_load_explicit(link, memory_order_relaxed);
 	while (at != idx) {
@@ -139,8 +141,9 @@ far_l1_table_unlink(struct far_l1 *l1, uint32_t idx)
 	/* Its own next stays, for those who stand on it; the version tells them. */
 	atomic_store_explicit(link, atomic_load_explicit(&block->next, memory_order_relaxed),
 			      memory_order_release);
-	atomic_fetch_add_explicit(&l1->shards[bucket >> l1->shard_shift].version, 1,
-				  memory_order_release);
+	/* Nobody else writes it. Whoever sees the record in use again sees this first. */
+	atomic_store_explicit(version, atomic_load_explicit(version, memory_order_relaxed) + 1,
+			      memory_order_release);
 	far_l1_queue_remove(l1, idx);
 	l1->table_count--;
 }

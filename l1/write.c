@@ -14,6 +14,7 @@ struct write_call {
 	struct l1_dead dead;
 	uint32_t loans[L1_SLICE]; /* taken and not used yet */
 	size_t loan_count;
+	size_t lent; /* loans that are not counted yet */
 };
 
 /* While a call runs, the grant of a key that was there says which block must be spared. */
@@ -77,12 +78,26 @@ loans_return(struct write_call *call)
 	call->loan_count = 0;
 }
 
+/* What was lent is counted for all keys together, before the lock is given back. */
+static void
+lent_count(struct write_call *call)
+{
+	struct far_l1 *l1 = call->l1;
+
+	locked_bytes_add(l1, call->session, l1->lending_bytes, 0);
+	far_l1_session_count(l1, call->session, (int64_t)call->lent);
+	l1->lending_bytes = 0;
+	l1->summed = false;
+	call->lent = 0;
+}
+
 /* Evictions are told, and their records freed, while nothing is held. False: the session is gone. */
 static bool
 dead_flush(struct write_call *call)
 {
 	struct far_l1 *l1 = call->l1;
 
+	lent_count(call);
 	pthread_mutex_unlock(&l1->lock);
 	loans_return(call);
 	far_l1_gate_leave(l1, call->session);
@@ -134,8 +149,8 @@ want_grant(struct write_call *call, const struct far_l1_want *want, size_t left,
 	if (want->flags & FAR_L1_TEMPORARY)
 		atomic_fetch_or_explicit(&l1->blocks[idx].word, WORD_TEMPORARY,
 					 memory_order_relaxed);
-	locked_bytes_add(l1, call->session, block_bytes(l1, idx), 0);
-	far_l1_session_count(l1, call->session, 1);
+	l1->lending_bytes += block_footprint(l1, want->size_bytes);
+	call->lent++;
 	grant->size_bytes = want->size_bytes;
 	lend.block = idx;
 	grant->loan = far_l1_loan_start(l1, call->loans[--call->loan_count], &lend);
@@ -195,6 +210,7 @@ far_l1_reserve_write(struct far_l1 *l1, far_l1_session session, const struct far
 			grants_out[i] = (struct far_l1_grant){.rc = inside ? -ENOMEM : -EPERM};
 	}
 	l1->denied += count - end;
+	lent_count(&call);
 	pthread_mutex_unlock(&l1->lock);
 	loans_return(&call);
 	if (inside)
