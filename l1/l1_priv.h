@@ -181,8 +181,11 @@ struct l1_arena {
 };
 
 /* --- The eviction order: evict.c, and a file per policy. All under the lock. --- */
-#define L1_WHEEL_LEVELS 11u
-#define L1_WHEEL_SLOTS  64u
+#define L1_WHEEL_BITS   12u /* of the tick, on each level */
+#define L1_WHEEL_SLOTS  (1u << L1_WHEEL_BITS)
+#define L1_WHEEL_LEVELS ((64u + L1_WHEEL_BITS - 1) / L1_WHEEL_BITS)
+#define L1_WHEEL_WAYS   8u /* lists of one slot, but on level 0 */
+#define L1_WHEEL_LISTS  (L1_WHEEL_SLOTS + (L1_WHEEL_LEVELS - 1) * L1_WHEEL_SLOTS * L1_WHEEL_WAYS)
 #define L1_QUEUE_HEAD   0x80000000u /* set in queue_prev of the first block of a list */
 
 /* One policy: which blocks go first. The table's blocks are in its order from their reservation on,
@@ -215,8 +218,11 @@ extern const struct l1_evict_ops far_l1_evict_s3fifo;
 struct l1_wheel {
 	uint64_t last;    /* nothing is filed under an older tick */
 	uint32_t cascade; /* a slot whose blocks are being filed anew; UINT32_MAX: none */
-	uint64_t maps[L1_WHEEL_LEVELS];
-	uint32_t heads[L1_WHEEL_LEVELS * L1_WHEEL_SLOTS];
+	uint64_t maps[L1_WHEEL_LEVELS][L1_WHEEL_SLOTS / 64]; /* slots that have blocks */
+	uint64_t words[L1_WHEEL_LEVELS];                     /* words of the map that are not 0 */
+	uint32_t add_way;                                    /* of the next block that is filed */
+	uint32_t walk_way;
+	uint32_t heads[L1_WHEEL_LISTS];
 };
 
 struct l1_fifo {

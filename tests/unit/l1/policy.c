@@ -419,6 +419,56 @@ eviction_ahead_of_need_frees_bytes_in_order_and_spares_locked_blocks(void **stat
 	}
 }
 
+#define ABSENT 4096u
+
+/* Time goes on for LRU, one tick for each key that is asked for. */
+static void
+ticks_pass(struct fixture *f, uint32_t ticks)
+{
+	static struct far_key keys[ABSENT];
+
+	for (uint32_t i = 0; i < ABSENT; i++)
+		keys[i] = key_n(1000000 + i);
+	for (; ticks > ABSENT; ticks -= ABSENT)
+		far_l1_touch(f->l1, keys, ABSENT);
+	far_l1_touch(f->l1, keys, ticks);
+}
+
+/* Uses that are a few ticks apart, thousands and millions: all that the levels of its wheel know. */
+static void
+the_least_recently_used_goes_first_however_long_ago_that_was(void **state)
+{
+	static const uint32_t gaps[] = {0, 1, 60, 700, 5000, 3, 40000};
+	uint64_t order[300];
+	struct fixture f;
+	struct far_rng rng;
+	(void)state;
+
+	fixture_open(&f, 300, (struct far_l1_config){.policy = FAR_L1_LRU});
+	far_rng_init(&rng, 7);
+	for (uint32_t i = 0; i < 300; i++) {
+		uint32_t at = (uint32_t)far_rng_below(&rng, i + 1);
+
+		put(&f, i, UNIT);
+		order[i] = order[at];
+		order[at] = i;
+	}
+	for (uint32_t i = 0; i < 300; i++) {
+		touch_one(&f, order[i]);
+		ticks_pass(&f, i == 150 ? 17u << 20 : gaps[i % 7]);
+	}
+	for (uint32_t i = 0; i < 300; i++) {
+		assert_true(there(&f, order[i]));
+		assert_int_equal(far_l1_evict(f.l1, UNIT, 1, NULL), UNIT);
+		assert_false(there(&f, order[i]));
+		far_l1_check(f.l1);
+		/* New ones are filed while old ones come down. */
+		if (i % 3 == 0)
+			put(&f, 1000 + i, UNIT);
+	}
+	fixture_close(&f);
+}
+
 static void
 the_policy_none_evicts_nothing_ahead_of_need(void **state)
 {
@@ -451,6 +501,7 @@ main(void)
 		cmocka_unit_test(a_plan_that_is_given_up_puts_its_victims_back),
 		cmocka_unit_test(
 			eviction_ahead_of_need_frees_bytes_in_order_and_spares_locked_blocks),
+		cmocka_unit_test(the_least_recently_used_goes_first_however_long_ago_that_was),
 		cmocka_unit_test(the_policy_none_evicts_nothing_ahead_of_need),
 	};
 
