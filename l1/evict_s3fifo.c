@@ -218,6 +218,24 @@ fifo_next(const struct far_l1 *l1, const uint32_t *locked)
 	return locked[which] < fifos[which].count ? which : which ^ 1u;
 }
 
+/* What evicting the next of a queue will read is asked for while another one is evicted: its record was
+ * asked for one victim before. */
+static void
+fifo_ahead(const struct far_l1 *l1, const struct l1_fifo *fifo)
+{
+	const struct l1_block *next = &l1->blocks[fifo->tail];
+	struct far_key key;
+
+	if (fifo->tail == L1_NIL)
+		return;
+	far_l1_block_key(next, &key);
+	far_l1_table_prefetch(l1, &key);
+	__builtin_prefetch(ghost_set(&l1->queue.s3fifo, key_hash(&key)), 1);
+	__builtin_prefetch(&l1->arena.extents[next->extent], 1);
+	if ((next->queue_prev & L1_QUEUE_HEAD) == 0)
+		__builtin_prefetch(&l1->blocks[next->queue_prev], 1);
+}
+
 static uint32_t
 s3fifo_claim(struct far_l1 *l1)
 {
@@ -246,6 +264,7 @@ s3fifo_claim(struct far_l1 *l1)
 			locked[MAIN] = 0;
 		} else if (far_l1_block_claim(l1, idx)) {
 			l1->blocks[idx].queued |= QUEUED_END;
+			fifo_ahead(l1, &fifos[which]);
 			return idx;
 		}
 	}

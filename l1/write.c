@@ -3,7 +3,8 @@
 
 #include "base/publish.h"
 
-#define PREFETCH_AHEAD 8u
+#define RECORDS_AHEAD ((size_t)8) /* keys whose lines are asked for before they are needed */
+#define BUCKETS_AHEAD (2 * RECORDS_AHEAD)
 
 /* One reserve_write. */
 struct write_call {
@@ -42,6 +43,26 @@ pin_clear(struct far_l1 *l1, struct far_l1_grant *grant, uint64_t tick)
 	grant->loan = 0;
 }
 
+L1_PREFETCHES
+bucket_ask(const struct far_l1 *l1, const struct far_l1_want *wants, size_t count, size_t i,
+	   uint64_t *buckets)
+{
+	if (i >= count)
+		return;
+	buckets[i % BUCKETS_AHEAD] = bucket_of(l1, key_hash(&wants[i].key));
+	__builtin_prefetch(&l1->buckets[buckets[i % BUCKETS_AHEAD]]);
+}
+
+/* The record that the key is compared with, if the bucket has one. */
+L1_PREFETCHES
+record_ask(const struct far_l1 *l1, size_t count, size_t i, const uint64_t *buckets)
+{
+	if (i >= count)
+		return;
+	__builtin_prefetch(&l1->blocks[atomic_load_explicit(
+		&l1->buckets[buckets[i % BUCKETS_AHEAD]], memory_order_relaxed)]);
+}
+
 /* The first pass, with the lock: what can be said without any memory. The rest have rc 0. */
 static void
 wants_sort(struct write_call *call, const struct far_l1_want *wants, size_t count,
@@ -49,13 +70,18 @@ wants_sort(struct write_call *call, const struct far_l1_want *wants, size_t coun
 {
 	struct far_l1 *l1 = call->l1;
 	uint64_t capacity = (uint64_t)l1->region_units_max << l1->align_shift;
+	uint64_t buckets[BUCKETS_AHEAD];
 
+	for (size_t i = 0; i < BUCKETS_AHEAD; i++)
+		bucket_ask(l1, wants, count, i, buckets);
+	for (size_t i = 0; i < RECORDS_AHEAD; i++)
+		record_ask(l1, count, i, buckets);
 	for (size_t i = 0; i < count; i++) {
 		uint64_t word = 0;
 		uint32_t idx;
 
-		if (i + PREFETCH_AHEAD < count)
-			far_l1_table_prefetch(l1, &wants[i + PREFETCH_AHEAD].key);
+		record_ask(l1, count, i + RECORDS_AHEAD, buckets);
+		bucket_ask(l1, wants, count, i + BUCKETS_AHEAD, buckets);
 		grants[i] = (struct far_l1_grant){.rc = 0};
 		if (far_key_is_zero(&wants[i].key) || wants[i].size_bytes == 0 ||
 		    wants[i].size_bytes > capacity || (wants[i].flags & ~FAR_L1_TEMPORARY) != 0) {
