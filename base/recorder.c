@@ -40,12 +40,13 @@ struct event_stripe {
 	_Alignas(LINE_BYTES) struct event_counter kinds[FAR_RECORD_KINDS];
 };
 
+/* One line: whoever records needs all of it. */
 struct far_recorder {
+	_Alignas(LINE_BYTES) _Atomic uint64_t next; /* the number of the next event */
 	struct far_clock *clock;
 	uint64_t mask;
 	struct event_slot *slots;
 	struct event_stripe *stripes;
-	_Alignas(LINE_BYTES) _Atomic uint64_t next; /* the number of the next event */
 };
 
 struct event_line {

@@ -28,12 +28,12 @@ struct uses_bucket {
 };
 
 struct far_store_uses {
+	_Alignas(LINE_BYTES) _Atomic uint64_t added;
+	_Atomic uint64_t forgotten;
 	struct uses_bucket *buckets;
 	uint64_t mask;
 	uint32_t admit_after;
 	uint32_t era_shift; /* new keys >> this: the era */
-	_Alignas(LINE_BYTES) _Atomic uint64_t added;
-	_Atomic uint64_t forgotten;
 };
 
 int

@@ -262,6 +262,7 @@ struct l1_region {
 };
 
 struct far_l1 {
+	struct l1_tick ticks;
 	struct far_l1_config config; /* constant, defaults filled in */
 	struct l1_region regions[FAR_L1_REGIONS_MAX];
 	uint32_t region_count;
@@ -273,7 +274,6 @@ struct far_l1 {
 	uint32_t stripe_shift;
 	uint32_t stripe_count;
 	uint64_t bucket_mask;
-	uint32_t shard_shift; /* bucket >> this is the shard */
 	struct l1_block *blocks;
 	_Atomic uint32_t *buckets;
 	struct l1_shard *shards;
@@ -285,30 +285,30 @@ struct far_l1 {
 	uint32_t listener_count;
 	int holder; /* the listener with hold_written; -1: none */
 	bool told_written, told_prefetched, told_deleted, told_accessed;
-	bool counts_uses; /* the policy's; here, where nobody writes */
+	bool counts_uses;     /* the policy's; here, where nobody writes */
+	uint32_t shard_shift; /* bucket >> this is the shard */
 
 	_Atomic uint32_t stopped; /* far_l1_check wants everybody out */
 	pthread_mutex_t check_lock;
 
-	struct l1_tick ticks;
 	pthread_mutex_t lock; /* guards all below, and the fields marked with it */
 	struct l1_arena arena;
 	struct l1_queue queue;
 	uint32_t session_next; /* slots are used in turn, so that a number comes back late */
 	uint32_t block_fresh;
-	uint32_t block_free;   /* list through queue_next */
-	uint32_t table_count;  /* blocks in the table */
-	uint32_t record_count; /* those and the doomed ones */
+	uint32_t block_free;    /* list through queue_next */
+	uint32_t table_count;   /* blocks in the table */
+	uint32_t record_count;  /* those and the doomed ones */
+	uint32_t refused_units; /* no run is that long, while opened stays; 0: not known */
 	uint64_t quarantine_bytes;
 	uint64_t evicted_blocks;
 	uint64_t evicted_bytes;
 	uint64_t denied;
 	uint64_t unpinned;       /* pins that ended */
-	uint32_t refused_units;  /* no run is that long, while opened stays; 0: not known */
 	uint64_t refused_opened; /* see place.c */
 	/* Of the reserve_write that holds the lock. */
+	uint32_t summed;        /* 1: the sums over all stripes are known: see place.c */
 	uint64_t lending_bytes; /* lent, and not in locked_bytes yet */
-	bool summed;            /* the sums over all stripes are known: see place.c */
 	uint64_t sum_opened;
 	int64_t sum_locked_bytes;
 };

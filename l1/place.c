@@ -238,7 +238,7 @@ is_refused(struct far_l1 *l1, uint32_t units)
 	int64_t locked_units;
 
 	if (!l1->summed) {
-		l1->summed = true;
+		l1->summed = 1;
 		l1->sum_opened = opened_count(l1);
 		l1->sum_locked_bytes = far_l1_locked_bytes(l1);
 	}

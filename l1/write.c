@@ -113,7 +113,7 @@ lent_count(struct write_call *call)
 	locked_bytes_add(l1, call->session, l1->lending_bytes, 0);
 	far_l1_session_count(l1, call->session, (int64_t)call->lent);
 	l1->lending_bytes = 0;
-	l1->summed = false;
+	l1->summed = 0;
 	call->lent = 0;
 }
 

@@ -250,8 +250,8 @@ place_none(const struct far_store_policy *policy, const struct far_l2_set *set,
 	(void)policy;
 	(void)set;
 	(void)key;
-	(void)idx_out;
 	(void)max;
+	idx_out[0] = 0; /* and does not count it */
 	return 0;
 }
 
