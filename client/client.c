@@ -124,11 +124,6 @@ open_store(struct far_client *client)
 	char error[FAR_STORE_POLICY_ERROR_BYTES];
 	int rc = 0;
 
-	if (config->events_max > 0)
-		rc = far_recorder_open((uint32_t)config->events_max, client->clock,
-				       &client->recorder);
-	if (rc < 0)
-		return rc;
 	store.recorder = client->recorder;
 	rc = far_store_policy_init(&client->store_policy, &policy, error);
 	if (rc < 0)
@@ -154,6 +149,7 @@ open_controllers(struct far_client *client)
 		.window_keys = (uint32_t)config->prefetch_window_keys,
 		.window_bytes = config->prefetch_window_bytes,
 		.windows_ahead = (uint32_t)config->prefetch_windows_ahead,
+		.recorder = client->recorder,
 	};
 	char error[256];
 	int rc;
@@ -191,6 +187,11 @@ open_parts(struct far_client *client)
 	client->watch_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (client->watch_fd < 0)
 		return -EMFILE;
+	if (client->config.events_max > 0)
+		rc = far_recorder_open((uint32_t)client->config.events_max, client->clock,
+				       &client->recorder);
+	if (rc < 0)
+		return rc;
 	rc = open_l1(client);
 	if (rc < 0)
 		return rc;
@@ -209,7 +210,6 @@ close_parts(struct far_client *client)
 {
 	far_store_close(client->store);
 	far_store_policy_fini(&client->store_policy);
-	far_recorder_close(client->recorder);
 	far_prefetch_close(client->prefetch);
 	far_eviction_close(client->eviction);
 	FAR_L2_SET_FOR_EACH(&client->set, i)
@@ -225,6 +225,7 @@ close_parts(struct far_client *client)
 	if (client->session != 0)
 		far_l1_session_close(client->l1, client->session);
 	far_l1_close(client->l1);
+	far_recorder_close(client->recorder);
 	far_pages_unmap(&client->arena);
 	if (client->watch_fd >= 0)
 		close(client->watch_fd);

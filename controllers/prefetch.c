@@ -341,6 +341,7 @@ far_prefetch_submit(struct far_prefetch *ctl, struct far_prefetch_req *req)
 	ctl->requests_live++;
 	ctl->counts.requests++;
 	ctl->counts.keys += req->count;
+	far_prefetch_tell_begun(ctl, req);
 	ctl->kicked = true;
 	return 0;
 }

@@ -6,6 +6,7 @@
 #include "base/bitmap.h"
 #include "base/clock.h"
 #include "base/list.h"
+#include "base/recorder.h"
 #include "controllers/fold.h"
 #include "controllers/policy.h"
 #include "l1/l1.h"
@@ -120,9 +121,10 @@ struct far_prefetch_config {
 	uint32_t keys_max;     /* of one request */
 	uint32_t loads_max;    /* keys in flight from all adapters together: slots, preallocated */
 	uint64_t bytes_in_flight_max;
-	uint32_t window_keys;   /* keys that are looked up and loaded together: 64 */
-	uint64_t window_bytes;  /* 0: the adapter's load_bytes_best */
-	uint32_t windows_ahead; /* windows of a request in flight: 4 */
+	uint32_t window_keys;          /* keys that are looked up and loaded together: 64 */
+	uint64_t window_bytes;         /* 0: the adapter's load_bytes_best */
+	uint32_t windows_ahead;        /* windows of a request in flight: 4 */
+	struct far_recorder *recorder; /* borrowed; NULL: nothing is recorded */
 };
 
 /* All borrowed and outliving the controller. Returns 0, -EINVAL, -ENOMEM. */

@@ -147,6 +147,8 @@ lookup_done(struct far_l2_task *task)
 	struct far_prefetch *ctl = lookup->ctl;
 
 	FAR_ASSERT(lookup->live);
+	far_prefetch_tell_answered(ctl, task, FAR_RECORD_PREFETCH_ANSWERED, lookup->request_id,
+				   lookup->asked_ns);
 	for (uint32_t i = 0; i < task->count; i++)
 		lookup_answer(ctl, lookup, i);
 	lookup->live = false;
@@ -217,7 +219,11 @@ lookup_begin(struct far_prefetch *ctl, struct prefetch_window *window, uint32_t 
 	};
 	ctl->lookups_live++;
 	ctl->adapters[adapter].lookups_live++;
+	lookup->request_id = window->request_id;
+	lookup->asked_ns = ctl->tick_ns;
 	far_l2_submit(l2, &lookup->task);
+	far_prefetch_tell_asked(ctl, &lookup->task, FAR_RECORD_PREFETCH_ASKED, window->request_id,
+				ctl->tick_ns);
 	return true;
 }
 

@@ -144,6 +144,8 @@ struct prefetch_lookup {
 	struct prefetch_lookup *next; /* free */
 	bool live;
 	bool cancelled;
+	uint64_t request_id; /* whose window asked */
+	uint64_t asked_ns;
 	struct far_l2_item *items;
 	struct prefetch_ref *refs;
 };
@@ -225,6 +227,7 @@ struct far_prefetch {
 
 	bool kicked; /* something was freed or submitted: try to begin more */
 	bool quiescing;
+	struct far_record_tally tally; /* empty between calls */
 	struct far_prefetch_counts counts;
 };
 
@@ -335,5 +338,17 @@ void far_prefetch_unlock(struct far_prefetch *ctl, uint32_t adapter, const struc
 void far_prefetch_unlock_flush(struct far_prefetch *ctl);
 /* Which of two reasons for a miss says more. */
 int far_prefetch_miss_rc(int a, int b);
+
+/* prefetch_record.c */
+void far_prefetch_tell_begun(struct far_prefetch *ctl, const struct far_prefetch_req *req);
+/* Its views and rc are final. */
+void far_prefetch_tell_ended(struct far_prefetch *ctl, const struct far_prefetch_req *req);
+void far_prefetch_tell_asked(struct far_prefetch *ctl, const struct far_l2_task *task,
+			     enum far_record_kind kind, uint64_t request_id, uint64_t now_ns);
+void far_prefetch_tell_answered(struct far_prefetch *ctl, const struct far_l2_task *task,
+				enum far_record_kind kind, uint64_t request_id, uint64_t since_ns);
+/* Counts it as well. */
+void far_prefetch_tell_abandoned(struct far_prefetch *ctl, const struct prefetch_load *load,
+				 int why);
 
 #endif

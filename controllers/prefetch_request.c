@@ -270,6 +270,7 @@ request_end(struct far_prefetch *ctl, struct prefetch_request *request, int rc)
 	req->rc = rc;
 	req->prefix_count = request->prefix_count;
 	req->found_is_final = true;
+	far_prefetch_tell_ended(ctl, req);
 	request_free(ctl, request);
 	req->ended(req);
 }
@@ -419,6 +420,7 @@ far_prefetch_request_deliver(struct far_prefetch *ctl, struct prefetch_request *
 	req->rc = -ECANCELED;
 	req->prefix_count = 0;
 	req->chunk_count = 0;
+	far_prefetch_tell_ended(ctl, req);
 	request_free(ctl, request);
 	req->ended(req);
 }

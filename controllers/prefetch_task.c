@@ -239,7 +239,7 @@ load_deliver(struct far_prefetch *ctl, struct prefetch_load *load)
 		/* If the policy retains it, it stays for whoever asks next. */
 		(void)far_l1_finish_read(ctl->l1, ctl->session, &load->loan, 1, 1, &rc);
 		FAR_ASSERT(rc == 0);
-		ctl->counts.loads_abandoned++;
+		far_prefetch_tell_abandoned(ctl, load, 0);
 	}
 	for (bool first = true; !far_list_empty(&load->interests); first = false) {
 		struct far_prefetch_view *view =
@@ -327,7 +327,7 @@ load_failed(struct far_prefetch *ctl, struct prefetch_load *load, const struct p
 	bool again;
 
 	if (far_list_empty(&load->interests)) {
-		ctl->counts.loads_abandoned++;
+		far_prefetch_tell_abandoned(ctl, load, rc);
 		far_prefetch_load_close(ctl, load);
 		return;
 	}
@@ -357,6 +357,8 @@ task_done(struct far_l2_task *l2_task)
 	task->live = false;
 	ctl->adapters[l2_task->l2->idx].tasks_live--;
 	task_measure(ctl, task);
+	far_prefetch_tell_answered(ctl, l2_task, FAR_RECORD_PREFETCH_LOADED, window->request_id,
+				   task->posted_ns);
 	for (uint32_t i = task->first; i < end; i++) {
 		FAR_ASSERT(window->slots[i]->task == task);
 		window->slots[i]->task = NULL;
@@ -464,6 +466,8 @@ task_begin(struct far_prefetch *ctl, struct prefetch_window *window, uint32_t ad
 	};
 	ctl->adapters[adapter].tasks_live++;
 	far_l2_submit(l2, &task->task);
+	far_prefetch_tell_asked(ctl, &task->task, FAR_RECORD_PREFETCH_LOADING, window->request_id,
+				task->posted_ns);
 }
 
 void

@@ -153,6 +153,7 @@ ctl_rig_open(struct ctl_rig *rig, const struct ctl_options *options)
 	rig_open_adapters(rig, &all);
 	rig->policy.replicas = 1;
 	assert_int_equal(far_policy_parse(all.policy, &rig->policy, error), 0);
+	all.prefetch.recorder = rig->recorder;
 	assert_int_equal(far_prefetch_open(&all.prefetch, rig->l1, &rig->set, &rig->policy,
 					   &rig->clock.clock, &rig->prefetch),
 			 0);
