@@ -164,7 +164,7 @@ main(int argc, char **argv)
 	int rc;
 
 	if (argc == 3 && strcmp(argv[1], "--read") == 0)
-		return reader_main(atoi(argv[2]));
+		return reader_main((int)strtol(argv[2], NULL, 10));
 	if (argc != 2 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, socks) < 0) {
 		fprintf(stderr, "usage: example-share client.yaml\n");
 		return 2;
