@@ -111,15 +111,20 @@ stripe_mine(struct far_recorder *recorder)
 	return &recorder->stripes[mine - 1];
 }
 
-static void
-count_add(struct far_recorder *recorder, const struct far_record *event)
+void
+far_recorder_count(struct far_recorder *recorder, enum far_record_kind kind, uint64_t keys,
+		   uint64_t bytes)
 {
-	struct event_counter *counter = &stripe_mine(recorder)->kinds[event->kind];
+	struct event_counter *counter;
 
+	if (recorder == NULL)
+		return;
+	FAR_ASSERT((uint32_t)kind < FAR_RECORD_KINDS);
+	counter = &stripe_mine(recorder)->kinds[kind];
 	atomic_fetch_add_explicit(&counter->events, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&counter->keys, event->keys, memory_order_relaxed);
-	if (event->bytes != 0)
-		atomic_fetch_add_explicit(&counter->bytes, event->bytes, memory_order_relaxed);
+	atomic_fetch_add_explicit(&counter->keys, keys, memory_order_relaxed);
+	if (bytes != 0)
+		atomic_fetch_add_explicit(&counter->bytes, bytes, memory_order_relaxed);
 }
 
 /* False: the slot is somebody else's still, or a later event's already. */
@@ -143,8 +148,7 @@ far_recorder_add(struct far_recorder *recorder, const struct far_record *event)
 
 	if (recorder == NULL)
 		return;
-	FAR_ASSERT(event->kind < FAR_RECORD_KINDS);
-	count_add(recorder, event);
+	far_recorder_count(recorder, (enum far_record_kind)event->kind, event->keys, event->bytes);
 	memcpy(words, event, sizeof(words));
 	_Static_assert(offsetof(struct far_record, at_ns) == 0, "words[0] is the time");
 	if (words[0] == 0)

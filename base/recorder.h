@@ -54,6 +54,9 @@ void far_recorder_close(struct far_recorder *recorder);
 
 /* A NULL recorder: nothing happens. Thread: any. */
 void far_recorder_add(struct far_recorder *recorder, const struct far_record *event);
+/* Counts an event of this kind without recording it: for what happens all the time. As above. */
+void far_recorder_count(struct far_recorder *recorder, enum far_record_kind kind, uint64_t keys,
+			uint64_t bytes);
 
 /**
  * far_recorder_read - copies what was recorded since, in the order of its recording.

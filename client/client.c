@@ -51,6 +51,7 @@ open_l1(struct far_client *client)
 		.blocks_max = blocks < L1_BLOCKS_MAX ? (uint32_t)blocks : L1_BLOCKS_MAX,
 		.policy = (enum far_l1_policy)config->l1_eviction,
 		.clock = client->clock,
+		.recorder = client->recorder,
 	};
 	int rc;
 

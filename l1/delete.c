@@ -86,12 +86,15 @@ block_delete(struct far_l1 *l1, uint32_t idx, bool force, enum far_l1_why why, s
 void
 far_l1_doomed_free(struct far_l1 *l1, const uint32_t *idxs, size_t count, struct l1_dead *dead)
 {
+	uint64_t bytes = 0;
+
 	pthread_mutex_lock(&l1->lock);
 	for (size_t i = 0; i < count; i++) {
 		struct l1_block *block = &l1->blocks[idxs[i]];
 		bool tabled = block->queue_prev != L1_NIL; /* a temporary */
 
 		FAR_ASSERT(atomic_load_explicit(&block->word, memory_order_relaxed) & WORD_DOOMED);
+		bytes += block_bytes(l1, idxs[i]);
 		if (tabled)
 			far_l1_table_unlink(l1, idxs[i]);
 		else
@@ -106,6 +109,7 @@ far_l1_doomed_free(struct far_l1 *l1, const uint32_t *idxs, size_t count, struct
 		}
 	}
 	pthread_mutex_unlock(&l1->lock);
+	far_l1_record_add(l1, FAR_RECORD_L1_DOOMED_ENDED, 0, 0, count, bytes);
 }
 
 static void
@@ -138,6 +142,7 @@ far_l1_delete(struct far_l1 *l1, const struct far_key *keys, size_t count, bool 
 	}
 	pthread_mutex_unlock(&l1->lock);
 	far_l1_news_tell(l1, NEWS_DELETED, &news);
+	far_l1_record_add(l1, FAR_RECORD_L1_DELETED, 1, 0, ok, 0);
 	return ok;
 }
 
@@ -161,5 +166,6 @@ far_l1_clear(struct far_l1 *l1, bool force)
 	}
 	pthread_mutex_unlock(&l1->lock);
 	far_l1_news_tell(l1, NEWS_DELETED, &news);
+	far_l1_record_add(l1, FAR_RECORD_L1_DELETED, 2, 0, removed, 0);
 	return removed;
 }

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/key.h"
+#include "base/recorder.h"
 
 /*
  * Called from many threads at once. A block: absent -> write-locked -> ready -> read-locked(n) ->
@@ -92,6 +93,7 @@ struct far_l1_config {
 	 * the call, what they describe as base is. Up to FAR_L1_REGIONS_MAX - 1. */
 	const struct far_l1_region *more;
 	uint32_t more_count;
+	struct far_recorder *recorder; /* borrowed; NULL: nothing is recorded */
 };
 
 enum far_l1_why {

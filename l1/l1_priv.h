@@ -501,6 +501,13 @@ void far_l1_loan_end(struct far_l1 *l1, uint32_t idx);
 uint64_t far_l1_loan_turn_read(struct far_l1 *l1, uint32_t idx, uint32_t counts,
 			       far_l1_session session, uint64_t now_ns, bool renew);
 
+/* record.c: no-ops without a recorder. */
+void far_l1_record_add(const struct far_l1 *l1, enum far_record_kind kind, int why,
+		       far_l1_session session, uint64_t keys, uint64_t bytes);
+/* The granted ones. */
+void far_l1_record_granted(const struct far_l1 *l1, enum far_record_kind kind,
+			   far_l1_session session, const struct far_l1_grant *grants, size_t count);
+
 /* session.c: every call runs inside the gate of its session. */
 /* 0, or -EPERM: not open. */
 int far_l1_gate_enter(struct far_l1 *l1, far_l1_session session);

@@ -388,6 +388,7 @@ reserve(struct read_call *call, const struct far_key *keys, const uint32_t *size
 		far_l1_gate_leave(l1, call->session);
 	for (; done < count; done++)
 		grant_deny(&grants_out[done], rest_rc);
+	far_l1_record_granted(l1, FAR_RECORD_L1_READ_RESERVED, call->session, grants_out, count);
 	return granted;
 }
 
@@ -476,6 +477,7 @@ far_l1_finish_read(struct far_l1 *l1, far_l1_session session, const uint64_t *lo
 		far_l1_gate_leave(l1, session);
 	for (; done < count; done++)
 		rcs_out[done] = rc;
+	far_recorder_count(l1->config.recorder, FAR_RECORD_L1_READ_FINISHED, ok, 0);
 	return ok;
 }
 

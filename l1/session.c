@@ -95,6 +95,8 @@ far_l1_session_open(struct far_l1 *l1, const char *name, far_l1_session *out)
 		break;
 	}
 	pthread_mutex_unlock(&l1->lock);
+	if (rc == 0)
+		far_l1_record_add(l1, FAR_RECORD_L1_SESSION_OPENED, 0, *out, 1, 0);
 	return rc;
 }
 
@@ -151,7 +153,7 @@ far_l1_session_close(struct far_l1 *l1, far_l1_session session)
 {
 	struct l1_session *s = far_l1_session_at(l1, session);
 	struct l1_dead dead = {.head = L1_NIL, .why = FAR_L1_WHY_TEMPORARY};
-	int64_t left;
+	int64_t left, loans;
 
 	if (s == NULL || far_l1_gate_enter(l1, session) < 0)
 		return; /* closed already: harms nobody */
@@ -160,6 +162,7 @@ far_l1_session_close(struct far_l1 *l1, far_l1_session session)
 	while (atomic_load(&s->calls) > 1)
 		sched_yield();
 	left = atomic_load(&s->loan_count);
+	loans = left;
 	for (uint32_t i = 0; i < l1->stripe_count && left > 0; i++) {
 		struct l1_stripe *stripe = &l1->stripes[i];
 		uint32_t end = atomic_load_explicit(&stripe->fresh, memory_order_relaxed);
@@ -174,6 +177,7 @@ far_l1_session_close(struct far_l1 *l1, far_l1_session session)
 	atomic_store(&s->loan_count, 0);
 	atomic_fetch_sub(&s->calls, 1);
 	far_l1_dead_tell(l1, &dead);
+	far_l1_record_add(l1, FAR_RECORD_L1_SESSION_CLOSED, 0, session, (uint64_t)loans + 1, 0);
 }
 
 /* Marks what is overdue and new, per session. Lock. Returns how many loans are overdue in all. */
@@ -227,6 +231,7 @@ far_l1_report_overdue(struct far_l1 *l1, uint64_t now_ns, uint64_t age_ns)
 		s->overdue_count = 0;
 		memcpy(name, s->name, sizeof(name));
 		pthread_mutex_unlock(&l1->lock);
+		far_l1_record_add(l1, FAR_RECORD_L1_OVERDUE, 0, atomic_load(&s->id), fresh, 0);
 		if (fresh > 0)
 			far_log_warn(
 				"l1 session '%s' holds %llu overdue loans, the oldest for %llu ms",

@@ -214,7 +214,7 @@ far_l1_reserve_write(struct far_l1 *l1, far_l1_session session, const struct far
 	struct write_call call = {.l1 = l1, .session = session, .dead = {.head = L1_NIL}};
 	bool inside = far_l1_gate_enter(l1, session) == 0;
 	size_t granted = 0, end;
-	uint64_t tick;
+	uint64_t tick, evicted, evicted_bytes;
 
 	if (!inside) {
 		for (size_t i = 0; i < count; i++)
@@ -224,6 +224,8 @@ far_l1_reserve_write(struct far_l1 *l1, far_l1_session session, const struct far
 	call.now_ns = far_clock_now(l1->config.clock);
 	call.tick = ticks_take(l1, count);
 	pthread_mutex_lock(&l1->lock);
+	evicted = l1->evicted_blocks;
+	evicted_bytes = l1->evicted_bytes;
 	wants_sort(&call, wants, count, grants_out);
 	end = wants_grant(&call, wants, count, grants_out, &inside, &granted);
 	if (!inside)
@@ -236,12 +238,18 @@ far_l1_reserve_write(struct far_l1 *l1, far_l1_session session, const struct far
 			grants_out[i] = (struct far_l1_grant){.rc = inside ? -ENOMEM : -EPERM};
 	}
 	l1->denied += count - end;
+	evicted = l1->evicted_blocks - evicted;
+	evicted_bytes = l1->evicted_bytes - evicted_bytes;
 	lent_count(&call);
 	pthread_mutex_unlock(&l1->lock);
 	loans_return(&call);
 	if (inside)
 		far_l1_gate_leave(l1, session);
 	far_l1_dead_tell(l1, &call.dead);
+	/* Others that reserve while this call tells its evictions are in its sum, not in theirs. */
+	far_l1_record_add(l1, FAR_RECORD_L1_EVICTED, 1, session, evicted, evicted_bytes);
+	far_l1_record_granted(l1, FAR_RECORD_L1_WRITE_RESERVED, session, grants_out, count);
+	far_l1_record_add(l1, FAR_RECORD_L1_DENIED, -ENOMEM, session, count - end, 0);
 	return granted;
 }
 
@@ -299,6 +307,7 @@ struct finish_call {
 	uint64_t now_ns;
 	uint64_t tick; /* of the next loan */
 	uint64_t unlocked_bytes;
+	uint64_t finished_bytes;
 	size_t loans_ended;
 	size_t loans_turned; /* now the reader's */
 	struct l1_news news;
@@ -333,6 +342,7 @@ finish_one(struct finish_call *call, uint32_t loan, uint32_t idx, uint32_t *ende
 		ended[call->loans_ended++] = loan;
 		return -ENOENT;
 	}
+	call->finished_bytes += bytes;
 	if (counts == 0) {
 		call->unlocked_bytes += bytes;
 		far_l1_loan_end(l1, loan);
@@ -434,6 +444,8 @@ finish(struct finish_call *call, const uint64_t *loans, size_t count, int *rcs_o
 	}
 	for (; done < count; done++)
 		rcs_out[done] = rc;
+	far_l1_record_add(l1, call->readers > 0 ? FAR_RECORD_L1_FLIPPED : FAR_RECORD_L1_WRITTEN, 0,
+			  call->session, ok, call->finished_bytes);
 	return ok;
 }
 
@@ -473,6 +485,7 @@ far_l1_abort_write(struct far_l1 *l1, far_l1_session session, const uint64_t *lo
 		   int *rcs_out)
 {
 	int rc = far_l1_gate_enter(l1, session);
+	uint64_t bytes = 0;
 	size_t ok = 0;
 
 	if (rc < 0) {
@@ -484,6 +497,7 @@ far_l1_abort_write(struct far_l1 *l1, far_l1_session session, const uint64_t *lo
 		size_t n = count - done < L1_SLICE ? count - done : L1_SLICE;
 		uint32_t idxs[L1_SLICE], ended[L1_SLICE];
 		size_t ended_count = 0;
+		uint64_t unlocked_bytes;
 
 		for (size_t i = 0; i < n; i++) {
 			uint64_t loan = loans[done + i];
@@ -493,7 +507,9 @@ far_l1_abort_write(struct far_l1 *l1, far_l1_session session, const uint64_t *lo
 			if (rc == 0)
 				ended[ended_count++] = (uint32_t)(loan & LOAN_IDX_MASK);
 		}
-		locked_bytes_add(l1, session, 0, far_l1_abort_claimed(l1, idxs, ended_count));
+		unlocked_bytes = far_l1_abort_claimed(l1, idxs, ended_count);
+		locked_bytes_add(l1, session, 0, unlocked_bytes);
+		bytes += unlocked_bytes;
 		for (size_t i = 0; i < ended_count; i++)
 			far_l1_loan_end(l1, ended[i]);
 		if (ended_count > 0)
@@ -502,5 +518,6 @@ far_l1_abort_write(struct far_l1 *l1, far_l1_session session, const uint64_t *lo
 		ok += ended_count;
 	}
 	far_l1_gate_leave(l1, session);
+	far_l1_record_add(l1, FAR_RECORD_L1_ABORTED, 0, session, ok, bytes);
 	return ok;
 }
