@@ -77,18 +77,27 @@ far_prefetch_tell_answered(struct far_prefetch *ctl, const struct far_l2_task *t
 		.kind = (uint16_t)kind,
 		.adapter = (int16_t)task->l2->idx,
 	};
+	struct far_record ok;
 
 	if (ctl->config.recorder == NULL)
 		return;
 	like.at_ns = far_clock_now(ctl->clock);
 	like.took_ns = like.at_ns - since_ns;
+	ok = like;
+	/* Most go one way: that one is summed here, without the tally's look at its rows. */
 	for (uint32_t i = 0; i < task->count; i++) {
 		const struct far_l2_item *item = &task->items[i];
 
+		if (item->rc == 0) {
+			ok.keys++;
+			ok.bytes += item->size_bytes;
+			continue;
+		}
 		like.why = (int16_t)item->rc;
-		far_record_tally_add(&ctl->tally, ctl->config.recorder, &like,
-				     item->rc == 0 ? item->size_bytes : 0);
+		far_record_tally_add(&ctl->tally, ctl->config.recorder, &like, 0);
 	}
+	if (ok.keys > 0)
+		far_recorder_add(ctl->config.recorder, &ok);
 	far_record_tally_flush(&ctl->tally, ctl->config.recorder);
 }
 

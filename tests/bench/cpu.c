@@ -16,13 +16,14 @@
 
 static const struct cpu_row rows[] = {
 	{"instant", "answers at once, moves nothing; L1 full: it evicts for each block",
-	 CPU_INSTANT, 64 << 10, true},
-	{"instant-room", "the same, and L1 has room", CPU_INSTANT, 64 << 10, false},
-	{"memory", "the memory adapter, blocks of 64 bytes; L1 full", CPU_MEMORY, 64, true},
+	 CPU_INSTANT, 64 << 10, true, false},
+	{"instant-room", "the same, and L1 has room", CPU_INSTANT, 64 << 10, false, false},
+	{"recorded", "the same with the recorder on", CPU_INSTANT, 64 << 10, false, true},
+	{"memory", "the memory adapter, blocks of 64 bytes; L1 full", CPU_MEMORY, 64, true, false},
 	{"donor", "a farpoold over shm, blocks of 64 bytes, validated; L1 full", CPU_DONOR, 64,
-	 true},
-	{"donor-room", "the same, and L1 has room", CPU_DONOR, 64, false},
-	{"hit", "all keys are in L1", CPU_HIT, 64 << 10, true},
+	 true, false},
+	{"donor-room", "the same, and L1 has room", CPU_DONOR, 64, false, false},
+	{"hit", "all keys are in L1", CPU_HIT, 64 << 10, true, false},
 };
 
 #define ROW_COUNT (sizeof(rows) / sizeof(rows[0]))

@@ -36,7 +36,8 @@ struct cpu_row {
 		CPU_HIT,   /* they are in L1 */
 	} source;
 	uint32_t block_bytes;
-	bool full; /* L1 evicts for each block */
+	bool full;     /* L1 evicts for each block */
+	bool recorded; /* with a recorder: what it costs to leave it on */
 };
 
 struct cpu_result {

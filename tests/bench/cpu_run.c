@@ -26,6 +26,7 @@ struct rig {
 	struct far_pages pages; /* what bytes are loaded into */
 	void *arena;
 	size_t arena_bytes;
+	struct far_recorder *recorder; /* NULL: nothing is recorded */
 	struct far_l1 *l1;
 	far_l1_session session;
 	struct bench_donor donor;
@@ -84,8 +85,13 @@ arena_open(struct rig *rig)
 		.policy = FAR_L1_LRU,
 		.clock = far_clock_real(),
 	};
-	int rc;
+	int rc = 0;
 
+	if (rig->row->recorded)
+		rc = far_recorder_open(4096, far_clock_real(), &rig->recorder);
+	if (rc < 0)
+		return rc;
+	config.recorder = rig->recorder;
 	rig->arena_bytes = config.size_bytes;
 	if (rig->row->source == CPU_INSTANT || rig->row->source == CPU_HIT) {
 		/* Nobody touches it: L1 keeps its books elsewhere. */
@@ -261,6 +267,7 @@ rig_open(struct rig *rig, char *why)
 	rc = far_policy_parse("placement,retain", &rig->policy, error);
 	FAR_ASSERT(rc == 0); /* no user's text */
 	rig->policy.replicas = 1;
+	config.recorder = rig->recorder;
 	return far_prefetch_open(&config, rig->l1, &rig->set, &rig->policy, far_clock_real(),
 				 &rig->prefetch);
 }
@@ -290,6 +297,7 @@ rig_close(struct rig *rig)
 	if (rig->session != 0)
 		far_l1_session_close(rig->l1, rig->session);
 	far_l1_close(rig->l1);
+	far_recorder_close(rig->recorder);
 	if (rig->pages.base != NULL)
 		far_pages_unmap(&rig->pages);
 	else if (rig->arena != NULL && rig->arena != MAP_FAILED)
