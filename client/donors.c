@@ -132,6 +132,14 @@ transports_open(struct far_client *client, const struct far_donor_config *donors
 	return 0;
 }
 
+static void
+adapter_record(struct far_client *client, enum far_record_kind kind, uint32_t idx)
+{
+	struct far_record record = {.kind = (uint16_t)kind, .adapter = (int16_t)idx};
+
+	far_recorder_add(client->recorder, &record);
+}
+
 /* Its transports are open, its name is free and the set has room. */
 static int
 adapter_open(struct far_client *client, const struct far_donor_config *donor, char error[256])
@@ -148,6 +156,7 @@ adapter_open(struct far_client *client, const struct far_donor_config *donor, ch
 		.retry_ns_min = config->retry_ns_min,
 		.retry_ns_max = config->retry_ns_max,
 		.verify_always = config->verify != 0,
+		.recorder = client->recorder,
 	};
 	struct far_l2_config l2 = {
 		.type = "donor",
@@ -166,6 +175,7 @@ adapter_open(struct far_client *client, const struct far_donor_config *donor, ch
 	}
 	rc = far_l2_set_add(&client->set, adapter);
 	FAR_ASSERT(rc == 0);
+	adapter_record(client, FAR_RECORD_ADAPTER_ADDED, adapter->idx);
 	return 0;
 }
 
@@ -324,6 +334,7 @@ donor_leave(struct far_client *client, uint32_t idx, bool force, uint64_t now_ns
 	far_l2_status_get(l2, &status);
 	counts_add(&client->gone, &status);
 	far_l2_close(far_l2_set_remove(&client->set, idx));
+	adapter_record(client, FAR_RECORD_ADAPTER_REMOVED, idx);
 	return true;
 }
 
@@ -337,6 +348,8 @@ remove_start(struct far_client *client, struct far_call *call)
 	remove->idx = FAR_L2_SET_MAX;
 	if (l2 == NULL)
 		return;
+	if (far_l2_set_is_active(&client->set, l2->idx))
+		adapter_record(client, FAR_RECORD_ADAPTER_DRAINED, l2->idx);
 	far_l2_set_drain(&client->set, l2->idx);
 	remove->idx = l2->idx;
 	remove->generation = client->set.generations[l2->idx];

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/key.h"
 #include "base/list.h"
+#include "base/recorder.h"
 #include "base/rng.h"
 #include "l2/listing.h"
 #include "l2/set.h"
@@ -156,7 +157,8 @@ struct far_l2_env {
 	uint64_t connect_timeout_ns; /* of one attempt to connect and be welcomed */
 	uint64_t retry_ns_min;       /* back-off between attempts */
 	uint64_t retry_ns_max;
-	bool verify_always; /* CRC of every loaded block */
+	bool verify_always;            /* CRC of every loaded block */
+	struct far_recorder *recorder; /* told when a donor goes up and down; NULL: none */
 };
 
 struct far_l2_config {

@@ -80,6 +80,20 @@ round_end(struct far_donor *donor, int rc, bool was_up, const char *reason)
 }
 
 static void
+link_record(struct far_donor *donor, enum far_record_kind kind, int why, uint64_t took_ns)
+{
+	struct far_record record = {
+		.at_ns = now_ns_of(donor),
+		.took_ns = took_ns,
+		.kind = (uint16_t)kind,
+		.why = (int16_t)why,
+		.adapter = (int16_t)donor->l2.idx,
+	};
+
+	far_recorder_add(donor->env.recorder, &record);
+}
+
+static void
 link_end(struct far_donor *donor, int rc, enum far_l2_state state, const char *reason)
 {
 	uint64_t now_ns = now_ns_of(donor);
@@ -87,8 +101,12 @@ link_end(struct far_donor *donor, int rc, enum far_l2_state state, const char *r
 
 	if (donor->link_state == LINK_CLOSING)
 		return;
-	if (was_up)
+	if (was_up) {
 		donor->status.times_down++;
+		link_record(donor, FAR_RECORD_ADAPTER_DOWN, rc, now_ns - donor->up_ns);
+	}
+	if (state == FAR_L2_REFUSED)
+		link_record(donor, FAR_RECORD_ADAPTER_REFUSED, rc, 0);
 	if (was_up && now_ns - donor->up_ns > donor->env.retry_ns_max)
 		donor->attempts = 0;
 	far_donor_path_failed(donor, state == FAR_L2_REFUSED, reason);
@@ -138,6 +156,7 @@ far_donor_link_up(struct far_donor *donor)
 	donor->state_rc = 0;
 	donor->log_text[0] = '\0';
 	donor->up_ns = now_ns_of(donor);
+	link_record(donor, FAR_RECORD_ADAPTER_UP, 0, 0);
 	donor->path->refused = false;
 	(void)snprintf(donor->text, sizeof(donor->text), "%.200s, %s, epoch %016llx, %.100s",
 		       donor->path->address.text,

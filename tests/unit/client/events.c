@@ -53,6 +53,20 @@ put(struct far_client *client, uint32_t first, uint32_t count)
 	}
 }
 
+/* What the store controller recorded since; one at a time, as a slow reader does. */
+static size_t
+read_store(struct far_client *client, uint64_t *cursor, struct far_event_item *events, size_t max)
+{
+	size_t count = 0;
+	uint64_t lost;
+
+	while (count < max && far_events_read(client, cursor, &events[count], 1, &lost) == 1) {
+		assert_int_equal(lost, 0);
+		count += strncmp(events[count].name, "store.", 6) == 0;
+	}
+	return count;
+}
+
 static void
 blocks_of_a_client_without_donors_are_queued_and_dropped(void **state)
 {
@@ -63,11 +77,10 @@ blocks_of_a_client_without_donors_are_queued_and_dropped(void **state)
 	uint64_t lost = 77;
 
 	(void)state;
-	assert_int_equal(far_events_read(client, &cursor, events, 16, &lost), 0);
-	assert_int_equal(lost, 0);
+	assert_int_equal(read_store(client, &cursor, events, 16), 0);
 	put(client, 0, 2);
-	assert_int_equal(far_events_read(client, &cursor, events, 3, &lost), 3);
-	assert_int_equal(far_events_read(client, &cursor, events + 3, 13, NULL), 1);
+	assert_int_equal(read_store(client, &cursor, events, 3), 3);
+	assert_int_equal(read_store(client, &cursor, events + 3, 13), 1);
 	for (int i = 0; i < 4; i++) {
 		assert_string_equal(events[i].name, i % 2 == 0 ? "store.queued" : "store.dropped");
 		assert_int_equal(events[i].why, i % 2 == 0 ? 0 : -ENODEV);
@@ -77,7 +90,8 @@ blocks_of_a_client_without_donors_are_queued_and_dropped(void **state)
 		assert_true(events[i].at_ns > 0 && events[i].at_ns <= far_now_ns());
 	}
 	assert_int_equal(far_events_read(client, &cursor, events, 16, &lost), 0);
-	assert_int_equal(far_events_read(client, &other, events, 16, &lost), 4);
+	assert_int_equal(lost, 0);
+	assert_int_equal(read_store(client, &other, events, 16), 4);
 	close_client(client);
 }
 
@@ -95,16 +109,18 @@ events_that_the_ring_lost_are_counted(void **state)
 	(void)state;
 	put(client, 0, 100);
 	assert_int_equal(far_events_read(client, &cursor, events, 100, &lost), 64);
-	assert_int_equal(lost, 200 - 64);
 	for (; far_event_counts_get(client, kind, &counts) == 0; kind++) {
 		assert_true(strlen(counts.text) > 0);
-		total += counts.events;
+		/* Reads are counted and leave no record. */
+		if (strncmp(counts.name, "l1.read_", 8) != 0)
+			total += counts.events;
 		if (strcmp(counts.name, "store.queued") != 0)
 			continue;
 		assert_int_equal(counts.keys, 100);
 		assert_int_equal(counts.bytes, 400);
 	}
-	assert_int_equal(total, 200);
+	assert_true(total > 200);
+	assert_int_equal(lost, total - 64);
 	assert_int_equal(far_event_counts_get(client, kind, &counts), -ENOENT);
 	close_client(client);
 }
@@ -145,7 +161,7 @@ store_policy_is_that_of_the_configuration(void **state)
 	assert_int_equal(stats.stores_not_admitted, 3);
 	assert_int_equal(stats.copies_placed, 0);
 	assert_int_equal(stats.l1_block_count, 3);
-	assert_int_equal(far_events_read(client, &cursor, events, 8, NULL), 3);
+	assert_int_equal(read_store(client, &cursor, events, 8), 3);
 	assert_string_equal(events[0].name, "store.not_admitted");
 	close_client(client);
 }
