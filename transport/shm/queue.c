@@ -103,9 +103,10 @@ static void
 list_measure(const struct far_link *link, const struct far_op *ops, int count, uint32_t *pieces_out,
 	     uint64_t *bytes_out, bool *writes_out)
 {
-	*pieces_out = 0;
-	*bytes_out = 0;
-	*writes_out = false;
+	uint32_t pieces = 0;
+	uint64_t bytes = 0;
+	bool writes = false;
+
 	for (int i = 0; i < count; i++) {
 		const struct far_op *op = &ops[i];
 
@@ -121,34 +122,67 @@ list_measure(const struct far_link *link, const struct far_op *ops, int count, u
 			FAR_ASSERT(mem->rights & FAR_RIGHT_LOCAL);
 			FAR_ASSERT(offset <= mem->size_bytes);
 			FAR_ASSERT(piece->size_bytes <= mem->size_bytes - offset);
-			*bytes_out += piece->size_bytes;
+			bytes += piece->size_bytes;
 		}
-		*pieces_out += op->piece_count;
-		*writes_out |= op->kind == FAR_OP_WRITE;
+		pieces += op->piece_count;
+		writes |= op->kind == FAR_OP_WRITE;
 	}
+	*pieces_out = pieces;
+	*bytes_out = bytes;
+	*writes_out = writes;
+}
+
+/* Ops that name one memory behind each other: counted together. */
+struct mem_run {
+	struct far_mem *mem;
+	uint32_t count;
+};
+
+static void
+run_end(struct mem_run *run, bool pushed)
+{
+	struct shm_mem *mem;
+
+	if (run->mem == NULL)
+		return;
+	mem = FAR_CONTAINER_OF(run->mem, struct shm_mem, mem);
+	FAR_ASSERT(pushed || mem->ops >= run->count);
+	mem->ops += pushed ? run->count : 0U - run->count;
+}
+
+static inline void
+run_add(struct mem_run *run, struct far_mem *mem, bool pushed)
+{
+	if (run->mem != mem) {
+		run_end(run, pushed);
+		*run = (struct mem_run){.mem = mem};
+	}
+	run->count++;
 }
 
 static void
-op_push(struct shm_queue *queue, const struct far_op *from)
+op_push(struct shm_queue *queue, const struct far_op *from, struct mem_run *run)
 {
 	struct shm_op *op = op_at(queue, queue->tail);
+	uint32_t first = queue->piece_tail;
+	uint64_t bytes = 0;
 
+	for (uint32_t i = 0; i < from->piece_count; i++) {
+		*piece_at(queue, first + i) = from->pieces[i];
+		bytes += from->pieces[i].size_bytes;
+		run_add(run, from->pieces[i].mem, true);
+	}
 	*op = (struct shm_op){
 		.rkey = from->rkey,
 		.addr = from->remote_addr,
 		.token = from->token,
-		.piece_first = queue->piece_tail,
+		.bytes = bytes,
+		.piece_first = first,
 		.piece_count = (uint16_t)from->piece_count,
 		.kind = (uint8_t)from->kind,
 		.flags = (uint8_t)from->flags,
 	};
-	for (uint32_t i = 0; i < from->piece_count; i++) {
-		struct far_piece *piece = piece_at(queue, queue->piece_tail++);
-
-		*piece = from->pieces[i];
-		op->bytes += piece->size_bytes;
-		FAR_CONTAINER_OF(piece->mem, struct shm_mem, mem)->ops++;
-	}
+	queue->piece_tail = first + from->piece_count;
 	queue->tail++;
 }
 
@@ -157,6 +191,7 @@ far_shm_post(struct far_link *flink, const struct far_op *ops, int count)
 {
 	struct shm_link *link = SHM_LINK(flink);
 	struct shm_transport *tp = SHM_TP(flink->tp);
+	struct mem_run run = {.mem = NULL};
 	struct shm_queue *queue;
 	uint32_t pieces;
 	uint64_t bytes;
@@ -181,7 +216,8 @@ far_shm_post(struct far_link *flink, const struct far_op *ops, int count)
 		queue->piece_head = queue->piece_tail = 0;
 	}
 	for (int i = 0; i < count; i++)
-		op_push(queue, &ops[i]);
+		op_push(queue, &ops[i], &run);
+	run_end(&run, true);
 	queue->bytes += bytes;
 	tp->queued_bytes[queue->idx] += bytes;
 	/* A message that is sent next has to be behind them. */
@@ -476,22 +512,24 @@ static void
 ops_release(struct shm_link *link, struct shm_queue *queue, uint32_t end)
 {
 	struct shm_transport *tp = SHM_TP(link->link.tp);
+	struct mem_run run = {.mem = NULL};
+	uint32_t piece = queue->piece_head;
+	uint64_t bytes = 0;
 
-	for (; queue->head != end; queue->head++) {
-		struct shm_op *op = op_at(queue, queue->head);
+	for (uint32_t at = queue->head; at != end; at++) {
+		struct shm_op *op = op_at(queue, at);
 
-		for (uint32_t i = 0; i < op->piece_count; i++) {
-			struct far_piece *piece = piece_at(queue, queue->piece_head++);
-			struct shm_mem *mem = FAR_CONTAINER_OF(piece->mem, struct shm_mem, mem);
-
-			FAR_ASSERT(mem->ops > 0);
-			mem->ops--;
-		}
-		queue->bytes -= op->bytes;
-		tp->queued_bytes[queue->idx] -= op->bytes;
+		for (uint32_t i = 0; i < op->piece_count; i++)
+			run_add(&run, piece_at(queue, piece++)->mem, false);
+		bytes += op->bytes;
 		if (op->kind == FAR_OP_WRITE && op->seq == 0 && link->write_failures > 0)
 			link->write_failures--;
 	}
+	run_end(&run, false);
+	queue->head = end;
+	queue->piece_head = piece;
+	queue->bytes -= bytes;
+	tp->queued_bytes[queue->idx] -= bytes;
 }
 
 /* The limit of the transport has room: whoever it refused looks again. */
@@ -514,7 +552,7 @@ far_shm_queue_complete(struct shm_link *link, struct shm_queue *queue)
 
 	while (queue->scan != queue->cursor && tp->budget > 0) {
 		struct shm_op *op = op_at(queue, queue->scan);
-		struct far_event event = {.kind = FAR_EV_DONE, .token = op->token};
+		struct far_event event;
 
 		if (!op->done)
 			break;
@@ -525,7 +563,8 @@ far_shm_queue_complete(struct shm_link *link, struct shm_queue *queue)
 			queue->first_failure = op->status;
 		if (op->token == 0)
 			continue;
-		event.status = queue->first_failure;
+		event = (struct far_event){
+			.kind = FAR_EV_DONE, .status = queue->first_failure, .token = op->token};
 		queue->first_failure = 0;
 		ops_release(link, queue, queue->scan);
 		if (tp->bytes_max != 0)
