@@ -106,6 +106,7 @@ struct donor_job {
 	uint64_t seq;        /* of the post */
 	uint64_t table_want; /* goes on when a table read with this number has ended */
 	uint8_t *scratch;    /* DONOR_JOB_SCRATCH, registered */
+	uint64_t sets[DONOR_JOB_ITEMS_MAX][2]; /* PHASE_LOOKUP: numbers of each entry's two sets */
 	struct donor_entry entries[DONOR_JOB_ITEMS_MAX];
 };
 

@@ -49,7 +49,12 @@ far_donor_list_add(struct far_donor *donor, struct donor_list *list, const struc
 				if (list->ops == list->ops_max)
 					goto full;
 				op = &donor->ops[list->ops++];
-				*op = *like;
+				/* Not *like as a whole: it was stored in parts just now, and
+				 * loads that span them would wait. */
+				op->kind = like->kind;
+				op->flags = like->flags;
+				op->token = like->token;
+				op->rkey = like->rkey;
 				op->remote_addr = remote_addr;
 				op->pieces = &donor->pieces[list->pieces];
 				op->piece_count = 0;
@@ -286,10 +291,11 @@ block_judge(struct far_donor *donor, struct donor_job *job, struct donor_entry *
 	struct far_l2_item *item = &job->task->items[entry->item];
 	struct far_slot was, is;
 
-	donor_hint_slot(item, &was);
+	/* @bytes are our copy: nobody writes them any more. */
 	memcpy(&is, bytes, sizeof(is));
-	if (memcmp(&was, &is, sizeof(is)) == 0)
+	if (memcmp(&item->hint[HINT_SLOT], bytes, sizeof(is)) == 0)
 		return block_accept(donor, item, &is);
+	donor_hint_slot(item, &was);
 	if (!entry_stale(donor, entry))
 		return -ESTALE;
 	if (far_slot_check(&is, donor->epoch) != FAR_SLOT_VALID ||

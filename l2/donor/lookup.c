@@ -61,7 +61,7 @@ lookup_post(struct far_donor *donor, struct donor_job *job)
 	job->phase = PHASE_LOOKUP;
 	for (uint32_t i = 0; i < job->count; i++) {
 		const struct far_l2_item *item = &job->task->items[job->entries[i].item];
-		uint64_t sets[2];
+		uint64_t *sets = job->sets[i];
 
 		if (!job->entries[i].look_up)
 			continue;
@@ -110,13 +110,11 @@ far_donor_job_run(struct far_donor *donor, struct donor_job *job)
 
 /* A key in the 8 slots of its two sets. @at_out: where its slot lies in the index memory. */
 static enum find_result
-sets_find(const struct far_donor *donor, const struct far_key *key, const uint8_t *bytes,
-	  struct far_slot *slot_out, uint64_t *at_out)
+sets_find(const struct far_donor *donor, const struct far_key *key, const uint64_t sets[2],
+	  const uint8_t *bytes, struct far_slot *slot_out, uint64_t *at_out)
 {
 	enum find_result result = FIND_ABSENT;
-	uint64_t sets[2];
 
-	far_index_sets(key, donor->header.hash_seed, donor->header.set_count, sets);
 	for (uint32_t i = 0; i < 2 * FAR_SET_SLOTS; i++) {
 		const uint8_t *line = bytes + (size_t)i * FAR_SLOT_BYTES;
 
@@ -221,16 +219,18 @@ hit_take(struct far_donor *donor, struct far_l2_task *task, struct donor_entry *
 	return true;
 }
 
-/* What a lookup saw for one entry. True: the entry stays; look_up says whether for another look. */
+/* What a lookup saw for one entry, which was number @posted of the list. True: the entry stays; look_up says whether for another look. */
 static bool
-entry_resolve(struct far_donor *donor, struct donor_job *job, struct donor_entry *entry,
-	      const uint8_t *bytes, bool *want_table)
+entry_resolve(struct far_donor *donor, struct donor_job *job, uint32_t posted,
+	      struct donor_entry *entry, bool *want_table)
 {
+	const uint8_t *bytes = job->scratch + (size_t)posted * 2 * DONOR_SET_BYTES;
 	struct far_l2_task *task = job->task;
 	struct far_slot slot;
 	uint64_t at = 0;
 
-	switch (sets_find(donor, &task->items[entry->item].key, bytes, &slot, &at)) {
+	switch (sets_find(donor, &task->items[entry->item].key, job->sets[posted], bytes, &slot,
+			  &at)) {
 	case FIND_HIT:
 		if (!hit_take(donor, task, entry, &slot, at))
 			return false;
@@ -266,9 +266,8 @@ lookup_done(struct far_donor *donor, struct donor_job *job, int status)
 	}
 	for (uint32_t i = 0; i < job->count; i++) {
 		struct donor_entry entry = job->entries[i];
-		const uint8_t *bytes = job->scratch + (size_t)i * 2 * DONOR_SET_BYTES;
 
-		if (!entry.look_up || entry_resolve(donor, job, &entry, bytes, &want_table))
+		if (!entry.look_up || entry_resolve(donor, job, i, &entry, &want_table))
 			job->entries[kept++] = entry;
 	}
 	job->count = kept;
@@ -343,17 +342,20 @@ far_donor_jobs_oldest(const struct far_donor *donor)
 	return oldest;
 }
 
-/* What an item of a READ-stage task ends with before anything is posted for it, or 0. */
+/* What an item of a READ-stage task ends with before anything is posted for it, or 0 and the length of
+ * its pieces. */
 static int
 item_check(const struct far_donor *donor, enum far_l2_kind kind, const struct far_l2_item *item,
-	   bool *look_up_out)
+	   bool *look_up_out, uint64_t *bytes_out)
 {
 	uint64_t bytes;
 
 	*look_up_out = true;
+	*bytes_out = 0;
 	if (kind == FAR_L2_LOOKUP)
 		return 0;
 	bytes = far_donor_pieces_bytes(donor, item);
+	*bytes_out = bytes;
 	if (bytes == 0 || bytes == UINT64_MAX)
 		return -EINVAL;
 	if (kind == FAR_L2_STORE)
@@ -375,12 +377,11 @@ job_fill(struct far_donor *donor, struct donor_job *job, struct far_l2_task *tas
 	job->live_rereads = 0;
 	while (task->priv[PRIV_NEXT] < task->count && job->count < max) {
 		uint32_t i = (uint32_t)task->priv[PRIV_NEXT];
+		uint64_t more;
 		bool look_up;
-		int rc = item_check(donor, task->kind, &task->items[i], &look_up);
+		int rc = item_check(donor, task->kind, &task->items[i], &look_up, &more);
 
 		if (rc == 0 && load) {
-			uint64_t more = far_donor_pieces_bytes(donor, &task->items[i]);
-
 			if (job->count > 0 && bytes + more > DONOR_LOAD_BYTES_BEST)
 				break;
 			bytes += more;
