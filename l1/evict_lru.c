@@ -2,16 +2,17 @@
 #include "l1/l1_priv.h"
 
 /*
- * Using a block stores one number, the tick of its use, into a line that the user owns anyway. Only
- * an evictor looks for the smallest. Blocks are filed in a wheel of lists by the tick they had when
- * they were filed (slots on levels, as timer wheels have them, relative to wheel.last, the oldest tick
- * that anything is filed under). The evictor takes the oldest slot; a block used since is filed again
- * under its new tick, a locked one under the present, since its unlocking will be a use. So no block is
- * ever lost from the order, and none is visited twice for one victim.
+ * Using a block stores one number, the tick of its use, into a line that the user owns anyway.
+ * Only an evictor looks for the smallest. Blocks are filed in a wheel of lists by the tick they
+ * had when they were filed (slots on levels, as timer wheels have them, relative to wheel.last,
+ * the oldest tick that anything is filed under). The evictor takes the oldest slot; a block used
+ * since is filed again under its new tick, a locked one under the present, since its unlocking
+ * will be a use. So no block is ever lost from the order, and none is visited twice for one
+ * victim.
  *
- * Each level that a block comes down is a walk along a list through records that may be in no cache.
- * Levels are wide for that: among the last 16 million ticks a block comes down once. And a slot has
- * several lists, walked in turns, so that their misses overlap.
+ * Each level that a block comes down is a walk along a list through records that may be in no
+ * cache. Levels are wide for that: among the last 16 million ticks a block comes down once. And a
+ * slot has several lists, walked in turns, so that their misses overlap.
  *
  * After QUEUE_MOVES_MAX such moves the oldest block seen on the way is taken: a bound on the time
  * that one victim costs, at the price of exactness after very many uses without any eviction.
