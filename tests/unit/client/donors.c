@@ -76,6 +76,19 @@ take_out(struct far_client *client, unsigned n)
 	return far_donor_remove(client, name, soon());
 }
 
+/* How often the recorder was told that. */
+static uint64_t
+events_of(struct far_client *client, const char *name)
+{
+	struct far_event_counts counts = {.size_bytes = sizeof(counts)};
+
+	for (size_t kind = 0; far_event_counts_get(client, kind, &counts) == 0; kind++) {
+		if (strcmp(counts.name, name) == 0)
+			return counts.events;
+	}
+	return UINT64_MAX;
+}
+
 static void
 donor_is_added_found_removed_and_added_again(void **state)
 {
@@ -96,6 +109,10 @@ donor_is_added_found_removed_and_added_again(void **state)
 		assert_string_equal(status.name, "donor-7");
 		assert_int_equal(take_out(client, 7), 0);
 	}
+	assert_int_equal(events_of(client, "adapter.added"), 3);
+	assert_int_equal(events_of(client, "adapter.drained"), 3);
+	assert_int_equal(events_of(client, "adapter.removed"), 3);
+	assert_int_equal(events_of(client, "adapter.up"), 0);
 	close_client(client);
 }
 
