@@ -167,7 +167,7 @@ static bool
 lookup_is_allowed(const struct far_prefetch *ctl, uint32_t adapter)
 {
 	uint32_t tasks_max = ctl->set->items[adapter]->limits.tasks_max;
-	uint32_t share = ctl->lookups_max / ctl->set->count;
+	uint32_t share = ctl->lookups_max / far_l2_set_population(ctl->set);
 
 	if (tasks_max > 0 && share > tasks_max / 4)
 		share = tasks_max / 4;

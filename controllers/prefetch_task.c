@@ -35,7 +35,7 @@ budget_allows(const struct far_prefetch *ctl, uint32_t adapter, uint64_t bytes)
 
 	if (ctl->bytes_in_flight > 0 && ctl->bytes_in_flight + bytes > max)
 		return false;
-	return ctl->set->count == 1 || mine == 0 || mine + bytes <= max - max / 4;
+	return far_l2_set_population(ctl->set) == 1 || mine == 0 || mine + bytes <= max - max / 4;
 }
 
 /* ---- what the policy is told of adapters ---- */

@@ -207,7 +207,7 @@ store_adapter_is_active(const struct far_store *ctl, uint32_t adapter)
 static inline uint32_t
 store_adapter_count(const struct far_store *ctl)
 {
-	uint32_t count = (uint32_t)__builtin_popcountll(ctl->set->taken_mask);
+	uint32_t count = far_l2_set_population(ctl->set);
 
 	return count > 0 ? count : 1;
 }

@@ -37,6 +37,13 @@ far_l2_set_next(const struct far_l2_set *set, uint32_t idx)
 	for (uint32_t idx = far_l2_set_next((set), 0); (idx) < FAR_L2_SET_MAX;                     \
 	     (idx) = far_l2_set_next((set), (idx) + 1))
 
+/* How many there are, drained ones too; `count` has the holes in it. */
+static inline uint32_t
+far_l2_set_population(const struct far_l2_set *set)
+{
+	return (uint32_t)__builtin_popcountll(set->taken_mask);
+}
+
 static inline bool
 far_l2_set_is_active(const struct far_l2_set *set, uint32_t idx)
 {
