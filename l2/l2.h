@@ -173,6 +173,9 @@ struct far_l2_config {
 	uint64_t capacity_bytes; /* memory */
 	uint64_t latency_ns;     /* memory: simulated */
 	uint64_t bytes_per_s;    /* memory: simulated, 0: unlimited */
+	const struct far_l2_config *inner; /* fault: what it is put around; borrowed for the call */
+	const char *faults; /* fault: rules, as l2/fault/README.md says; NULL: none */
+	uint64_t seed;      /* fault: chooses keys where a rule has a rate */
 };
 
 /**

@@ -6,14 +6,16 @@
 #include <string.h>
 
 #include "l2/donor/donor.h"
+#include "l2/fault/fault.h"
 #include "l2/memory/memory.h"
 
 /* A new type is a folder, a table of functions, a line here and its name in the text below. */
 static const struct far_l2_type types[] = {
 	{.name = "donor", .open = far_l2_donor_open},
+	{.name = "fault", .open = far_l2_fault_open},
 	{.name = "memory", .open = far_l2_memory_open},
 };
-static const char type_names[] = "donor, memory";
+static const char type_names[] = "donor, fault, memory";
 
 const struct far_l2_type *
 far_l2_type_find(const char *name)

@@ -18,15 +18,31 @@ enum far_l2_fault_action {
 struct far_l2_fault_rule {
 	uint32_t kinds; /* bits 1 << FAR_L2_LOOKUP and so on; 0: all */
 	enum far_l2_fault_action action;
-	int rc;            /* FAIL: a listed error */
 	uint64_t delay_ns; /* DELAY */
 	double rate;       /* share of keys, by seed and key alone; 0: all */
-	uint32_t head;     /* the first so many items of a task; 0: all */
-	double tail;       /* the last so large a share of them; 0: all */
-	bool keyed;        /* this key only */
+	double tail;       /* the last so large a share of a task's items; 0: all */
+	uint32_t head;     /* the first so many of them; 0: all */
+	uint32_t times;    /* strikes so often; 0: always */
+	int rc;            /* FAIL: a listed error */
 	struct far_key key;
-	uint32_t times; /* strikes so often; 0: always */
+	bool keyed; /* this key only */
 };
+
+/* For the registry: config->inner, faults and seed. */
+int far_l2_fault_open(const struct far_l2_config *config, const struct far_l2_env *env,
+		      struct far_l2 **out, char error[256]);
+/**
+ * far_l2_fault_parse - rules from words: "load+lookup:fail=EIO,rate=0.1;load:delay=5ms,times=3".
+ *
+ * @text:  rules, separated by ';'; l2/fault/README.md has the words.
+ * @rules: room for FAR_L2_FAULT_RULES_MAX.
+ * @error: one line on failure, with the position of the rule and the word.
+ *
+ * Thread:  any.
+ * Returns: 0, or -EINVAL.
+ */
+int far_l2_fault_parse(const char *text, struct far_l2_fault_rule *rules, uint32_t *count_out,
+		       char error[160]);
 
 /* Takes @inner, which goes with it. Its limits are @inner's. Name and weight are the caller's to set.
  * Returns 0, -ENOMEM (@inner is still the caller's). */

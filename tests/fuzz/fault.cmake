@@ -1,0 +1,1 @@
+far_fuzz(fault DEPENDS far::l2)
