@@ -312,8 +312,8 @@ struct far_prefetch_options {
 	 * the cells that it needs are loaded and kept; with FAR_TRIM_PREFIX.
 	 */
 	uint32_t groups;
-	uint32_t ranks;         /* 1.. */
-	const int32_t *windows; /* [groups]; borrowed for the call */
+	uint32_t ranks;              /* 1.. */
+	const int32_t *windows;      /* [groups]; borrowed for the call */
 	struct far_session *session; /* NULL, or who owns the loans: far_session_open() */
 };
 
