@@ -480,16 +480,16 @@ far_prefetch_cancel(struct far_prefetch_handle *handle)
 static bool
 reader_goes(struct far_prefetch_handle *handle)
 {
-	uint32_t left = atomic_load_explicit(&handle->readers, memory_order_relaxed);
+	/* Acquire: what the other readers did comes before the last one gives the blocks back. */
+	uint32_t left = atomic_load_explicit(&handle->readers, memory_order_acquire);
 
 	/* Release: what this reader did with the blocks is done before the last one gives them back. */
 	while (left > 1) {
 		if (atomic_compare_exchange_weak_explicit(&handle->readers, &left, left - 1,
 							  memory_order_acq_rel,
-							  memory_order_relaxed))
+							  memory_order_acquire))
 			return false;
 	}
-	atomic_thread_fence(memory_order_acquire);
 	return true;
 }
 
