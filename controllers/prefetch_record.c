@@ -101,13 +101,12 @@ far_prefetch_tell_answered(struct far_prefetch *ctl, const struct far_l2_task *t
 	far_record_tally_flush(&ctl->tally, ctl->config.recorder);
 }
 
+/* The task's end flushes them: one record, however many they were. */
 void
 far_prefetch_tell_abandoned(struct far_prefetch *ctl, const struct prefetch_load *load, int why)
 {
-	struct far_record record = {
+	struct far_record like = {
 		.request_id = load->window->request_id,
-		.bytes = load->size_bytes,
-		.keys = 1,
 		.session = ctl->session,
 		.kind = FAR_RECORD_PREFETCH_ABANDONED,
 		.why = (int16_t)why,
@@ -115,5 +114,6 @@ far_prefetch_tell_abandoned(struct far_prefetch *ctl, const struct prefetch_load
 	};
 
 	ctl->counts.loads_abandoned++;
-	far_recorder_add(ctl->config.recorder, &record);
+	if (ctl->config.recorder != NULL)
+		far_record_tally_add(&ctl->tally, ctl->config.recorder, &like, load->size_bytes);
 }

@@ -373,6 +373,7 @@ task_done(struct far_l2_task *l2_task)
 		window->slots[i] = NULL;
 		load_failed(ctl, load, task, window->items[i].rc);
 	}
+	far_record_tally_flush(&ctl->tally, ctl->config.recorder);
 	window->attention = true;
 	ctl->kicked = true;
 	far_prefetch_unlock_flush(ctl);

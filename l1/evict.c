@@ -41,6 +41,8 @@ far_l1_block_evict(struct far_l1 *l1, uint32_t idx, struct l1_dead *dead)
 	far_l1_block_end(l1, idx);
 	l1->evicted_blocks++;
 	l1->evicted_bytes += size_bytes;
+	dead->evicted++;
+	dead->evicted_bytes += size_bytes;
 	if (!l1->told_deleted) {
 		far_l1_record_drop(l1, idx);
 		return;
@@ -54,7 +56,7 @@ uint64_t
 far_l1_evict(struct far_l1 *l1, uint64_t bytes, uint32_t blocks_max, uint32_t *blocks_out)
 {
 	struct l1_dead dead = {.head = L1_NIL};
-	uint64_t freed = 0, told_bytes = 0;
+	uint64_t freed = 0;
 	uint32_t blocks = 0;
 
 	pthread_mutex_lock(&l1->lock);
@@ -64,8 +66,6 @@ far_l1_evict(struct far_l1 *l1, uint64_t bytes, uint32_t blocks_max, uint32_t *b
 		if (idx == L1_NIL)
 			break;
 		freed += block_bytes(l1, idx);
-		told_bytes +=
-			atomic_load_explicit(&l1->blocks[idx].size_bytes, memory_order_relaxed);
 		far_l1_block_evict(l1, idx, &dead);
 		blocks++;
 		if (blocks % L1_EVENTS != 0)
@@ -77,7 +77,7 @@ far_l1_evict(struct far_l1 *l1, uint64_t bytes, uint32_t blocks_max, uint32_t *b
 	}
 	pthread_mutex_unlock(&l1->lock);
 	far_l1_dead_tell(l1, &dead);
-	far_l1_record_add(l1, FAR_RECORD_L1_EVICTED, 2, 0, blocks, told_bytes);
+	far_l1_record_add(l1, FAR_RECORD_L1_EVICTED, 2, 0, dead.evicted, dead.evicted_bytes);
 	if (blocks_out != NULL)
 		*blocks_out = blocks;
 	return freed;

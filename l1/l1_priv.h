@@ -324,6 +324,9 @@ struct l1_dead {
 	uint32_t head;
 	uint32_t count;
 	enum far_l1_why why; /* of all of them */
+	/* Evicted by its call, those that were told already included. */
+	uint64_t evicted;
+	uint64_t evicted_bytes;
 };
 
 static inline uint32_t
@@ -437,7 +440,8 @@ uint32_t far_l1_table_add(struct far_l1 *l1, const struct far_key *key, uint32_t
 bool far_l1_table_has_room(const struct far_l1 *l1);
 /* Lock. Out of its chain and of the eviction order. */
 void far_l1_table_unlink(struct far_l1 *l1, uint32_t idx);
-/* Lock. Memory back to the arena (unless it was given to another block: extent L1_NIL), the word to free; the record is the caller's until it drops it. */
+/* Lock. Memory back to the arena (unless it was given to another block: extent L1_NIL), the word to
+ * free; the record is the caller's until it drops it. */
 void far_l1_block_end(struct far_l1 *l1, uint32_t idx);
 void far_l1_record_drop(struct far_l1 *l1, uint32_t idx);
 void far_l1_block_key(const struct l1_block *block, struct far_key *out);

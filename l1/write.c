@@ -214,7 +214,8 @@ far_l1_reserve_write(struct far_l1 *l1, far_l1_session session, const struct far
 	struct write_call call = {.l1 = l1, .session = session, .dead = {.head = L1_NIL}};
 	bool inside = far_l1_gate_enter(l1, session) == 0;
 	size_t granted = 0, end;
-	uint64_t tick, evicted, evicted_bytes;
+	uint64_t tick;
+	int rest_rc;
 
 	if (!inside) {
 		for (size_t i = 0; i < count; i++)
@@ -224,32 +225,29 @@ far_l1_reserve_write(struct far_l1 *l1, far_l1_session session, const struct far
 	call.now_ns = far_clock_now(l1->config.clock);
 	call.tick = ticks_take(l1, count);
 	pthread_mutex_lock(&l1->lock);
-	evicted = l1->evicted_blocks;
-	evicted_bytes = l1->evicted_bytes;
 	wants_sort(&call, wants, count, grants_out);
 	end = wants_grant(&call, wants, count, grants_out, &inside, &granted);
 	if (!inside)
 		pthread_mutex_lock(&l1->lock);
 	tick = ticks_take(l1, count);
+	rest_rc = inside ? -ENOMEM : -EPERM; /* the session may have been closed meanwhile */
 	for (size_t i = 0; i < count; i++) {
 		if (grants_out[i].rc == -EEXIST)
 			pin_clear(l1, &grants_out[i], tick - i);
 		if (i >= end)
-			grants_out[i] = (struct far_l1_grant){.rc = inside ? -ENOMEM : -EPERM};
+			grants_out[i] = (struct far_l1_grant){.rc = rest_rc};
 	}
-	l1->denied += count - end;
-	evicted = l1->evicted_blocks - evicted;
-	evicted_bytes = l1->evicted_bytes - evicted_bytes;
+	l1->denied += inside ? count - end : 0;
 	lent_count(&call);
 	pthread_mutex_unlock(&l1->lock);
 	loans_return(&call);
 	if (inside)
 		far_l1_gate_leave(l1, session);
 	far_l1_dead_tell(l1, &call.dead);
-	/* Others that reserve while this call tells its evictions are in its sum, not in theirs. */
-	far_l1_record_add(l1, FAR_RECORD_L1_EVICTED, 1, session, evicted, evicted_bytes);
+	far_l1_record_add(l1, FAR_RECORD_L1_EVICTED, 1, session, call.dead.evicted,
+			  call.dead.evicted_bytes);
 	far_l1_record_granted(l1, FAR_RECORD_L1_WRITE_RESERVED, session, grants_out, count);
-	far_l1_record_add(l1, FAR_RECORD_L1_DENIED, -ENOMEM, session, count - end, 0);
+	far_l1_record_add(l1, FAR_RECORD_L1_DENIED, rest_rc, session, count - end, 0);
 	return granted;
 }
 

@@ -151,8 +151,7 @@ deadline_and_what_comes_after_it_are_told(void **state)
 	look();
 	expect(FAR_RECORD_PREFETCH_ENDED, -ETIMEDOUT, FAR_RECORD_NO_ADAPTER, 0);
 	expect(FAR_RECORD_PREFETCH_MISSED, -ETIMEDOUT, FAR_RECORD_NO_ADAPTER, 3);
-	expect(FAR_RECORD_PREFETCH_ABANDONED, 0, FAR_RECORD_NO_ADAPTER, 1);
-	assert_int_equal(keys_of(FAR_RECORD_PREFETCH_ABANDONED), 3);
+	expect(FAR_RECORD_PREFETCH_ABANDONED, 0, FAR_RECORD_NO_ADAPTER, 3);
 	expect_sums();
 	ctl_rig_close(&rig);
 }

@@ -133,6 +133,53 @@ evictions_and_refusals_are_told_with_their_reason(void **state)
 	close_all();
 }
 
+/* Told of evictions amid a reservation, it evicts itself. */
+static void
+on_deleted(void *arg, const struct far_l1_event *events, size_t count)
+{
+	bool *again = arg;
+
+	(void)events;
+	(void)count;
+	if (!*again)
+		return;
+	*again = false;
+	(void)far_l1_evict(f.l1, UNIT, 1, NULL);
+}
+
+static void
+evictions_amid_another_call_are_counted_once(void **state)
+{
+	bool again = true;
+	struct far_l1_listener listener = {.deleted = on_deleted, .arg = &again};
+	struct far_l1_want wants[100];
+	struct far_l1_grant grants[100];
+	uint64_t loans[100];
+	int rcs[100];
+	struct far_record_counts counts;
+	struct far_l1_usage usage;
+
+	(void)state;
+	open_all(200);
+	assert_int_equal(far_l1_listen(f.l1, &listener), 0);
+	for (uint64_t round = 0; round < 3; round++) {
+		for (uint64_t i = 0; i < 100; i++)
+			wants[i] = (struct far_l1_want){.key = key_n(1 + 100 * round + i),
+							.size_bytes = 1000};
+		assert_int_equal(far_l1_reserve_write(f.l1, f.session, wants, 100, grants), 100);
+		for (size_t i = 0; i < 100; i++)
+			loans[i] = grants[i].loan;
+		assert_int_equal(far_l1_finish_write(f.l1, f.session, loans, 100, rcs), 100);
+	}
+	assert_false(again);
+	far_l1_usage_get(f.l1, &usage);
+	far_recorder_counts_get(recorder, FAR_RECORD_L1_EVICTED, &counts);
+	assert_int_equal(counts.events, 2);
+	assert_int_equal(counts.keys, usage.evicted_blocks);
+	assert_int_equal(counts.bytes, usage.evicted_bytes);
+	close_all();
+}
+
 static void
 flips_and_ends_of_temporaries_are_told(void **state)
 {
@@ -179,6 +226,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(life_of_a_batch_is_one_record_at_each_step),
 		cmocka_unit_test(evictions_and_refusals_are_told_with_their_reason),
+		cmocka_unit_test(evictions_amid_another_call_are_counted_once),
 		cmocka_unit_test(flips_and_ends_of_temporaries_are_told),
 		cmocka_unit_test(calls_that_do_nothing_leave_no_record),
 	};
