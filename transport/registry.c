@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "transport/loop/loop.h"
+#include "transport/mapped.h"
 #include "transport/shm/shm.h"
 #include "transport/ucx/ucx.h"
 #include "transport/verbs/verbs.h"
@@ -38,6 +39,7 @@ table_check(const struct far_transport_ops *ops)
 	FAR_ASSERT(ops->connect != NULL);
 	FAR_ASSERT(ops->disconnect != NULL);
 	FAR_ASSERT(ops->forget != NULL);
+	FAR_ASSERT(ops->map != NULL);
 	FAR_ASSERT(ops->post != NULL);
 	FAR_ASSERT(ops->send != NULL);
 	FAR_ASSERT(ops->poll != NULL);
@@ -99,4 +101,16 @@ far_transport_close(struct far_transport *tp)
 {
 	if (tp != NULL)
 		tp->ops->close(tp);
+}
+
+int
+far_transport_maps_nothing(struct far_link *link, const struct far_rkey *rkey,
+			   struct far_mapped **out, uint64_t *offset_out, uint64_t *size_out)
+{
+	(void)link;
+	(void)rkey;
+	(void)out;
+	(void)offset_out;
+	(void)size_out;
+	return -EOPNOTSUPP;
 }

@@ -21,6 +21,8 @@
  */
 struct far_transport;
 struct far_listener;
+struct far_device; /* transport/mem/device.h */
+struct far_mapped; /* transport/mapped.h */
 
 #define FAR_MESSAGE_BYTES_MAX 65536
 #define FAR_HELLO_BYTES_MAX   32 /* fits RDMA CM's private data beside our own header */
@@ -64,6 +66,8 @@ struct far_mem_source {
 	int fd;             /* memfd behind it, -1: none (see FAR_CAP_PEER_FD); borrowed, dup'ed */
 	uint64_t fd_offset; /* of @base in the descriptor's file */
 	bool relaxed; /* bulk memory: relaxed PCIe ordering allowed; false for index and flags */
+	struct far_device *device; /* whose memory it is; NULL: the host's. Not every backend can:
+				    * -EOPNOTSUPP, see transport/gpu/ */
 };
 
 /* A registration; backends embed it. Read only for everybody else. */
@@ -144,31 +148,6 @@ struct far_link {
 typedef struct far_link_handler *far_accept_fn(void *arg, struct far_link *link, const void *hello,
 					       size_t hello_bytes);
 
-/* ---- configuration ---- */
-struct far_transport_config {
-	struct far_clock *clock;           /* borrowed */
-	uint32_t message_credits;          /* messages a peer may have on the way to us; 0: 32 */
-	uint64_t bytes_in_flight_max;      /* per transport; 0: no limit */
-	uint64_t peer_bytes_in_flight_max; /* per link; 0: no limit */
-	uint32_t traffic_class;  /* 0 to 255, of RoCE; verbs alone reads it; 0: as it is */
-	uint32_t service_level;  /* 0 to 15; verbs alone reads it; 0: as it is */
-	uint64_t ack_timeout_ns; /* verbs: of one try, rounded up to 4.096 us times a power of two;
-				  * 0: 268 ms */
-	uint32_t retries;        /* verbs: after the first try, 1 to 6; 0: 6 */
-	uint64_t
-		spin_ns_max; /* waits up to this are spun through where they come in a row; 0: none */
-	enum far_trust trust;
-	bool posts_no_reads; /* it never will: a ucx process is then less open to its peers */
-	/* What it is for, where that is known: ucx opens ports on the interfaces that these need,
-	 * and on no other. Addresses without the scheme; borrowed for open. */
-	const char *const *listens; /* ours */
-	size_t listen_count;
-	const char *const *peers; /* those that links are made to */
-	size_t peer_count;
-	void *fabric;     /* loop only: struct far_loop_fabric */
-	const char *host; /* loop only: this host's name on the fabric */
-};
-
 /*
  * The table that a backend fills, wholly; -EOPNOTSUPP from a typed stub where it lacks something.
  * Meanings and checks are at the far_transport_*() functions below: call those.
@@ -191,6 +170,8 @@ struct far_transport_ops {
 		       struct far_link **out);
 	void (*disconnect)(struct far_link *link);
 	void (*forget)(struct far_link *link, const struct far_rkey *rkey);
+	int (*map)(struct far_link *link, const struct far_rkey *rkey, struct far_mapped **out,
+		   uint64_t *offset_out, uint64_t *size_out);
 
 	/* Data path: never allocates, blocks, takes a lock or logs. */
 	int (*post)(struct far_link *link, const struct far_op *ops, int count);

@@ -122,7 +122,10 @@ a_slice_of_a_mapping_is_exposed_alone(void **state)
 	local = contract_mem_new(c, CLIENT, 8192, FAR_RIGHT_LOCAL, NULL);
 	whole = contract_mem_new(c, DONOR, 32768, FAR_RIGHT_LOCAL, NULL);
 	contract_fill(whole->base, 32768, 5);
-	source = (struct far_mem_source){whole->base + 8192, 4096, whole->pages.fd, 8192, false};
+	source = (struct far_mem_source){.base = whole->base + 8192,
+					 .size_bytes = 4096,
+					 .fd = whole->pages.fd,
+					 .fd_offset = 8192};
 	assert_int_equal(
 		far_transport_mem_reg(c->tp[DONOR], &source, FAR_RIGHT_REMOTE_READ, NULL, &slice),
 		0);

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "transport/mapped.h"
 
 static int
 loop_open(const struct far_transport_config *config, struct far_transport **out)
@@ -212,6 +213,7 @@ const struct far_transport_ops far_loop_ops = {
 	.connect = far_loop_connect,
 	.disconnect = far_loop_disconnect,
 	.forget = far_loop_forget,
+	.map = far_transport_maps_nothing,
 	.post = far_loop_post,
 	.send = far_loop_send,
 	.poll = loop_poll,

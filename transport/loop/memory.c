@@ -50,8 +50,11 @@ far_loop_mem_reg(struct far_transport *tp, const struct far_mem_source *source, 
 		 struct far_link *only, struct far_mem **out)
 {
 	struct loop_host *host = loop_host(tp);
-	struct loop_mem *mem = far_zalloc(sizeof(*mem));
+	struct loop_mem *mem;
 
+	if (source->device != NULL)
+		return -EOPNOTSUPP;
+	mem = far_zalloc(sizeof(*mem));
 	if (mem == NULL)
 		return -ENOMEM;
 	mem->mem.tp = tp;

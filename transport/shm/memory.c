@@ -277,6 +277,8 @@ far_shm_mem_reg(struct far_transport *ftp, const struct far_mem_source *source, 
 
 	if (far_shm_is_child(tp))
 		return -EPERM;
+	if (source->device != NULL)
+		return -EOPNOTSUPP;
 	if (rights & ~(FAR_RIGHT_LOCAL | FAR_RIGHT_REMOTE_READ | FAR_RIGHT_REMOTE_WRITE))
 		return -EINVAL;
 	if (source->size_bytes > INT64_MAX || source->fd_offset > INT64_MAX)
@@ -384,6 +386,21 @@ far_shm_mem_expose(struct far_mem *fmem, struct far_link *flink)
 
 /* ---- the peer's regions ---- */
 
+/* Any thread. */
+static void
+mapping_release(struct far_mapped *mapped)
+{
+	struct shm_mapping *mapping = FAR_CONTAINER_OF(mapped, struct shm_mapping, mapped);
+
+	if (atomic_fetch_sub_explicit(&mapping->holds, 1, memory_order_acq_rel) != 1)
+		return;
+	if (mapping->is_file)
+		(void)munmap(mapping->pages.base, mapping->pages.size_bytes);
+	else
+		far_pages_unmap(&mapping->pages);
+	far_free(mapping);
+}
+
 /* Maps a whole file of the peer's. @fd is taken. */
 static int
 mapping_open(struct shm_link *link, int fd, const struct stat *st, struct shm_mapping **out)
@@ -419,21 +436,24 @@ mapping_open(struct shm_link *link, int fd, const struct stat *st, struct shm_ma
 	}
 	mapping->dev = st->st_dev;
 	mapping->ino = st->st_ino;
+	mapping->mapped = (struct far_mapped){
+		.base = mapping->pages.base,
+		.size_bytes = mapping->pages.size_bytes,
+		.release = mapping_release,
+	};
+	atomic_init(&mapping->holds, 1);
 	far_list_push_back(&link->mappings, &mapping->node);
 	*out = mapping;
 	return 0;
 }
 
+/* The link has no region in it any more. */
 static void
 mapping_close(struct shm_mapping *mapping)
 {
 	FAR_ASSERT(mapping->regions == 0);
-	if (mapping->is_file)
-		(void)munmap(mapping->pages.base, mapping->pages.size_bytes);
-	else
-		far_pages_unmap(&mapping->pages);
 	far_list_remove(&mapping->node);
-	far_free(mapping);
+	mapping_release(&mapping->mapped);
 }
 
 /* Regions of one file share a mapping. @fd is taken. */
@@ -576,6 +596,31 @@ far_shm_forget(struct far_link *flink, const struct far_rkey *rkey)
 	far_shm_rkey_split(rkey, &nonce, &region);
 	if (nonce == link->peer_nonce)
 		far_shm_region_remove(link, region);
+}
+
+int
+far_shm_map(struct far_link *flink, const struct far_rkey *rkey, struct far_mapped **out,
+	    uint64_t *offset_out, uint64_t *size_out)
+{
+	struct shm_link *link = SHM_LINK(flink);
+	struct shm_region *region;
+	uint64_t nonce, id;
+
+	if (far_shm_is_child(SHM_TP(flink->tp)))
+		return -EPERM;
+	if (!flink->up)
+		return -ENOTCONN;
+	far_shm_rkey_split(rkey, &nonce, &id);
+	region = nonce == link->peer_nonce ? far_shm_region_find(link, id) : NULL;
+	if (region == NULL)
+		return -ESTALE;
+	if ((region->rights & FAR_RIGHT_REMOTE_READ) == 0 || region->base == NULL)
+		return -EACCES;
+	atomic_fetch_add_explicit(&region->mapping->holds, 1, memory_order_relaxed);
+	*out = &region->mapping->mapped;
+	*offset_out = (uint64_t)(region->base - (const uint8_t *)region->mapping->pages.base);
+	*size_out = region->size_bytes;
+	return 0;
 }
 
 int

@@ -421,6 +421,7 @@ const struct far_transport_ops far_shm_ops = {
 	.connect = shm_connect,
 	.disconnect = far_shm_link_disconnect,
 	.forget = far_shm_forget,
+	.map = far_shm_map,
 	.post = far_shm_post,
 	.send = far_shm_send,
 	.poll = shm_poll,

@@ -10,6 +10,7 @@
 #include "base/bitmap.h"
 #include "base/list.h"
 #include "base/pages.h"
+#include "transport/mapped.h"
 #include "transport/shm/frame.h"
 #include "transport/shm/shm.h"
 
@@ -118,6 +119,8 @@ struct shm_mapping {
 	struct far_pages pages;
 	bool is_file; /* a backing file, mapped here; else by far_pages_map_peer() */
 	uint32_t regions;
+	struct far_mapped mapped; /* for far_transport_map() */
+	_Atomic uint32_t holds;   /* the link's, while it has regions in it, and those of others */
 };
 
 /* A region that the peer announced. */
@@ -297,6 +300,8 @@ int far_shm_mem_reg(struct far_transport *tp, const struct far_mem_source *sourc
 void far_shm_mem_dereg(struct far_mem *mem);
 int far_shm_mem_expose(struct far_mem *mem, struct far_link *link);
 void far_shm_forget(struct far_link *link, const struct far_rkey *rkey);
+int far_shm_map(struct far_link *link, const struct far_rkey *rkey, struct far_mapped **out,
+		uint64_t *offset_out, uint64_t *size_out);
 /* Makes the maps of a new link, one bit for each slot there is. Returns 0, -ENOMEM. */
 int far_shm_maps_init(struct shm_link *link);
 /* The peer shall learn of it before anything else is sent. Does not allocate. */

@@ -33,6 +33,8 @@ far_ucx_mem_reg(struct far_transport *ftp, const struct far_mem_source *source, 
 
 	if (far_ucx_is_child(tp))
 		return -EPERM;
+	if (source->device != NULL)
+		return -EOPNOTSUPP;
 	if (source->size_bytes > (uint64_t)INT64_MAX)
 		return -EINVAL;
 	slot = slot_find(tp);

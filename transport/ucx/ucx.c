@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "base/rng.h"
+#include "transport/mapped.h"
 
 #define POLL_TURNS_MAX     16
 #define LINK_TURNS_MAX     32
@@ -382,6 +383,7 @@ const struct far_transport_ops far_ucx_ops = {
 	.connect = far_ucx_connect,
 	.disconnect = far_ucx_disconnect,
 	.forget = far_ucx_forget,
+	.map = far_transport_maps_nothing,
 	.post = far_ucx_post,
 	.send = far_ucx_send,
 	.poll = ucx_poll,

@@ -122,6 +122,8 @@ far_verbs_mem_reg(struct far_transport *ftp, const struct far_mem_source *source
 
 	if (far_verbs_is_child(tp))
 		return -EPERM;
+	if (source->device != NULL)
+		return -EOPNOTSUPP;
 	if (rights & ~(FAR_RIGHT_LOCAL | FAR_RIGHT_REMOTE_READ | FAR_RIGHT_REMOTE_WRITE))
 		return -EINVAL;
 	if (source->size_bytes > (uint64_t)INT64_MAX || slices > (uint64_t)VERBS_SLICES_MAX)

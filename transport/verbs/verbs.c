@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "base/rng.h"
+#include "transport/mapped.h"
 
 /* ---- fork ---- */
 
@@ -191,6 +192,7 @@ const struct far_transport_ops far_verbs_ops = {
 	.connect = far_verbs_connect,
 	.disconnect = far_verbs_disconnect,
 	.forget = far_verbs_forget,
+	.map = far_transport_maps_nothing,
 	.post = far_verbs_post,
 	.send = far_verbs_send,
 	.poll = far_verbs_poll,

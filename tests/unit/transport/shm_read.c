@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
+#include "transport/mapped.h"
 #include "transport/shm/shm_priv.h"
 
 static struct world world;
@@ -463,10 +464,56 @@ a_table_keeps_what_was_put_through_any_removals(void **state)
 	far_shm_table_fini(&table);
 }
 
+static void
+a_mapping_lives_as_long_as_it_is_held_whatever_becomes_of_the_link(void **state)
+{
+	struct memory from, grant;
+	struct far_mapped *mapped, *again;
+	uint64_t offset, size;
+	(void)state;
+
+	world_open(&world);
+	world_connect(&world);
+	memory_open(&from, world.donor, 65536, FAR_RIGHT_REMOTE_READ, NULL);
+	memory_open(&grant, world.donor, 65536, FAR_RIGHT_REMOTE_WRITE, NULL);
+	fill(&from, 65536, 3);
+	assert_int_equal(
+		far_transport_map(world.c.link, &from.mem->remote.rkey, &mapped, &offset, &size),
+		-ESTALE); /* not announced yet */
+	assert_int_equal(far_transport_mem_expose(from.mem, world.d.link), 0);
+	assert_int_equal(far_transport_mem_expose(grant.mem, world.d.link), 0);
+	assert_int_equal(far_transport_send(world.d.link, "m", 1), 0);
+	world_wait(&world, world.c.messages == 1);
+	assert_int_equal(
+		far_transport_map(world.c.link, &grant.mem->remote.rkey, &mapped, &offset, &size),
+		-EACCES);
+	assert_int_equal(
+		far_transport_map(world.c.link, &from.mem->remote.rkey, &mapped, &offset, &size),
+		0);
+	assert_int_equal(
+		far_transport_map(world.c.link, &from.mem->remote.rkey, &again, &offset, &size), 0);
+	assert_ptr_equal(mapped, again);
+	assert_int_equal(size, 65536);
+	memory_close(&grant);
+	memory_close(&from);
+	/* Its owner has freed it: the pages are held. */
+	far_transport_disconnect(world.c.link);
+	world_wait(&world, world.c.closed == 1);
+	for (size_t i = 0; i < 65536; i++)
+		assert_int_equal(((const uint8_t *)mapped->base)[offset + i],
+				 (uint8_t)(i * 7 + (i >> 8) + 3));
+	far_mapped_release(again);
+	assert_int_equal(((const uint8_t *)mapped->base)[offset], 3);
+	far_mapped_release(mapped);
+	world_close(&world);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(
+			a_mapping_lives_as_long_as_it_is_held_whatever_becomes_of_the_link),
 		cmocka_unit_test(
 			a_region_that_waits_in_the_socket_is_found_before_its_key_is_called_stale),
 		cmocka_unit_test(keys_that_do_not_allow_it_are_told_on_the_op_and_cost_nothing),

@@ -64,7 +64,7 @@ memory_and_keys_without_memory_leave_nothing_behind(void **state)
 {
 	struct world *w = world_open(&config);
 	uint64_t live = far_alloc_live_bytes();
-	struct far_mem_source source = {w->local_bytes, 64, -1, 0, false};
+	struct far_mem_source source = {.base = w->local_bytes, .size_bytes = 64, .fd = -1};
 	struct far_mem *mem = NULL;
 	(void)state;
 

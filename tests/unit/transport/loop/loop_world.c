@@ -81,7 +81,8 @@ host_open(struct world *w, const char *name)
 void
 world_donor_open(struct world *w)
 {
-	struct far_mem_source source = {w->region_bytes, WORLD_REGION_BYTES, -1, 0, false};
+	struct far_mem_source source = {
+		.base = w->region_bytes, .size_bytes = WORLD_REGION_BYTES, .fd = -1};
 	uint32_t rights = FAR_RIGHT_REMOTE_READ | FAR_RIGHT_REMOTE_WRITE;
 
 	w->donor_tp = host_open(w, "donor");
@@ -130,7 +131,8 @@ world_open(const struct far_loop_config *config)
 {
 	static const struct far_loop_config kind;
 	struct world *w = far_zalloc_aligned(64, sizeof(*w));
-	struct far_mem_source source = {w->local_bytes, WORLD_REGION_BYTES, -1, 0, false};
+	struct far_mem_source source = {
+		.base = w->local_bytes, .size_bytes = WORLD_REGION_BYTES, .fd = -1};
 
 	assert_int_equal(far_loop_fabric_open(config != NULL ? config : &kind, &w->fabric), 0);
 	w->clock = far_loop_clock(w->fabric);

@@ -1,0 +1,21 @@
+/* device.c - the kinds of device memory that this build knows. */
+#include "transport/mem/device.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+int
+far_device_open(const struct far_device_config *config, struct far_device **out, char error[256])
+{
+	if (strcmp(config->kind, "cuda") != 0) {
+		(void)snprintf(error, 256, "memory '%.32s' is not known: use host or cuda",
+			       config->kind);
+		return -EINVAL;
+	}
+	(void)out;
+	(void)snprintf(error, 256,
+		       "this farpool was built without CUDA: install the CUDA Toolkit (cuda.h) and "
+		       "build again, or use memory: host");
+	return -EOPNOTSUPP;
+}
