@@ -21,7 +21,7 @@ TOP = {"tools", "tests"}
 # Only x/x.h of these is seen by the layers named.
 FRONT_ONLY = {"controllers": {"l1", "l2"}}
 # Backends of one folder do not know each other; what is in the shared ones is for all of them.
-BACKENDS = {"transport": {"mem"}, "l2": set()}
+BACKENDS = {"transport": {"mem", "gpu"}, "l2": set()}
 # Of the public headers, key.h alone is for every layer: it is the one struct that all share.
 PUBLIC_FOR_ALL = {"farpool/key.h"}
 PUBLIC_USERS = {"client", "include", "examples", "bindings", "tools", "tests"}
