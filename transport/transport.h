@@ -68,6 +68,8 @@ struct far_mem_source {
 	bool relaxed; /* bulk memory: relaxed PCIe ordering allowed; false for index and flags */
 	struct far_device *device; /* whose memory it is; NULL: the host's. Not every backend can:
 				    * -EOPNOTSUPP, see transport/gpu/ */
+	bool device_far; /* also where a processor lies between the device and the NIC: that is
+			  * slower than a copy through the host on most of them */
 };
 
 /* A registration; backends embed it. Read only for everybody else. */

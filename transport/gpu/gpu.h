@@ -33,6 +33,7 @@ struct far_gpu_config {
 	struct far_clock *clock;   /* borrowed */
 	uint64_t stage_bytes;      /* the ring, 1 MiB .. 4 GiB; 0: 64 MiB */
 	uint64_t slice_bytes;      /* the longest READ into it, 64 KiB .. stage / 4; 0: 4 MiB */
+	bool direct_far;           /* as far_mem_source.device_far */
 	uint32_t paths_off;        /* bits 1 << FAR_GPU_*: not to be taken; STAGED always is */
 };
 

@@ -212,9 +212,8 @@ port_clear(struct sockaddr_storage *addr)
 		((struct sockaddr_in6 *)(void *)addr)->sin6_port = 0;
 }
 
-/* An address that stands for all: what is registered later is not registered while peers wait. */
-static int
-all_open(struct verbs_transport *tp)
+int
+far_verbs_devices_all(struct verbs_transport *tp)
 {
 	struct verbs_device *device;
 	struct ibv_context **contexts;
@@ -244,7 +243,7 @@ address_open(struct verbs_transport *tp, struct sockaddr_storage *addr)
 	if (rc == 0 && id->verbs != NULL)
 		rc = far_verbs_device_get(tp, id->verbs, &device);
 	else if (rc == 0)
-		rc = all_open(tp);
+		rc = far_verbs_devices_all(tp); /* an address that stands for all */
 	(void)far_verbs_lib->rdma_destroy_id(id);
 	return rc;
 }

@@ -7,7 +7,7 @@
 
 #include "base/err.h"
 
-/* rdma-core 30 or newer has all that is named here. */
+/* rdma-core 34 or newer has all that is named here. */
 #define VERBS_LIB_SONAME "libibverbs.so.1"
 #define VERBS_CM_SONAME  "librdmacm.so.1"
 
@@ -34,6 +34,7 @@
 	X(ibv_open_device)                                                                         \
 	X(ibv_query_device)                                                                        \
 	X(ibv_query_port)                                                                          \
+	X(ibv_reg_dmabuf_mr)                                                                       \
 	X(ibv_reg_mr_iova2)                                                                        \
 	X(ibv_resize_cq)                                                                           \
 	X(ibv_wc_status_str)

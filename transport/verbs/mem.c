@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "transport/mem/pci.h"
 
 #define SLOT_MASK ((uint64_t)VERBS_REGIONS_MAX - 1)
 _Static_assert((VERBS_REGIONS_MAX & (VERBS_REGIONS_MAX - 1)) == 0, "a power of two");
@@ -42,16 +43,12 @@ mrs_drop(struct verbs_mem *mem, uint32_t device_idx)
 }
 
 static int
-mrs_make(struct verbs_mem *mem, struct verbs_device *device)
+mrs_host(struct verbs_mem *mem, struct verbs_device *device, struct ibv_mr **mrs)
 {
 	uint64_t slice_bytes = device->tp->slice_bytes;
-	struct ibv_mr **mrs = far_zalloc_array(mem->slice_count, sizeof(struct ibv_mr *));
 	uint8_t *base = mem->mem.base;
 	int error;
 
-	if (mrs == NULL)
-		return -ENOMEM;
-	mem->mrs[device->idx] = mrs;
 	for (uint32_t i = 0; i < mem->slice_count; i++) {
 		uint64_t offset = i * slice_bytes;
 		uint64_t left = mem->mem.size_bytes - offset;
@@ -63,7 +60,6 @@ mrs_make(struct verbs_mem *mem, struct verbs_device *device)
 		if (mrs[i] != NULL)
 			continue;
 		error = errno;
-		(void)mrs_drop(mem, device->idx);
 		far_log_error("verbs: %zu bytes not registered with %s: errno %d: raise "
 			      "RLIMIT_MEMLOCK, or give less memory",
 			      mem->mem.size_bytes,
@@ -71,6 +67,24 @@ mrs_make(struct verbs_mem *mem, struct verbs_device *device)
 		return error == EINVAL || error == EFAULT ? -EINVAL : -ENOMEM;
 	}
 	return 0;
+}
+
+static int
+mrs_make(struct verbs_mem *mem, struct verbs_device *device)
+{
+	struct ibv_mr **mrs = far_zalloc_array(mem->slice_count, sizeof(struct ibv_mr *));
+	int rc;
+
+	if (mrs == NULL)
+		return -ENOMEM;
+	mem->mrs[device->idx] = mrs;
+	if (mem->gpu == NULL)
+		rc = mrs_host(mem, device, mrs);
+	else
+		rc = far_verbs_gpu_register(mem, device, mrs, access_of(mem));
+	if (rc < 0)
+		(void)mrs_drop(mem, device->idx);
+	return rc;
 }
 
 int
@@ -110,6 +124,20 @@ slot_find(struct verbs_transport *tp)
 	return VERBS_REGIONS_MAX;
 }
 
+/* Memory of a GPU is registered with every device that is used, or with none: who asks goes another
+ * way then. Peers do not reach it. */
+static int
+gpu_check(struct verbs_transport *tp, const struct far_mem_source *source, uint32_t rights)
+{
+	int rc = tp->device_count > 0 ? 0 : far_verbs_devices_all(tp);
+
+	if (rights != FAR_RIGHT_LOCAL)
+		return -EINVAL;
+	for (uint32_t i = 0; i < tp->device_count && rc == 0 && !source->device_far; i++)
+		rc = far_verbs_gpu_near(source->device, tp->devices[i], FAR_PCI_SYSFS);
+	return rc;
+}
+
 int
 far_verbs_mem_reg(struct far_transport *ftp, const struct far_mem_source *source, uint32_t rights,
 		  struct far_link *only, struct far_mem **out)
@@ -122,12 +150,14 @@ far_verbs_mem_reg(struct far_transport *ftp, const struct far_mem_source *source
 
 	if (far_verbs_is_child(tp))
 		return -EPERM;
-	if (source->device != NULL)
-		return -EOPNOTSUPP;
 	if (rights & ~(FAR_RIGHT_LOCAL | FAR_RIGHT_REMOTE_READ | FAR_RIGHT_REMOTE_WRITE))
 		return -EINVAL;
 	if (source->size_bytes > (uint64_t)INT64_MAX || slices > (uint64_t)VERBS_SLICES_MAX)
 		return -EINVAL;
+	if (source->device != NULL)
+		rc = gpu_check(tp, source, rights);
+	if (rc < 0)
+		return rc;
 	slot = slot_find(tp);
 	mem = slot == VERBS_REGIONS_MAX ? NULL : far_zalloc(sizeof(*mem));
 	if (mem == NULL)
@@ -137,6 +167,7 @@ far_verbs_mem_reg(struct far_transport *ftp, const struct far_mem_source *source
 	mem->mem.size_bytes = source->size_bytes;
 	mem->mem.rights = rights;
 	mem->relaxed = source->relaxed;
+	mem->gpu = source->device;
 	mem->slice_count = (uint32_t)slices;
 	mem->slot = slot;
 	mem->region = (++tp->id_last * VERBS_REGIONS_MAX) | slot;

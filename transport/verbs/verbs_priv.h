@@ -162,6 +162,9 @@ struct verbs_device {
 /* Whether there are devices, and what the weakest can: sets caps and slice size. Returns 0,
  * -ENODEV. */
 int far_verbs_devices_look(struct verbs_transport *tp);
+/* Opens all that can be used: what is registered later is not registered while peers wait. Returns 0,
+ * -ENODEV: there is none. */
+int far_verbs_devices_all(struct verbs_transport *tp);
 /* The transport's own use of the device that RDMA CM has chosen; opened when it is new,
  * and then all that is registered is registered with it. Returns 0 or a listed error. */
 int far_verbs_device_get(struct verbs_transport *tp, struct ibv_context *context,
@@ -189,6 +192,7 @@ struct verbs_mem {
 	uint32_t ops; /* outstanding ones of ours that name it */
 	uint32_t slice_count;
 	bool relaxed;
+	struct far_device *gpu;                 /* whose memory it is; NULL: the host's */
 	struct ibv_mr **mrs[VERBS_DEVICES_MAX]; /* owned: slice_count of them; NULL: not there */
 };
 
@@ -199,6 +203,17 @@ int far_verbs_mem_expose(struct far_mem *mem, struct far_link *link);
 /* Registers with a device what is registered already. Returns 0 or a listed error. */
 int far_verbs_mems_adopt(struct verbs_device *device);
 void far_verbs_mems_abandon(struct verbs_device *device);
+
+/* ---- gpu.c: memory of a GPU, which the NIC reaches without the host's ---- */
+/*
+ * Fills @mrs, one per slice, with what the device gives; DMA-BUF first, then peer memory. Returns 0, or
+ * -EOPNOTSUPP: neither, and the log says why; then nothing of @mrs is left.
+ */
+int far_verbs_gpu_register(struct verbs_mem *mem, struct verbs_device *device, struct ibv_mr **mrs,
+			   unsigned access);
+/* Whether the way between them is a good one. Returns 0, or -EOPNOTSUPP and says why. */
+int far_verbs_gpu_near(const struct far_device *gpu, const struct verbs_device *device,
+		       const char *sysfs);
 /* The key for a local byte, and how many bytes behind it have the same. */
 static inline uint32_t
 far_verbs_lkey(const struct verbs_transport *tp, const struct verbs_mem *mem, uint32_t device_idx,
