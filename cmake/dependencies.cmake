@@ -74,3 +74,32 @@ if(FARPOOL_LIBRARIES)
 elseif(FARPOOL_VERBS AND NOT FARPOOL_VERBS STREQUAL "AUTO")
     message(FATAL_ERROR "FARPOOL_VERBS=ON needs FARPOOL_LIBRARIES=ON")
 endif()
+
+# GPU memory: the header of the CUDA Toolkit alone, with or without the libraries above. The driver is
+# loaded when an L1 in GPU memory is opened.
+set(FARPOOL_CUDA AUTO CACHE STRING "L1 in GPU memory: AUTO (where the CUDA Toolkit is), ON, OFF")
+set_property(CACHE FARPOOL_CUDA PROPERTY STRINGS AUTO ON OFF)
+set(FAR_HAVE_CUDA OFF)
+if(FARPOOL_CUDA)
+    find_path(CUDA_INCLUDE_DIR cuda.h
+        HINTS ENV CUDA_HOME ENV CUDA_PATH
+        PATHS /usr/local/cuda /opt/cuda
+        PATH_SUFFIXES include targets/x86_64-linux/include
+        NO_CMAKE_SYSTEM_PATH)
+    if(NOT CUDA_INCLUDE_DIR)
+        find_path(CUDA_INCLUDE_DIR cuda.h)
+    endif()
+    if(CUDA_INCLUDE_DIR)
+        file(STRINGS "${CUDA_INCLUDE_DIR}/cuda.h" version REGEX "^#define CUDA_VERSION ")
+        string(REGEX REPLACE "[^0-9]" "" version "${version}")
+    endif()
+    if(CUDA_INCLUDE_DIR AND version GREATER_EQUAL 12010)
+        set(FAR_HAVE_CUDA ON)
+    elseif(FARPOOL_CUDA STREQUAL "AUTO")
+        message(STATUS "cuda.h of CUDA 12.1 or newer was not found: no L1 in GPU memory (install the "
+            "CUDA Toolkit, or set CUDA_HOME)")
+    else()
+        message(FATAL_ERROR "cuda.h of CUDA 12.1 or newer was not found: install the CUDA Toolkit, set "
+            "CUDA_HOME, or configure with -DFARPOOL_CUDA=OFF")
+    endif()
+endif()

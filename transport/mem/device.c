@@ -5,6 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#ifdef FAR_HAVE_CUDA
+#include "transport/mem/cuda/device.h"
+#endif
+
 int
 far_device_open(const struct far_device_config *config, struct far_device **out, char error[256])
 {
@@ -13,9 +17,13 @@ far_device_open(const struct far_device_config *config, struct far_device **out,
 			       config->kind);
 		return -EINVAL;
 	}
+#ifdef FAR_HAVE_CUDA
+	return far_cuda_device_ops.open(config, out, error);
+#else
 	(void)out;
 	(void)snprintf(error, 256,
 		       "this farpool was built without CUDA: install the CUDA Toolkit (cuda.h) and "
 		       "build again, or use memory: host");
 	return -EOPNOTSUPP;
+#endif
 }
