@@ -135,8 +135,9 @@ what_is_not_wholly_in_one_allocation_is_not_adopted(void **state)
 
 	plain_open(4ULL << 20, &own);
 	base = own.base;
-	assert_int_equal(far_device_arena_adopt(device, base, (4ULL << 20) + 1, &arena), -EINVAL);
-	assert_int_equal(far_device_arena_adopt(device, base + 1, 4ULL << 20, &arena), -EINVAL);
+	assert_int_equal(far_device_arena_adopt(device, base, (4ULL << 20) + 65537, &arena),
+			 -EINVAL);
+	assert_int_equal(far_device_arena_adopt(device, base + 65537, 4ULL << 20, &arena), -EINVAL);
 	assert_int_equal(far_device_arena_adopt(device, base + 4096, UINT64_MAX, &arena), -EINVAL);
 	assert_int_equal(far_device_arena_adopt(device, base - 1, 4096, &arena), -EINVAL);
 	assert_int_equal(far_device_arena_adopt(device, base, 0, &arena), -EINVAL);

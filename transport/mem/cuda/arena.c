@@ -6,11 +6,13 @@
 #include "base/log.h"
 #include "transport/mem/cuda/cuda_priv.h"
 
-#define HOST_PAGE_BYTES 4096ULL
+#define HOST_PAGE_BYTES   4096ULL
+#define PLAIN_ALIGN_BYTES 65536ULL /* as device.h has it */
 
-/* What an arena keeps in priv: the handle of the memory, 0 for an allocation without. */
+/* What an arena keeps in priv: the handle of the memory; for one without, where its allocation begins. */
 #define PRIV_HANDLE 0
-#define PRIV_BYTES  1 /* that are mapped */
+#define PRIV_FIRST  0
+#define PRIV_BYTES  1 /* that are mapped; 0: a plain allocation */
 
 /* ---- ours ---- */
 
@@ -103,16 +105,28 @@ vmm_alloc(struct cuda_device *device, uint64_t size_bytes, struct far_device_are
 	return 0;
 }
 
+/* The driver puts small allocations at any 512 bytes. */
 static int
 plain_alloc(struct cuda_device *device, uint64_t size_bytes, struct far_device_arena *out)
 {
-	CUdeviceptr base = 0;
-	int rc = far_cuda_rc(device, device->lib.cuMemAlloc(&base, size_bytes), "cuMemAlloc");
+	CUdeviceptr first = 0;
+	uint64_t rounded;
+	int rc;
 
+	if (size_bytes > SIZE_MAX - 2 * PLAIN_ALIGN_BYTES)
+		return -ENOMEM;
+	rounded = (size_bytes + PLAIN_ALIGN_BYTES - 1) & ~(PLAIN_ALIGN_BYTES - 1);
+	rc = far_cuda_rc(device, device->lib.cuMemAlloc(&first, rounded + PLAIN_ALIGN_BYTES),
+			 "cuMemAlloc");
 	if (rc < 0)
 		return rc;
 	*out = (struct far_device_arena){
-		.base = (void *)(uintptr_t)base, .size_bytes = size_bytes, .fd = -1};
+		.base = (void *)(uintptr_t)((first + PLAIN_ALIGN_BYTES - 1) &
+					    ~(PLAIN_ALIGN_BYTES - 1)),
+		.size_bytes = rounded,
+		.fd = -1,
+		.priv = {[PRIV_FIRST] = first},
+	};
 	return 0;
 }
 
@@ -194,7 +208,8 @@ far_cuda_arena_free(struct far_device *fdevice, struct far_device_arena *arena)
 			(void)far_cuda_rc(device, lib->cuMemRelease(arena->priv[PRIV_HANDLE]),
 					  "cuMemRelease");
 		} else {
-			(void)far_cuda_rc(device, lib->cuMemFree(base), "cuMemFree");
+			(void)far_cuda_rc(device, lib->cuMemFree(arena->priv[PRIV_FIRST]),
+					  "cuMemFree");
 		}
 		far_cuda_leave(device);
 	}
