@@ -125,15 +125,22 @@ void
 far_cuda_copier_close(struct far_copier *fcopier)
 {
 	struct cuda_copier *copier = cuda_copier(fcopier);
+	const struct cuda_lib *lib = &copier->device->lib;
+	CUcontext ours = NULL;
+	CUresult result;
 
 	for (int i = 0; i < FAR_COPY_WAYS; i++)
 		FAR_ASSERT(copier->ways[i].done == copier->ways[i].added);
-	/* Of a device that failed the driver has dropped everything. */
-	if (far_cuda_enter(copier->device) == 0) {
+	/* Of a device that failed, too: after one call that failed the rest of it works on, and a wake
+	 * that was asked for uses this memory. */
+	result = lib->cuCtxPushCurrent(copier->device->context);
+	if (result == CUDA_SUCCESS) {
 		for (int i = 0; i < FAR_COPY_WAYS; i++)
 			way_close(copier->device, &copier->ways[i]);
-		far_cuda_leave(copier->device);
+		result = lib->cuCtxPopCurrent(&ours);
 	}
+	if (result != CUDA_SUCCESS)
+		(void)far_cuda_fail(copier->device, result, "the end of a copier");
 	far_free(copier);
 }
 

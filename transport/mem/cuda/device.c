@@ -325,7 +325,11 @@ copy_run(struct cuda_device *device, enum far_copy_way way, void *to, const void
 			lib->cuMemcpyDtoHAsync(to, cuda_ptr(from), size_bytes, device->copy_stream);
 	if (result != CUDA_SUCCESS)
 		return result;
-	return lib->cuStreamSynchronize(device->copy_stream);
+	result = lib->cuStreamSynchronize(device->copy_stream);
+	/* A context that is lost says so again, at once; else the copy may still be on its way. */
+	if (result != CUDA_SUCCESS)
+		(void)lib->cuStreamSynchronize(device->copy_stream);
+	return result;
 }
 
 static int
