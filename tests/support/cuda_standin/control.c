@@ -209,6 +209,14 @@ hold(bool in, bool out)
 	pthread_mutex_unlock(&standin.lock);
 }
 
+static void
+settle(void)
+{
+	lock();
+	standin_streams_settle();
+	pthread_mutex_unlock(&standin.lock);
+}
+
 static size_t
 call_of(const char *symbol)
 {
@@ -293,6 +301,7 @@ standin_control(void)
 		.devices = devices,
 		.delay = delay,
 		.hold = hold,
+		.settle = settle,
 		.fail_call = fail_call,
 		.fail_copy = fail_copy,
 		.calls = calls_of,

@@ -37,6 +37,8 @@ struct standin {
 	void (*delay)(unsigned us, unsigned random_us, uint64_t seed);
 	/* No copy of that way starts. */
 	void (*hold)(bool in, bool out);
+	/* Waits until all that may start is done: how often a test polls is then the same each time. */
+	void (*settle)(void);
 
 	/*
 	 * The @nth call from now (1: the next) of a symbol ("cuMemAlloc_v2"; NULL: of all) answers @result,

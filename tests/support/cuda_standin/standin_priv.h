@@ -69,5 +69,6 @@ bool standin_host_in_use(const void *host, size_t size_bytes);
 /* As above. Lets go of the lock while streams end. */
 unsigned standin_streams_left(bool say);
 void standin_streams_give_up(void);
+void standin_streams_settle(void);
 
 #endif

@@ -98,6 +98,12 @@ head_run(CUstream stream)
 	pthread_cond_broadcast(&standin.moved);
 }
 
+static bool
+is_held(const struct op *op)
+{
+	return op->kind != OP_CALL && standin.held[op->kind] && standin.failed == CUDA_SUCCESS;
+}
+
 static void *
 stream_run(void *arg)
 {
@@ -107,8 +113,7 @@ stream_run(void *arg)
 	while (!stream->ends || stream->head != NULL) {
 		const struct op *op = stream->head;
 
-		if (op == NULL || (op->kind != OP_CALL && standin.held[op->kind] &&
-				   standin.failed == CUDA_SUCCESS))
+		if (op == NULL || is_held(op))
 			pthread_cond_wait(&standin.moved, &standin.lock);
 		else
 			head_run(stream);
@@ -199,6 +204,14 @@ standin_streams_give_up(void)
 		free(events[i]);
 		events[i] = NULL;
 	}
+}
+
+void
+standin_streams_settle(void)
+{
+	for (int i = 0; i < OBJECTS_MAX; i++)
+		while (streams[i] != NULL && streams[i]->head != NULL && !is_held(streams[i]->head))
+			pthread_cond_wait(&standin.moved, &standin.lock);
 }
 
 /* ---- streams ---- */
