@@ -99,9 +99,12 @@ head_run(CUstream stream)
 }
 
 static bool
-is_held(const struct op *op)
+head_is_held(const struct CUstream_st *stream)
 {
-	return op->kind != OP_CALL && standin.held[op->kind] && standin.failed == CUDA_SUCCESS;
+	const struct op *op = stream->head;
+
+	return !stream->ends && op->kind != OP_CALL && standin.held[op->kind] &&
+	       standin.failed == CUDA_SUCCESS;
 }
 
 static void *
@@ -111,9 +114,7 @@ stream_run(void *arg)
 
 	pthread_mutex_lock(&standin.lock);
 	while (!stream->ends || stream->head != NULL) {
-		const struct op *op = stream->head;
-
-		if (op == NULL || is_held(op))
+		if (stream->head == NULL || head_is_held(stream))
 			pthread_cond_wait(&standin.moved, &standin.lock);
 		else
 			head_run(stream);
@@ -210,7 +211,7 @@ void
 standin_streams_settle(void)
 {
 	for (int i = 0; i < OBJECTS_MAX; i++)
-		while (streams[i] != NULL && streams[i]->head != NULL && !is_held(streams[i]->head))
+		while (streams[i] != NULL && streams[i]->head != NULL && !head_is_held(streams[i]))
 			pthread_cond_wait(&standin.moved, &standin.lock);
 }
 
