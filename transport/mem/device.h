@@ -253,7 +253,8 @@ far_copier_poll(struct far_copier *copier, enum far_copy_way way, uint64_t *done
 }
 
 /* Before sleeping: writes to the eventfd when what is outstanding now is done. Returns 0; -EAGAIN:
- * something is done already, or nothing is outstanding: poll first. */
+ * something is done already, or nothing is outstanding: poll first. A device that fails writes
+ * nothing (the driver calls nobody then): sleep for a bounded time, and poll. */
 static inline int
 far_copier_arm(struct far_copier *copier, int event_fd)
 {
