@@ -49,6 +49,7 @@ state_default(void)
 	standin.misuse[0] = '\0';
 	standin.delay_us = standin.random_us = 0;
 	standin.held[0] = standin.held[1] = false;
+	standin.allowed = 0;
 	standin.copy_fails_in = 0;
 	standin.primary.retained = 0;
 	memset(standin.attributes, 0, sizeof(standin.attributes));
@@ -210,6 +211,15 @@ hold(bool in, bool out)
 }
 
 static void
+allow(unsigned copies)
+{
+	lock();
+	standin.allowed = copies;
+	pthread_cond_broadcast(&standin.moved);
+	pthread_mutex_unlock(&standin.lock);
+}
+
+static void
 settle(void)
 {
 	lock();
@@ -301,6 +311,7 @@ standin_control(void)
 		.devices = devices,
 		.delay = delay,
 		.hold = hold,
+		.allow = allow,
 		.settle = settle,
 		.fail_call = fail_call,
 		.fail_copy = fail_copy,

@@ -37,6 +37,8 @@ struct standin {
 	void (*delay)(unsigned us, unsigned random_us, uint64_t seed);
 	/* No copy of that way starts. */
 	void (*hold)(bool in, bool out);
+	/* So many of what is held start all the same. */
+	void (*allow)(unsigned copies);
 	/* Waits until all that may start is done: how often a test polls is then the same each time. */
 	void (*settle)(void);
 

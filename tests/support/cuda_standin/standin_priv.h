@@ -28,6 +28,7 @@ struct standin_state {
 	unsigned delay_us, random_us;
 	uint64_t seed;
 	bool held[2]; /* in, out */
+	unsigned allowed;
 	uint64_t copy_fails_in;
 	CUresult copy_fails_with;
 

@@ -78,6 +78,8 @@ head_run(CUstream stream)
 
 	if (runs && op->kind != OP_CALL) {
 		us = delay_of(stream);
+		if (standin.held[op->kind] && standin.allowed != 0)
+			standin.allowed--;
 		fails = standin.copy_fails_in != 0 && --standin.copy_fails_in == 0;
 		if (fails)
 			size_bytes /= 2;
@@ -104,7 +106,7 @@ head_is_held(const struct CUstream_st *stream)
 	const struct op *op = stream->head;
 
 	return !stream->ends && op->kind != OP_CALL && standin.held[op->kind] &&
-	       standin.failed == CUDA_SUCCESS;
+	       standin.allowed == 0 && standin.failed == CUDA_SUCCESS;
 }
 
 static void *
