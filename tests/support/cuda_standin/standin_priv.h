@@ -2,10 +2,10 @@
 #ifndef FAR_TESTS_SUPPORT_CUDA_STANDIN_PRIV_H
 #define FAR_TESTS_SUPPORT_CUDA_STANDIN_PRIV_H
 
-#include <cuda.h>
 #include <pthread.h>
 
 #include "tests/support/cuda_standin/standin.h"
+#include "transport/mem/cuda/lib.h" /* for cuda.h */
 
 #define STANDIN_ATTRIBUTES 256
 

@@ -2,7 +2,6 @@
 #ifndef FAR_TESTS_UNIT_TRANSPORT_CUDA_WORLD_H
 #define FAR_TESTS_UNIT_TRANSPORT_CUDA_WORLD_H
 
-#include <cuda.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +11,7 @@
 #include <cmocka.h>
 
 #include "tests/support/cuda_standin/standin.h"
+#include "transport/mem/cuda/lib.h" /* for cuda.h */
 #include "transport/mem/device.h"
 
 #define CUDA_WORLD_HOST_BYTES  (8ULL << 20)
