@@ -1,4 +1,4 @@
-/* memory.c - the stand-in's device memory, which lies in the host's, and host memory that is pinned. */
+/* memory.c - the stand-in's device memory, which lies in the host's. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -24,32 +24,25 @@ struct reservation {
 /* What a handle names. */
 struct physical {
 	CUmemGenericAllocationHandle handle; /* 0: none */
-	int fd;
 	size_t size_bytes;
+	int fd;
 	bool mapped, released;
 };
 
 /* Bytes at addresses. */
 struct memory {
 	uint64_t base;
-	size_t size_bytes; /* 0: none */
-	int fd;            /* borrowed of a handle if that is not 0 */
-	CUmemGenericAllocationHandle handle;
-	uint8_t *alias; /* where the bytes can be touched */
-	uint64_t skew;  /* of the alias: the first byte lies here */
+	size_t size_bytes;                   /* 0: none */
+	CUmemGenericAllocationHandle handle; /* 0: a plain allocation */
+	uint8_t *alias;                      /* where the bytes can be touched */
+	uint64_t skew;                       /* of the alias: the first byte lies here */
+	int fd;                              /* borrowed of the handle, if there is one */
 	bool access;
-};
-
-struct pinned {
-	uintptr_t base;
-	size_t size_bytes; /* 0: none */
-	bool read_only;
 };
 
 static struct reservation reservations[TABLE_MAX];
 static struct physical physicals[TABLE_MAX];
 static struct memory memories[TABLE_MAX];
-static struct pinned pins[TABLE_MAX];
 static CUmemGenericAllocationHandle handle_last = FIRST_HANDLE;
 
 static size_t
@@ -491,113 +484,19 @@ cuPointerSetAttribute(const void *value, CUpointer_attribute which, CUdeviceptr 
 	return standin_leave(result);
 }
 
-/* ---- pinned memory ---- */
-
-bool
-standin_is_pinned(const void *host, size_t size_bytes, bool write, bool *some)
-{
-	uintptr_t first = (uintptr_t)host;
-
-	*some = false;
-	for (int i = 0; i < TABLE_MAX; i++) {
-		const struct pinned *pin = &pins[i];
-
-		if (pin->size_bytes == 0 || first >= pin->base + pin->size_bytes ||
-		    pin->base >= first + size_bytes)
-			continue;
-		*some = true;
-		if (first >= pin->base && first + size_bytes <= pin->base + pin->size_bytes &&
-		    !(write && pin->read_only))
-			return true;
-	}
-	return false;
-}
-
-/* Of all its pages, as the kernel has them mapped. */
-static bool
-is_mapped(uintptr_t base, size_t size_bytes, bool write)
-{
-	FILE *maps = fopen("/proc/self/maps", "re");
-	uintptr_t reached = base;
-	char line[512];
-
-	while (maps != NULL && reached < base + size_bytes &&
-	       fgets(line, sizeof(line), maps) != NULL) {
-		unsigned long first, end;
-		char rights[5];
-
-		if (sscanf(line, "%lx-%lx %4s", &first, &end, rights) != 3)
-			continue;
-		if (first <= reached && reached < end && rights[0] == 'r' &&
-		    (!write || rights[1] == 'w'))
-			reached = end;
-	}
-	if (maps != NULL)
-		(void)fclose(maps);
-	return reached >= base + size_bytes;
-}
-
-CUresult
-cuMemHostRegister(void *base, size_t size_bytes, unsigned flags)
-{
-	CUresult result = standin_enter(__func__);
-	bool read_only = (flags & CU_MEMHOSTREGISTER_READ_ONLY) != 0;
-	uintptr_t first = (uintptr_t)base;
-	struct pinned *new = NULL;
-
-	if (result != CUDA_SUCCESS)
-		return standin_leave(result);
-	if (read_only &&
-	    standin.attributes[CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED] == 0)
-		return standin_leave(CUDA_ERROR_NOT_SUPPORTED);
-	if (size_bytes == 0 || !is_mapped(first, size_bytes, !read_only))
-		return standin_leave(CUDA_ERROR_INVALID_VALUE);
-	for (int i = 0; i < TABLE_MAX; i++) {
-		struct pinned *pin = &pins[i];
-
-		if (pin->size_bytes == 0)
-			new = pin;
-		else if (first < pin->base + pin->size_bytes && pin->base < first + size_bytes)
-			return standin_leave(CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED);
-	}
-	if (new == NULL)
-		return standin_leave(CUDA_ERROR_OUT_OF_MEMORY);
-	*new = (struct pinned){.base = first, .size_bytes = size_bytes, .read_only = read_only};
-	return standin_leave(CUDA_SUCCESS);
-}
-
-CUresult
-cuMemHostUnregister(void *base)
-{
-	CUresult result = standin_enter(__func__);
-
-	for (int i = 0; i < TABLE_MAX; i++) {
-		if (pins[i].size_bytes == 0 || pins[i].base != (uintptr_t)base)
-			continue;
-		if (standin_host_in_use(base, pins[i].size_bytes) && standin.failed == CUDA_SUCCESS)
-			standin_misuse("pinned memory is let go of under a copy");
-		pins[i].size_bytes = 0;
-		return standin_leave(result);
-	}
-	standin_misuse("memory is unpinned that is not pinned");
-	return standin_leave(CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED);
-}
-
 /* ---- at the end ---- */
 
 unsigned
 standin_memory_left(bool say)
 {
-	unsigned mapped = 0, handles = 0, addresses = 0, pinned = 0;
+	unsigned mapped = 0, handles = 0, addresses = 0, pinned = standin_pins_left(say);
 
 	for (int i = 0; i < TABLE_MAX; i++) {
 		mapped += memories[i].size_bytes != 0;
 		handles += physicals[i].handle != 0;
 		addresses += reservations[i].size_bytes != 0;
-		pinned += pins[i].size_bytes != 0;
 		if (say)
 			continue;
-		pins[i].size_bytes = 0;
 		if (memories[i].size_bytes != 0 && memories[i].handle == 0)
 			(void)close(memories[i].fd);
 		if (memories[i].size_bytes != 0)

@@ -57,18 +57,23 @@ unsigned standin_depth(void);
 
 /* Where the bytes of @address lie; NULL: not all are there. */
 uint8_t *standin_bytes(uint64_t address, size_t size_bytes);
+/* Says what is left, and counts it; or gives it up. */
+unsigned standin_memory_left(bool say);
+
+/* ---- pin.c; all of it needs the lock ---- */
+
 /* All of it is pinned, for writing if @write. *@pinned: some is. */
 bool standin_is_pinned(const void *host, size_t size_bytes, bool write, bool *some);
-/* Says what is left, and counts it; and gives it up. */
-unsigned standin_memory_left(bool say);
+/* As above. */
+unsigned standin_pins_left(bool say);
 
 /* ---- stream.c; all of it needs the lock ---- */
 
 /* A copy that waits or runs names a byte of the range. */
 bool standin_device_in_use(uint64_t address, size_t size_bytes);
 bool standin_host_in_use(const void *host, size_t size_bytes);
-/* As above. Lets go of the lock while streams end. */
 unsigned standin_streams_left(bool say);
+/* These let go of the lock while they wait. */
 void standin_streams_give_up(void);
 void standin_streams_settle(void);
 
