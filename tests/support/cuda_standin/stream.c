@@ -25,7 +25,7 @@ struct CUstream_st {
 	struct op *head, **tail; /* the head may be running */
 	uint64_t issued, done;
 	uint64_t random;
-	bool ends, pageable;
+	bool ends, pageable, runs;
 };
 
 struct CUevent_st {
@@ -84,6 +84,7 @@ head_run(CUstream stream)
 		if (fails)
 			size_bytes /= 2;
 	}
+	stream->runs = true;
 	pthread_mutex_unlock(&standin.lock);
 	if (us != 0)
 		(void)usleep(us);
@@ -92,6 +93,7 @@ head_run(CUstream stream)
 	pthread_mutex_lock(&standin.lock);
 	if (fails)
 		standin.failed = standin.copy_fails_with;
+	stream->runs = false;
 	stream->head = op->next;
 	if (stream->head == NULL)
 		stream->tail = &stream->head;
@@ -105,7 +107,7 @@ head_is_held(const struct CUstream_st *stream)
 {
 	const struct op *op = stream->head;
 
-	return !stream->ends && op->kind != OP_CALL && standin.held[op->kind] &&
+	return !stream->runs && !stream->ends && op->kind != OP_CALL && standin.held[op->kind] &&
 	       standin.allowed == 0 && standin.failed == CUDA_SUCCESS;
 }
 
