@@ -152,6 +152,9 @@ struct far_l2_env {
 	/* For "donor": transports by address scheme, and their registrations of the L1 arena. */
 	struct far_transport **transports;
 	struct far_mem **arenas; /* arenas[i] is registered with transports[i] */
+	/* Pieces lie on a device: their addresses are numbers, and nothing here touches a byte of them.
+	 * Not with verify_always. */
+	bool arena_is_device;
 	size_t transport_count;
 	const char *client_name;
 	uint64_t connect_timeout_ns; /* of one attempt to connect and be welcomed */

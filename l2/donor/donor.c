@@ -369,9 +369,14 @@ int
 far_l2_donor_open(const struct far_l2_config *config, const struct far_l2_env *env,
 		  struct far_l2 **out, char error[256])
 {
-	struct far_donor *donor = far_zalloc(sizeof(*donor));
+	struct far_donor *donor;
 	int rc;
 
+	if (env->arena_is_device && env->verify_always)
+		return far_l2_config_error(config, NULL, error,
+					   "the CRC of blocks that land on a device cannot be "
+					   "checked here");
+	donor = far_zalloc(sizeof(*donor));
 	if (donor == NULL) {
 		(void)far_l2_config_error(config, NULL, error, "no memory");
 		return -ENOMEM;

@@ -263,6 +263,7 @@ crc_is_good(const struct far_donor *donor, const struct far_l2_item *item,
 	if (!donor->env.verify_always || (slot->flags & FAR_SLOT_NO_CRC) != 0 ||
 	    bytes != slot->size_bytes)
 		return true;
+	FAR_ASSERT(!donor->env.arena_is_device);
 	for (uint32_t i = 0; i < item->piece_count; i++)
 		crc = far_crc32c(crc, item->pieces[i].addr, item->pieces[i].size_bytes);
 	return crc == slot->crc32c;

@@ -171,7 +171,7 @@ batch_fill(struct far_donor *donor, struct donor_batch *batch, struct donor_list
 
 /* While the WRITEs are on their way. */
 static void
-batch_crc(struct donor_batch *batch)
+batch_crc(const struct far_donor *donor, struct donor_batch *batch)
 {
 	for (uint32_t i = 0; i < batch->count; i++) {
 		const struct far_l2_item *item =
@@ -180,6 +180,11 @@ batch_crc(struct donor_batch *batch)
 
 		if (item->has_crc)
 			continue;
+		/* Bytes on a device are nobody's to read here: the slot says that there is none. */
+		if (donor->env.arena_is_device) {
+			batch->blocks[i].flags = FAR_SLOT_NO_CRC;
+			continue;
+		}
 		for (uint32_t p = 0; p < item->piece_count; p++)
 			crc = far_crc32c(crc, item->pieces[p].addr, item->pieces[p].size_bytes);
 		batch->blocks[i].crc32c = crc;
@@ -199,7 +204,7 @@ batch_posted(struct far_donor *donor, struct donor_batch *batch)
 	batch->lane->fill_bytes = batch->fill_bytes;
 	batch->lane->unsent++;
 	far_list_push_back(&donor->batches_unsent, &batch->node);
-	batch_crc(batch);
+	batch_crc(donor, batch);
 }
 
 /* False: nothing more can be laid now. */

@@ -665,6 +665,13 @@ far_l2_memory_open(const struct far_l2_config *config, const struct far_l2_env *
 					   "%llu bytes: give 64 B to 1 TiB",
 					   (unsigned long long)config->capacity_bytes);
 	}
+	/* It is the simplest of all stores, for tests and for reading: it copies with the processor, on
+	 * its owner's thread. Through a device's copies it would be neither simple nor asynchronous. */
+	if (env->arena_is_device)
+		return far_l2_config_error(
+			config, NULL, error,
+			"a memory store copies with the processor, and L1 lies on "
+			"a device: use a donor, or l1.memory: host");
 	mem = far_zalloc(sizeof(*mem));
 	if (mem == NULL)
 		goto fail;

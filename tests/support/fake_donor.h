@@ -63,6 +63,7 @@ struct fake_rig {
 	uint8_t *arena;
 	struct far_l2 *l2;
 	struct far_l2_status status; /* filled by fake_rig_run() */
+	bool device;                 /* before the client: as if the arena lay on one */
 };
 
 /* A task of one item to many; its buffers are the caller's, in the arena. */

@@ -54,6 +54,29 @@ an_unknown_type_names_the_known_ones(void **state)
 }
 
 static void
+what_would_read_bytes_on_a_device_is_refused(void **state)
+{
+	struct far_l2_env env = {.clock = &fake.clock, .arena_is_device = true};
+	struct far_l2_config memory = {
+		.type = "memory", .name = "m", .where = "l2[0]", .capacity_bytes = 1 << 20};
+	struct far_l2_config donor = {
+		.type = "donor", .name = "d", .where = "l2[1]", .address = "loop:d"};
+	struct far_l2 *l2 = NULL;
+	char error[256];
+
+	(void)state;
+	far_clock_fake_init(&fake, 1);
+	assert_int_equal(far_l2_open(&memory, &env, &l2, error), -EINVAL);
+	assert_non_null(strstr(error, "l2[0]"));
+	assert_non_null(strstr(error, "L1 lies on a device"));
+	env.verify_always = true;
+	assert_int_equal(far_l2_open(&donor, &env, &l2, error), -EINVAL);
+	assert_non_null(strstr(error, "CRC"));
+	assert_null(l2);
+	assert_int_equal(far_alloc_live_bytes(), 0);
+}
+
+static void
 an_error_names_place_and_field(void **state)
 {
 	static const struct {
@@ -154,6 +177,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_named_type_is_found_and_no_other),
 		cmocka_unit_test(an_unknown_type_names_the_known_ones),
+		cmocka_unit_test(what_would_read_bytes_on_a_device_is_refused),
 		cmocka_unit_test(an_error_names_place_and_field),
 		cmocka_unit_test(a_line_that_is_too_long_is_cut),
 		cmocka_unit_test(bad_names_and_weights_are_refused_with_a_line),

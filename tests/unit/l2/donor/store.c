@@ -115,6 +115,26 @@ a_checksum_that_is_given_is_passed_on(void **state)
 }
 
 static void
+blocks_on_a_device_are_committed_without_a_checksum(void **state)
+{
+	(void)state;
+	fake_rig_close(&rig);
+	fake_rig_open(&rig);
+	rig.device = true;
+	fake_rig_up(&rig);
+	fake_task_make(&rig, &task, FAR_L2_STORE, 1, 3, 5000);
+	task.items[1].crc32c = 0x12345678;
+	task.items[1].has_crc = true;
+	fake_task_run(&rig, &task);
+	all_have(&task, 3, 0);
+	assert_int_equal(rig.donor.blocks[0].flags, FAR_SLOT_NO_CRC);
+	assert_int_equal(rig.donor.blocks[0].crc32c, 0);
+	assert_int_equal(rig.donor.blocks[1].flags, 0);
+	assert_int_equal(rig.donor.blocks[1].crc32c, 0x12345678);
+	assert_int_equal(rig.donor.blocks[2].flags, FAR_SLOT_NO_CRC);
+}
+
+static void
 a_full_lane_is_ended_with_its_last_commit_and_the_next_is_used(void **state)
 {
 	(void)state;
@@ -378,6 +398,7 @@ main(void)
 		CLAIM(a_store_allocates_nothing),
 		CLAIM(what_the_index_shows_is_not_written),
 		CLAIM(a_checksum_that_is_given_is_passed_on),
+		CLAIM(blocks_on_a_device_are_committed_without_a_checksum),
 		CLAIM(a_full_lane_is_ended_with_its_last_commit_and_the_next_is_used),
 		CLAIM(a_full_donor_is_said_at_once_and_asked_again_by_later_tasks),
 		CLAIM(a_lane_in_reserve_is_asked_for_once_while_it_is_denied),
