@@ -5,7 +5,6 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
-#include "base/copy.h"
 #include "base/log.h"
 #include "wire/index.h"
 
@@ -77,7 +76,14 @@ far_put(struct far_client *client, const struct far_key *key, const void *data, 
 	want = (struct far_l1_want){.key = *key, .size_bytes = size_bytes};
 	if (far_l1_reserve_write(client->l1, client->session, &want, 1, &grant) != 1)
 		return grant.rc;
-	far_copy_stream(grant.addr, data, size_bytes);
+	rc = far_client_arena_write(&client->arena, grant.addr, data, size_bytes);
+	if (rc < 0) {
+		int ended;
+
+		/* Nobody ever sees what is in it. */
+		(void)far_l1_abort_write(client->l1, client->session, &grant.loan, 1, &ended);
+		return rc;
+	}
 	if (far_l1_finish_write(client->l1, client->session, &grant.loan, 1, &rc) == 1)
 		return 0;
 	FAR_ASSERT(rc == -ENOENT); /* the loan is ours alone: far_clear() by force */

@@ -41,7 +41,7 @@ far_client_enter(const struct far_client *client)
 }
 
 static int
-open_l1(struct far_client *client)
+open_l1(struct far_client *client, char error[FAR_PARAM_ERROR_BYTES])
 {
 	const struct far_client_config *config = &client->config;
 	uint64_t blocks = config->l1_bytes / config->block_bytes_min;
@@ -55,16 +55,14 @@ open_l1(struct far_client *client)
 	};
 	int rc;
 
-	rc = far_pages_map_shared("farpool-l1", config->l1_bytes,
-				  (enum far_pages_huge)config->l1_huge, (int)config->numa_node - 1,
-				  &client->arena);
+	rc = far_client_arena_open(config, &client->arena, error);
 	if (rc < 0) {
-		far_log_error(
-			"l1.size %llu MiB cannot be mapped, %llu MiB are available: lower it or "
-			"free memory (%s)",
-			(unsigned long long)(config->l1_bytes >> 20),
-			(unsigned long long)(far_pages_available_bytes() >> 20), far_err_name(rc));
+		far_log_error("client '%s': %s", config->name, error);
 		return rc;
+	}
+	if (client->arena.device != NULL) {
+		l1.publish = far_client_arena_publish;
+		l1.publish_arg = &client->arena;
 	}
 	l1.base = client->arena.base;
 	l1.size_bytes = client->arena.size_bytes;
@@ -172,7 +170,7 @@ open_controllers(struct far_client *client)
 }
 
 static int
-open_parts(struct far_client *client)
+open_parts(struct far_client *client, char error[FAR_PARAM_ERROR_BYTES])
 {
 	size_t commands = FAR_CLIENT_COMMANDS_MIN;
 	int rc;
@@ -193,7 +191,7 @@ open_parts(struct far_client *client)
 				       &client->recorder);
 	if (rc < 0)
 		return rc;
-	rc = open_l1(client);
+	rc = open_l1(client, error);
 	if (rc < 0)
 		return rc;
 	rc = far_donors_open(client);
@@ -227,7 +225,7 @@ close_parts(struct far_client *client)
 		far_l1_session_close(client->l1, client->session);
 	far_l1_close(client->l1);
 	far_recorder_close(client->recorder);
-	far_pages_unmap(&client->arena);
+	far_client_arena_close(&client->arena);
 	if (client->watch_fd >= 0)
 		close(client->watch_fd);
 	if (client->wake_fd >= 0)
@@ -241,12 +239,14 @@ close_parts(struct far_client *client)
 }
 
 int
-far_client_open_config(struct far_client_config *config, struct far_client **out)
+far_client_open_config(struct far_client_config *config, struct far_client **out,
+		       char error[FAR_PARAM_ERROR_BYTES])
 {
 	struct far_client *client;
 	uint64_t seed;
 	int rc;
 
+	error[0] = '\0';
 	(void)pthread_once(&fork_once, fork_watch);
 	client = far_zalloc(sizeof(*client));
 	if (client == NULL) {
@@ -259,6 +259,8 @@ far_client_open_config(struct far_client_config *config, struct far_client **out
 	client->wake_fd = -1;
 	client->watch_fd = -1;
 	client->arena.fd = -1;
+	client->arena.pages.fd = -1;
+	client->arena.memory.fd = -1;
 	client->fork_generation = atomic_load(&fork_generation);
 	far_random_bytes(&seed, sizeof(seed));
 	far_rng_init(&client->rng, seed);
@@ -269,7 +271,7 @@ far_client_open_config(struct far_client_config *config, struct far_client **out
 	far_list_init(&client->handles_free);
 	far_list_init(&client->handles_live);
 	far_list_init(&client->sessions);
-	rc = open_parts(client);
+	rc = open_parts(client, error);
 	if (rc < 0) {
 		/* Adapters that were opened have begun nothing: they are quiesced as at any close.
 		 */
@@ -298,7 +300,7 @@ far_client_open(const struct far_client_options *options, struct far_client **ou
 		far_client_config_fini(&config);
 		return rc;
 	}
-	return far_client_open_config(&config, out);
+	return far_client_open_config(&config, out, error);
 }
 
 int
@@ -320,10 +322,12 @@ far_client_open_file(const char *path, char *error, size_t error_bytes, struct f
 			snprintf(line, sizeof(line), "%.100s: %.400s", path, cause);
 	}
 	if (rc == 0) {
-		rc = far_client_open_config(&config, out);
+		char cause[FAR_PARAM_ERROR_BYTES];
+
+		rc = far_client_open_config(&config, out, cause);
 		if (rc < 0)
-			snprintf(line, sizeof(line), "%.100s: the client cannot be opened: %.300s",
-				 path, far_err_text(rc));
+			snprintf(line, sizeof(line), "%.100s: the client cannot be opened: %.350s",
+				 path, cause[0] != '\0' ? cause : far_err_text(rc));
 	} else {
 		far_client_config_fini(&config);
 	}

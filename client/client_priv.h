@@ -7,9 +7,9 @@
 #include <stdbool.h>
 
 #include "base/list.h"
-#include "base/pages.h"
 #include "base/recorder.h"
 #include "base/ring.h"
+#include "client/arena.h"
 #include "client/config.h"
 #include "controllers/eviction.h"
 #include "controllers/prefetch.h"
@@ -49,7 +49,7 @@ struct far_client {
 	struct far_rng rng; /* thread */
 	uint64_t fork_generation;
 
-	struct far_pages arena; /* mapped before and unmapped after everything that points in */
+	struct far_client_arena arena; /* there before and after everything that points in */
 	struct far_transport *transports[FAR_CLIENT_TRANSPORTS_MAX]; /* thread, once it runs */
 	struct far_mem *arenas[FAR_CLIENT_TRANSPORTS_MAX];
 	size_t transport_count;

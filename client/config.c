@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/clock.h"
+#include "client/arena.h"
 #include "controllers/policy.h"
 #include "controllers/store_policy.h"
 #include "l1/l1.h"
@@ -67,6 +68,25 @@ static const struct far_param params[] = {
 	{"l1.numa_node", FAR_PARAM_ENUM, AT(numa_node), 0, 0, "any",
 	 "any|0|1|2|3|4|5|6|7|8|9|10|11|12|13|14|15",
 	 "Take the arena's memory from this NUMA node alone."},
+	{"l1.memory", FAR_PARAM_ENUM, AT(l1_memory), 0, 0, "host", FAR_CLIENT_MEMORY_CHOICES,
+	 "Where the arena lies: host, or cuda, in the memory of a GPU (docs/gpu.md); then "
+	 "l1.huge_pages, "
+	 "l1.numa_node and verify: always do not apply."},
+	{"l1.device", FAR_PARAM_U64, AT(l1_device), 0, 63, "0", NULL,
+	 "Which GPU, as its driver counts them: CUDA_VISIBLE_DEVICES applies."},
+	{"l1.gpu_direct", FAR_PARAM_ENUM, AT(l1_gpu_direct), 0, 0, "near",
+	 FAR_CLIENT_DIRECT_CHOICES,
+	 "Where NICs read and write the GPU's memory by themselves: near where no processor lies "
+	 "between the two, always wherever they can, never; else bytes go through the host."},
+	{"l1.gpu_mapped", FAR_PARAM_ENUM, AT(l1_gpu_mapped), 0, 0, "auto",
+	 FAR_CLIENT_MAPPED_CHOICES,
+	 "Whether the GPU's copy engine reads the memory of donors on the same host in one step, "
+	 "which "
+	 "pins what it reads of it."},
+	{"l1.gpu_stage", FAR_PARAM_SIZE, AT(l1_gpu_stage_bytes), MIB, 4 * GIB, "64MiB", NULL,
+	 "The ring of pinned host memory, per transport, that bytes pass through otherwise."},
+	{"l1.gpu_slice", FAR_PARAM_SIZE, AT(l1_gpu_slice_bytes), 64 * KIB, GIB, "4MiB", NULL,
+	 "The longest read into it, at most a quarter of it: reads and copies overlap by these."},
 	{"l1.eviction", FAR_PARAM_ENUM, AT(l1_eviction), 0, 0, "lru", L1_EVICTION_CHOICES,
 	 "Which unlocked blocks give way first: lru the least recently used, s3fifo what was used "
 	 "once before what was used again, none never any."},
@@ -260,6 +280,33 @@ trust_from_option(const char *from, struct far_client_config *config,
 	return -EINVAL;
 }
 
+static int
+gpu_from_options(const struct far_client_options *options, struct far_client_config *config,
+		 char error[FAR_PARAM_ERROR_BYTES])
+{
+	const struct {
+		const char *key, *text;
+	} texts[] = {
+		{"l1.memory", options->l1_memory},
+		{"l1.gpu_direct", options->l1_gpu_direct},
+		{"l1.gpu_mapped", options->l1_gpu_mapped},
+	};
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < sizeof(texts) / sizeof(texts[0]); i++) {
+		if (texts[i].text != NULL)
+			rc = far_param_set(&far_client_params, config, texts[i].key, texts[i].text,
+					   error);
+	}
+	config->l1_device = options->l1_device;
+	config->l1_base = options->l1_base;
+	if (options->l1_gpu_stage_bytes != 0)
+		config->l1_gpu_stage_bytes = options->l1_gpu_stage_bytes;
+	if (options->l1_gpu_slice_bytes != 0)
+		config->l1_gpu_slice_bytes = options->l1_gpu_slice_bytes;
+	return rc;
+}
+
 /* What was added to the options since: texts that are read as in a file, and fractions. */
 static int
 policies_from_options(const struct far_client_options *options, struct far_client_config *config,
@@ -315,6 +362,8 @@ far_client_config_from_options(const struct far_client_options *given,
 		rc = trust_from_option(options->trust, config, error);
 	if (rc == 0)
 		rc = policies_from_options(options, config, error);
+	if (rc == 0)
+		rc = gpu_from_options(options, config, error);
 	if (rc < 0)
 		return rc;
 	config->l1_bytes = options->l1_bytes;
@@ -504,7 +553,8 @@ far_client_config_check(const struct far_client_config *config, char error[FAR_P
 			 (unsigned long long)config->events_max);
 		return -EINVAL;
 	}
-	if (marks_check(config, error) < 0 || policy_check(config, error) < 0)
+	if (far_client_arena_check(config, error) < 0 || marks_check(config, error) < 0 ||
+	    policy_check(config, error) < 0)
 		return -EINVAL;
 	rc = store_policy_check(config, error);
 	if (rc < 0)

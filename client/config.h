@@ -30,7 +30,14 @@ struct far_client_config {
 	uint32_t l1_eviction; /* enum far_l1_policy */
 	double l1_evict_high; /* of the arena's bytes; 1: nothing is evicted ahead of need */
 	double l1_evict_low;
-	uint32_t numa_node; /* 0: any, else node + 1 */
+	uint32_t numa_node;     /* 0: any, else node + 1 */
+	uint32_t l1_memory;     /* enum far_client_memory */
+	uint64_t l1_device;     /* which GPU */
+	void *l1_base;          /* NULL: the client allocates; an option alone */
+	uint32_t l1_gpu_direct; /* enum far_client_direct */
+	uint32_t l1_gpu_mapped; /* 1: never */
+	uint64_t l1_gpu_stage_bytes;
+	uint64_t l1_gpu_slice_bytes;
 	uint64_t replicas;
 	uint32_t verify; /* 1: always */
 	uint64_t busy_poll_ns;
@@ -80,8 +87,10 @@ int far_client_config_check(const struct far_client_config *config,
 int far_client_config_donor(const struct far_client_config *config,
 			    const struct far_donor_options *options, struct far_donor_config *donor,
 			    char error[FAR_PARAM_ERROR_BYTES]);
-/* Opens a client from a checked configuration, which it takes, whatever the result. */
-int far_client_open_config(struct far_client_config *config, struct far_client **out);
+/* Opens a client from a checked configuration, which it takes, whatever the result. @error: one line
+ * where the cause is in it, else "". */
+int far_client_open_config(struct far_client_config *config, struct far_client **out,
+			   char error[FAR_PARAM_ERROR_BYTES]);
 void far_client_config_fini(struct far_client_config *config);
 
 #endif

@@ -65,12 +65,6 @@ transport_open(struct far_client *client, const char *scheme, const struct far_d
 		.trust = (enum far_trust)client->config.trust,
 		.spin_ns_max = FAR_SPIN_NS_DEFAULT,
 	};
-	struct far_mem_source source = {
-		.base = client->arena.base,
-		.size_bytes = client->arena.size_bytes,
-		.fd = client->arena.fd,
-		.relaxed = true,
-	};
 	size_t i = client->transport_count;
 	struct peers peers;
 	int rc;
@@ -86,8 +80,8 @@ transport_open(struct far_client *client, const char *scheme, const struct far_d
 	peers_fini(&peers);
 	if (rc < 0 || config.peer_count == 0)
 		return rc;
-	rc = far_transport_mem_reg(client->transports[i], &source, FAR_RIGHT_LOCAL, NULL,
-				   &client->arenas[i]);
+	rc = far_client_arena_register(&client->arena, &client->config, client->transports[i],
+				       &client->arenas[i]);
 	if (rc < 0) {
 		far_transport_close(client->transports[i]);
 		return rc;
@@ -156,6 +150,7 @@ adapter_open(struct far_client *client, const struct far_donor_config *donor, ch
 		.retry_ns_min = config->retry_ns_min,
 		.retry_ns_max = config->retry_ns_max,
 		.verify_always = config->verify != 0,
+		.arena_is_device = client->arena.device != NULL,
 		.recorder = client->recorder,
 	};
 	struct far_l2_config l2 = {

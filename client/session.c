@@ -325,7 +325,7 @@ far_client_l1_fd(struct far_client *client, uint64_t *size_bytes)
 		return rc;
 	if (size_bytes != NULL)
 		*size_bytes = client->arena.size_bytes;
-	return client->arena.fd;
+	return client->arena.fd >= 0 ? client->arena.fd : -EOPNOTSUPP;
 }
 
 int

@@ -63,6 +63,15 @@ struct far_client_options {
 	double l1_evict_low;        /* and down to it, below the high mark; 0: 0.9 */
 	const char *store_policy;   /* names, separated by commas; NULL: "default" */
 	uint32_t store_admit_after; /* uses after which "admit_after_n" stores a block; 0: 2 */
+	uint32_t l1_device;        /* with l1_memory "cuda": which GPU, as its driver counts them */
+	const char *l1_memory;     /* "host", "cuda": on a GPU, see below; NULL: "host" */
+	const char *l1_gpu_direct; /* "near", "always", "never"; NULL: "near" */
+	const char *l1_gpu_mapped; /* "auto", "never"; NULL: "auto" */
+	/* NULL: the client allocates its arena. Else the caller's own memory on that GPU, l1_bytes of
+	 * it within one allocation: borrowed until the client is closed. */
+	void *l1_base;
+	uint64_t l1_gpu_stage_bytes; /* 0: 64 MiB */
+	uint64_t l1_gpu_slice_bytes; /* 0: 4 MiB */
 };
 
 /**

@@ -213,9 +213,10 @@ far_cli_open(struct far_cli_common *common, const char *l1_size, bool wait, stru
 	};
 	memcpy(common->policies.prefetch, config.prefetch_policy, sizeof(config.prefetch_policy));
 	memcpy(common->policies.store, config.store_policy, sizeof(config.store_policy));
-	rc = far_client_open_config(&config, out);
+	rc = far_client_open_config(&config, out, error);
 	if (rc < 0)
-		return far_cli_fail("the client cannot be opened: %s", far_strerror(rc));
+		return far_cli_fail("the client cannot be opened: %s",
+				    error[0] != '\0' ? error : far_strerror(rc));
 	if (!wait)
 		return 0;
 	rc = far_client_wait_donors(*out, far_now_ns() + common->timeout_ns, error, sizeof(error));

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/alloc.h"
+#include "client/arena.h"
 #include "l1/l1.h"
 #include "transport/transport.h"
 
@@ -58,6 +59,80 @@ example_configuration_is_read(void **state)
 	assert_int_equal(config.l1_bytes, 256 << 20);
 	far_client_config_fini(&config);
 	assert_int_equal(far_alloc_live_bytes(), 0);
+}
+
+static void
+example_of_a_gpu_is_read(void **state)
+{
+	struct far_client_config config;
+
+	(void)state;
+	memset(&config, 0, sizeof(config));
+	if (far_param_load(&far_client_params, FAR_TEST_CONFIGS "/client-gpu.yaml", &config,
+			   error) != 0)
+		fail_msg("%s", error);
+	assert_int_equal(far_client_config_check(&config, error), 0);
+	assert_int_equal(config.l1_memory, FAR_MEMORY_CUDA);
+	assert_int_equal(config.l1_bytes, 40ULL << 30);
+	far_client_config_fini(&config);
+}
+
+#define ON_GPU "l1: {size: 64MiB, memory: cuda"
+
+static void
+keys_of_one_kind_of_memory_are_refused_with_the_other(void **state)
+{
+	(void)state;
+	refused(ON_GPU ", huge_pages: on}\n", "l1.huge_pages is given and l1.memory is cuda");
+	refused(ON_GPU ", numa_node: 0}\n", "l1.numa_node is given and l1.memory is cuda");
+	refused(ON_GPU ", gpu_stage: 1MiB, gpu_slice: 512KiB}\n", "l1.gpu_slice is 524288");
+	refused("l1: {size: 64MiB, memory: vram}\n", "host, cuda");
+	refused("l1: {size: 64MiB, device: 1}\n", "l1.device is given and l1.memory is host");
+	refused("l1: {size: 64MiB, gpu_direct: never}\n", "l1.gpu_direct is given");
+	refused("l1: {size: 64MiB, gpu_mapped: never}\n", "l1.gpu_mapped is given");
+	refused("l1: {size: 64MiB, gpu_stage: 1MiB}\n", "l1.gpu_stage is given");
+	refused("l1: {size: 64MiB, gpu_slice: 1MiB}\n", "l1.gpu_slice is given");
+}
+
+static void
+verify_on_a_gpu_is_refused_and_says_why(void **state)
+{
+	(void)state;
+	refused(ON_GPU "}\nverify: always\n", "the processor that would check their CRC");
+}
+
+static void
+options_of_a_gpu_are_those_of_the_file(void **state)
+{
+	struct far_client_options options = {
+		.size_bytes = sizeof(options),
+		.l1_bytes = 64 << 20,
+		.l1_memory = "cuda",
+		.l1_device = 3,
+		.l1_gpu_direct = "always",
+		.l1_gpu_mapped = "never",
+		.l1_gpu_stage_bytes = 8 << 20,
+		.l1_gpu_slice_bytes = 1 << 20,
+	};
+	struct far_client_config from_options;
+	struct far_client_config from_file;
+
+	(void)state;
+	assert_int_equal(far_client_config_from_options(&options, &from_options, error), 0);
+	assert_int_equal(load(ON_GPU ", device: 3, gpu_direct: always, gpu_mapped: never, "
+				     "gpu_stage: 8MiB, gpu_slice: 1MiB}\n",
+			      &from_file),
+			 0);
+	assert_memory_equal(&from_options, &from_file, sizeof(from_file));
+	options.l1_memory = "rocm";
+	assert_int_equal(far_client_config_from_options(&options, &from_options, error), -EINVAL);
+	assert_non_null(strstr(error, "l1.memory"));
+	/* Memory of the caller's own is a device's. */
+	options = (struct far_client_options){
+		.size_bytes = sizeof(options), .l1_bytes = 64 << 20, .l1_base = &options};
+	assert_int_equal(far_client_config_from_options(&options, &from_options, error), 0);
+	assert_int_equal(far_client_config_check(&from_options, error), -EINVAL);
+	assert_non_null(strstr(error, "l1_base is given"));
 }
 
 static void
@@ -243,6 +318,10 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(example_configuration_is_read),
+		cmocka_unit_test(example_of_a_gpu_is_read),
+		cmocka_unit_test(keys_of_one_kind_of_memory_are_refused_with_the_other),
+		cmocka_unit_test(verify_on_a_gpu_is_refused_and_says_why),
+		cmocka_unit_test(options_of_a_gpu_are_those_of_the_file),
 		cmocka_unit_test(defaults_of_file_and_options_agree),
 		cmocka_unit_test(contradictions_are_refused_with_their_cause),
 		cmocka_unit_test(policies_are_read_and_what_they_cannot_be_is_refused),

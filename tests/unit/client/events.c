@@ -24,7 +24,7 @@ open_client(const char *yaml)
 			 0);
 	if (far_client_config_check(&config, error) != 0)
 		fail_msg("%s", error);
-	assert_int_equal(far_client_open_config(&config, &client), 0);
+	assert_int_equal(far_client_open_config(&config, &client, error), 0);
 	return client;
 }
 

@@ -346,7 +346,7 @@ session_that_holds_too_long_is_named(void **state)
 	far_log_capture_expect("overdue");
 	assert_int_equal(far_client_config_from_options(&options, &config, error), 0);
 	config.lock_warn_ns = FAR_NS_PER_MS;
-	assert_int_equal(far_client_open_config(&config, &client), 0);
+	assert_int_equal(far_client_open_config(&config, &client, error), 0);
 	put(client, 1);
 	assert_int_equal(far_session_open(client, "engine-17", 0, &session), 0);
 	(void)lend(client, 1, session);
