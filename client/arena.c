@@ -162,6 +162,27 @@ far_client_arena_close(struct far_client_arena *arena)
 }
 
 int
+far_client_arena_wrap(const struct far_client_arena *arena, const struct far_client_config *config,
+		      struct far_clock *clock, struct far_transport **tp)
+{
+	struct far_gpu_config gpu = {
+		.device = arena->device,
+		.clock = clock,
+		.stage_bytes = config->l1_gpu_stage_bytes,
+		.slice_bytes = config->l1_gpu_slice_bytes,
+		.direct_far = config->l1_gpu_direct == FAR_DIRECT_ALWAYS,
+	};
+
+	if (arena->device == NULL)
+		return 0;
+	if (config->l1_gpu_direct == FAR_DIRECT_NEVER)
+		gpu.paths_off |= 1U << FAR_GPU_DIRECT;
+	if (config->l1_gpu_mapped != 0)
+		gpu.paths_off |= 1U << FAR_GPU_MAPPED;
+	return far_gpu_open(*tp, &gpu, tp);
+}
+
+int
 far_client_arena_register(struct far_client_arena *arena, const struct far_client_config *config,
 			  struct far_transport *tp, struct far_mem **out)
 {
@@ -173,11 +194,15 @@ far_client_arena_register(struct far_client_arena *arena, const struct far_clien
 		.device = arena->device,
 		.device_far = config->l1_gpu_direct == FAR_DIRECT_ALWAYS,
 	};
+	struct far_gpu_status status;
 	int rc = far_transport_mem_reg(tp, &source, FAR_RIGHT_LOCAL, NULL, out);
 
-	if (rc == 0 && arena->device != NULL)
+	if (rc < 0 || arena->device == NULL)
+		return rc;
+	far_gpu_status_get(tp, &status);
+	if (status.paths[FAR_GPU_DIRECT].used)
 		atomic_store_explicit(&arena->direct, true, memory_order_release);
-	return rc;
+	return 0;
 }
 
 void
@@ -195,7 +220,7 @@ far_client_arena_publish(void *arg)
 
 int
 far_client_arena_write(struct far_client_arena *arena, void *to, const void *from,
-		       uint32_t size_bytes)
+		       size_t size_bytes)
 {
 	if (arena->device != NULL)
 		return far_device_copy(arena->device, FAR_COPY_IN, to, from, size_bytes);
@@ -204,8 +229,7 @@ far_client_arena_write(struct far_client_arena *arena, void *to, const void *fro
 }
 
 int
-far_client_arena_read(struct far_client_arena *arena, void *to, const void *from,
-		      uint32_t size_bytes)
+far_client_arena_read(struct far_client_arena *arena, void *to, const void *from, size_t size_bytes)
 {
 	if (arena->device != NULL)
 		return far_device_copy(arena->device, FAR_COPY_OUT, to, from, size_bytes);

@@ -50,6 +50,10 @@ int far_client_arena_open(const struct far_client_config *config, struct far_cli
 /* Nothing is registered, copied or read any more. Takes one that was never opened. */
 void far_client_arena_close(struct far_client_arena *arena);
 
+/* Makes a transport take the arena: on a GPU it is wrapped. @tp is another one on success. */
+int far_client_arena_wrap(const struct far_client_arena *arena,
+			  const struct far_client_config *config, struct far_clock *clock,
+			  struct far_transport **tp);
 int far_client_arena_register(struct far_client_arena *arena,
 			      const struct far_client_config *config, struct far_transport *tp,
 			      struct far_mem **out);
@@ -60,8 +64,8 @@ void far_client_arena_publish(void *arena);
 /* Bytes of the caller's, host memory, into a block and out of it. Blocks; any thread. 0, or -EIO:
  * the target holds any bytes. */
 int far_client_arena_write(struct far_client_arena *arena, void *to, const void *from,
-			   uint32_t size_bytes);
+			   size_t size_bytes);
 int far_client_arena_read(struct far_client_arena *arena, void *to, const void *from,
-			  uint32_t size_bytes);
+			  size_t size_bytes);
 
 #endif

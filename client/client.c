@@ -336,22 +336,28 @@ far_client_open_file(const char *path, char *error, size_t error_bytes, struct f
 	return rc;
 }
 
+int
+far_client_try_close(struct far_client *client)
+{
+	int rc = far_client_enter(client);
+
+	if (rc < 0)
+		return rc; /* a child of fork(): the parent owns everything */
+	far_client_handles_end(client);
+	far_client_blocks_end(client);
+	if (!far_client_thread_stop(client))
+		return -EBUSY;
+	close_parts(client);
+	return 0;
+}
+
 void
 far_client_close(struct far_client *client)
 {
-	if (client == NULL)
-		return;
-	if (far_client_enter(client) < 0)
-		return; /* a child of fork(): the parent owns everything */
-	far_client_handles_end(client);
-	far_client_blocks_end(client);
-	if (!far_client_thread_stop(client)) {
-		/* Promise: memory that a work request names is never freed. Better to lose it. */
+	/* Promise: memory that a work request names is never freed. Better to lose it. */
+	if (client != NULL && far_client_try_close(client) == -EBUSY)
 		far_log_error(
 			"client closed while a peer still holds its buffers: %llu MiB are left "
 			"mapped",
 			(unsigned long long)(client->arena.size_bytes >> 20));
-		return;
-	}
-	close_parts(client);
 }

@@ -126,6 +126,10 @@ int far_donors_open(struct far_client *client);
 /* Thread: sums of counters, those of donors that were removed included. */
 void far_donors_count(const struct far_client *client, struct far_l2_status *sum);
 
+/* ---- memory.c ---- */
+/* Thread: which way bytes take between a transport and a GPU: "" for the host's memory. */
+void far_client_memory_path(const struct far_client *client, const char *transport, char out[16]);
+
 /* ---- session.c ---- */
 /* Thread: ends what is to end. Returns when it wants to run next. */
 uint64_t far_sessions_tick(struct far_client *client, uint64_t now_ns);

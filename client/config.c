@@ -563,6 +563,22 @@ far_client_config_check(const struct far_client_config *config, char error[FAR_P
 }
 
 void
+far_client_config_host(struct far_client_config *config)
+{
+	struct far_client_config defaults;
+
+	memset(&defaults, 0, sizeof(defaults));
+	far_param_defaults(&far_client_params, &defaults);
+	config->l1_memory = defaults.l1_memory;
+	config->l1_device = defaults.l1_device;
+	config->l1_base = NULL;
+	config->l1_gpu_direct = defaults.l1_gpu_direct;
+	config->l1_gpu_mapped = defaults.l1_gpu_mapped;
+	config->l1_gpu_stage_bytes = defaults.l1_gpu_stage_bytes;
+	config->l1_gpu_slice_bytes = defaults.l1_gpu_slice_bytes;
+}
+
+void
 far_client_config_fini(struct far_client_config *config)
 {
 	far_param_fini(&far_client_params, config);

@@ -91,6 +91,8 @@ int far_client_config_donor(const struct far_client_config *config,
  * where the cause is in it, else "". */
 int far_client_open_config(struct far_client_config *config, struct far_client **out,
 			   char error[FAR_PARAM_ERROR_BYTES]);
+/* Takes what it says of a GPU out of it. */
+void far_client_config_host(struct far_client_config *config);
 void far_client_config_fini(struct far_client_config *config);
 
 #endif

@@ -80,8 +80,11 @@ transport_open(struct far_client *client, const char *scheme, const struct far_d
 	peers_fini(&peers);
 	if (rc < 0 || config.peer_count == 0)
 		return rc;
-	rc = far_client_arena_register(&client->arena, &client->config, client->transports[i],
-				       &client->arenas[i]);
+	rc = far_client_arena_wrap(&client->arena, &client->config, client->clock,
+				   &client->transports[i]);
+	if (rc == 0)
+		rc = far_client_arena_register(&client->arena, &client->config,
+					       client->transports[i], &client->arenas[i]);
 	if (rc < 0) {
 		far_transport_close(client->transports[i]);
 		return rc;

@@ -9,6 +9,8 @@
 #include "wire/frame.h"
 
 #define STATS_NS FAR_NS_PER_S
+/* The status as it was before anything was added at its end. */
+#define DONOR_STATUS_BYTES_MIN offsetof(struct far_donor_status, memory_path)
 
 _Static_assert(FAR_STATUS_COUNT <= 64, "far_donor_status.donor_values holds them all");
 
@@ -271,6 +273,7 @@ donor_answered(struct far_client *client, struct far_call *call, bool late)
 	ask->status.messages_sent = status.messages_sent;
 	ask->status.messages_received = status.messages_received;
 	ask->status.times_down = status.times_down;
+	far_client_memory_path(client, status.transport, ask->status.memory_path);
 	call->rc = 0;
 	return true;
 }
@@ -290,8 +293,12 @@ donor_ask(struct far_client *client, const char *name, size_t idx, uint64_t dead
 	ask->call.answered = donor_answered;
 	rc = far_call_wait(client, &ask->call, deadline_ns);
 	if (rc == 0) {
-		*status = ask->status;
-		status->size_bytes = sizeof(*status);
+		size_t size_bytes = status->size_bytes;
+
+		/* An older caller knows fewer fields. */
+		memcpy(status, &ask->status,
+		       size_bytes < sizeof(*status) ? size_bytes : sizeof(*status));
+		status->size_bytes = size_bytes;
 	}
 	far_call_release(&ask->call);
 	return rc;
@@ -305,7 +312,7 @@ far_donor_status_get(struct far_client *client, size_t idx, uint64_t deadline_ns
 
 	if (rc < 0)
 		return rc;
-	if (status == NULL || status->size_bytes < sizeof(*status) || idx >= FAR_L2_SET_MAX)
+	if (status == NULL || status->size_bytes < DONOR_STATUS_BYTES_MIN || idx >= FAR_L2_SET_MAX)
 		return idx >= FAR_L2_SET_MAX ? -ENOENT : -EINVAL;
 	return donor_ask(client, "", idx, deadline_ns, status);
 }
@@ -318,7 +325,7 @@ far_donor_status_find(struct far_client *client, const char *name, uint64_t dead
 
 	if (rc < 0)
 		return rc;
-	if (status == NULL || status->size_bytes < sizeof(*status) || name == NULL)
+	if (status == NULL || status->size_bytes < DONOR_STATUS_BYTES_MIN || name == NULL)
 		return -EINVAL;
 	/* None has such a name. */
 	if (name[0] == '\0' || strlen(name) >= sizeof(((struct donor_call *)0)->name))

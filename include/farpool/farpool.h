@@ -68,7 +68,7 @@ struct far_client_options {
 	const char *l1_gpu_direct; /* "near", "always", "never"; NULL: "near" */
 	const char *l1_gpu_mapped; /* "auto", "never"; NULL: "auto" */
 	/* NULL: the client allocates its arena. Else the caller's own memory on that GPU, l1_bytes of
-	 * it within one allocation: borrowed until the client is closed. */
+	 * it within one allocation: borrowed until far_client_try_close() has returned 0. */
 	void *l1_base;
 	uint64_t l1_gpu_stage_bytes; /* 0: 64 MiB */
 	uint64_t l1_gpu_slice_bytes; /* 0: 4 MiB */
@@ -87,8 +87,10 @@ struct far_client_options {
  * Returns: 0, or
  *          -EINVAL  an option is out of range, two donors share a name, a donor has no address that
  *                   can be used on this host (the log names it);
- *          -ENODEV  the transport that is configured, or RDMA with trust "fabric", is not to be had on
- *                   this host;
+ *          -ENODEV  the transport that is configured, or RDMA with trust "fabric", or the GPU, is not
+ *                   to be had on this host;
+ *          -EOPNOTSUPP l1_memory "cuda", and this build has none;
+ *          -EIO     the GPU failed;
  *          -ENOMEM  the arena is larger than the memory that is available.
  */
 FAR_API int far_client_open(const struct far_client_options *options, struct far_client **out);
@@ -131,6 +133,19 @@ FAR_API int far_client_wait_donors(struct far_client *client, uint64_t deadline_
  */
 FAR_API void far_client_close(struct far_client *client);
 
+/**
+ * far_client_try_close - the same, but it tells whether a peer or a device still names memory of it.
+ *
+ * For memory that the caller gave (far_client_options.l1_base) and wants back: once this returned 0,
+ * nothing reads or writes it any more.
+ *
+ * Thread:  any, as far_client_close(). Blocks for at most 2 s.
+ * Returns: 0: it is closed and freed; -EBUSY: its memory may still be read and written, and the client
+ *          takes nothing but this call, again, or far_client_close(), which gives up both; -EINVAL,
+ *          -EPERM.
+ */
+FAR_API int far_client_try_close(struct far_client *client);
+
 /* ---- keys and time ---- */
 
 struct far_key_parts {
@@ -167,14 +182,14 @@ FAR_API const char *far_version(void);
  * far_put - copies one block into L1 and queues it for the donors.
  *
  * @key:         copied. Blocks are immutable.
- * @data:        borrowed for the call.
+ * @data:        host memory, whatever L1 lies in; borrowed for the call.
  * @size_bytes:  1 byte to the donors' lane size; a longer one stays in L1 and is counted as not
  *               stored.
  *
  * Thread:  any.
  * Returns: 0: readable here, and on its way to the donors; -EEXIST: it was there, or is being
  *          written; -ENOMEM: L1 is full of locked blocks; -ENOENT: far_clear() by force removed it
- *          while it was written; -EINVAL.
+ *          while it was written; -EINVAL; -EIO: the GPU failed, nothing is stored.
  */
 FAR_API int far_put(struct far_client *client, const struct far_key *key, const void *data,
 		    uint32_t size_bytes);
@@ -191,7 +206,8 @@ FAR_API int far_put(struct far_client *client, const struct far_key *key, const 
 FAR_API int far_reserve(struct far_client *client, const struct far_key *key, uint32_t size_bytes,
 			struct far_block **out);
 
-/* Makes a reserved block readable and queues it for the donors; the loan is over. Thread: any.
+/* Makes a reserved block readable and queues it for the donors; the loan is over. On a GPU, what fills
+ * the buffer has completed before. Thread: any.
  * Returns: 0; -ENOENT: far_clear() by force removed it meanwhile (the loan is over all the same);
  *          -EINVAL: the block was not reserved for writing (the loan lives on). */
 FAR_API int far_commit(struct far_block *block);
@@ -279,7 +295,8 @@ FAR_API int64_t far_clear(struct far_client *client, int force);
 FAR_API int far_get(struct far_client *client, const struct far_key *key, uint64_t deadline_ns,
 		    struct far_block **out);
 
-/* The bytes of a block: valid, and the same, until its loan ends. Thread: any. */
+/* The bytes of a block: valid, and the same, until its loan ends; a device address where L1 lies on a
+ * GPU. Thread: any. */
 FAR_API const void *far_block_data(const struct far_block *block);
 /* Where a reserved block is filled; NULL for one that is readable. Thread: any. */
 FAR_API void *far_block_buffer(struct far_block *block);
@@ -287,6 +304,65 @@ FAR_API uint32_t far_block_size(const struct far_block *block);
 
 /* Ends a reader's loan; NULL is allowed. Thread: any. */
 FAR_API void far_release(struct far_block *block);
+
+/* ---- L1 in the memory of a GPU ---- */
+
+/*
+ * With far_client_options.l1_memory "cuda" every address of a block is a device address of that GPU:
+ * far_block_data(), far_block_buffer() and far_prefetch_block() give pointers for kernels and copies,
+ * and a processor that follows one crashes. What follows is all that is different.
+ *
+ * Reading: once a call here has said that a block is readable, kernels and copies that are launched
+ * after it, on whatever stream, see its bytes. A kernel that runs already may not: it polls nothing.
+ * The loan ends after they have: synchronise, or wait for an event, before far_release().
+ *
+ * Writing: before far_commit() whatever fills the buffer has completed: the caller has synchronised
+ * with its stream or event. The client reads the buffer on a stream of its own, or a NIC does.
+ *
+ * Blocks are stored without a CRC, and verify_always is refused: no processor sees their bytes.
+ */
+
+/* Copies @size_bytes at @from, host memory, to @to, in a buffer that is reserved; GPU or not. Blocks.
+ * Thread: any. Returns: 0; -EINVAL: not in L1; -EIO: the GPU failed, the target holds any bytes. */
+FAR_API int far_memory_write(struct far_client *client, void *to, const void *from,
+			     size_t size_bytes);
+/* The other way, out of a readable block: @from is in L1. Blocks. Thread: any. Returns as above. */
+FAR_API int far_memory_read(struct far_client *client, void *to, const void *from,
+			    size_t size_bytes);
+
+/* A way that bytes take between one transport and a GPU. */
+struct far_memory_path {
+	char transport[16];
+	char path[16];  /* "direct", "mapped", "staged": docs/gpu.md */
+	char why[160];  /* why it is taken, or not */
+	uint32_t taken; /* 1: by what is registered and mapped now */
+	uint32_t reserved;
+	uint64_t ops, bytes;
+};
+
+#define FAR_MEMORY_PATHS_MAX 12u
+
+struct far_memory_info {
+	size_t size_bytes;  /* sizeof(struct far_memory_info); set by the caller */
+	char kind[8];       /* "host", "cuda"; what follows of a GPU is zero with "host" */
+	char name[96];      /* "NVIDIA H100 80GB HBM3" */
+	char driver[96];    /* "580.159.04, CUDA 13.0" */
+	char pci[16];       /* "0000:00:06.0" */
+	uint32_t device;    /* as its driver counts them */
+	uint32_t is_caller; /* 1: far_client_options.l1_base */
+	const void *base;   /* where L1 begins */
+	uint64_t l1_bytes;
+	uint64_t mapped_bytes; /* of donors' memory, pinned for the GPU now */
+	uint64_t stage_waits;  /* lists that waited for room in a ring */
+	uint64_t copies_in, copies_out;
+	uint32_t path_count;
+	uint32_t reserved;
+	struct far_memory_path paths[FAR_MEMORY_PATHS_MAX]; /* three of each transport */
+};
+
+/* What L1 lies in, and how bytes get there. Thread: any. Blocks for at most 1 s. Returns: 0, -EINVAL,
+ * -ETIMEDOUT, -ENOMEM, -E2BIG. */
+FAR_API int far_client_memory_get(struct far_client *client, struct far_memory_info *info);
 
 /* ---- prefetching ---- */
 
@@ -517,6 +593,7 @@ struct far_donor_status {
 	uint64_t used_bytes; /* with what rounding and half-filled lanes take */
 	uint64_t block_count;
 	uint64_t block_bytes; /* their lengths */
+	char memory_path[16]; /* with a GPU's L1: "direct", "mapped", "staged"; else "" */
 };
 
 /**
@@ -574,8 +651,12 @@ FAR_API int far_list(struct far_client *client, size_t idx, uint64_t *cursor,
  * the process of the client holds them for it. All of L1 is there to be read, though: hand it to
  * processes that may see all of it.
  *
+ * Of an L1 on a GPU it is what cuMemImportFromShareableHandle takes (a POSIX descriptor, of the whole
+ * allocation). Nothing there is sealed: the importer can write, and what it overwrites is served.
+ *
  * Thread:  any.
- * Returns: the descriptor, which is the client's: not to be closed; or -EPERM.
+ * Returns: the descriptor, which is the client's: not to be closed; -EOPNOTSUPP: there is none (memory
+ *          of the caller's own, or a GPU that exports nothing); or -EPERM.
  */
 FAR_API int far_client_l1_fd(struct far_client *client, uint64_t *size_bytes);
 

@@ -158,6 +158,7 @@ far_cli_put(int argc, char **argv)
 	int rc;
 
 	far_cli_common_init(&options.common);
+	options.common.host_memory = true;
 	argp_parse(&argp, argc, argv, 0, NULL, &options);
 	if (far_cli_key(options.key, &key) < 0)
 		return far_cli_fail("the key '%.40s' is empty or longer than 1024 bytes",
@@ -173,8 +174,25 @@ far_cli_put(int argc, char **argv)
 	return rc;
 }
 
+/* Its bytes in host memory that the caller frees: L1 may lie on a GPU after all. */
 static int
-save_block(const struct far_block *block, const char *path)
+read_block(struct far_client *client, const struct far_block *block, char **data_out)
+{
+	char *data = far_zalloc(far_block_size(block));
+	int rc = data == NULL ? -ENOMEM
+			      : far_memory_read(client, data, far_block_data(block),
+						far_block_size(block));
+
+	if (rc == 0) {
+		*data_out = data;
+		return 0;
+	}
+	far_free(data);
+	return far_cli_fail("the block cannot be copied out of L1: %s", far_strerror(rc));
+}
+
+static int
+save_block(const char *data, uint32_t size_bytes, const char *path)
 {
 	bool standard = path == NULL || strcmp(path, "-") == 0;
 	int fd = standard ? STDOUT_FILENO
@@ -183,7 +201,7 @@ save_block(const struct far_block *block, const char *path)
 
 	if (fd < 0)
 		return far_cli_fail("%s cannot be written: %s", path, strerror(errno));
-	rc = write_all(fd, far_block_data(block), far_block_size(block));
+	rc = write_all(fd, data, size_bytes);
 	if (!standard && close(fd) < 0 && rc == 0)
 		rc = -errno;
 	if (rc < 0)
@@ -205,9 +223,11 @@ far_cli_get(int argc, char **argv)
 	struct far_client *client;
 	struct far_block *block;
 	struct far_key key;
+	char *data = NULL;
 	int rc;
 
 	far_cli_common_init(&options.common);
+	options.common.host_memory = true;
 	argp_parse(&argp, argc, argv, 0, NULL, &options);
 	if (far_cli_key(options.key, &key) < 0)
 		return far_cli_fail("the key '%.40s' is empty or longer than 1024 bytes",
@@ -219,7 +239,10 @@ far_cli_get(int argc, char **argv)
 		far_client_close(client);
 		return far_cli_fail("%s: %s", options.key, far_strerror(rc));
 	}
-	rc = save_block(block, options.path);
+	rc = read_block(client, block, &data);
+	if (rc == 0)
+		rc = save_block(data, far_block_size(block), options.path);
+	far_free(data);
 	far_release(block);
 	far_client_close(client);
 	return rc;
@@ -240,6 +263,7 @@ far_cli_delete(int argc, char **argv)
 	int rc;
 
 	far_cli_common_init(&options.common);
+	options.common.host_memory = true;
 	argp_parse(&argp, argc, argv, 0, NULL, &options);
 	if (far_cli_key(options.key, &key) < 0)
 		return far_cli_fail("the key '%.40s' is empty or longer than 1024 bytes",

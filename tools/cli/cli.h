@@ -21,6 +21,7 @@ struct far_cli_common {
 	size_t set_count;
 	uint64_t timeout_ns; /* -t */
 	bool json;           /* -j */
+	bool host_memory;    /* a command that looks at bytes: not on a GPU, unless --set says so */
 	/* Out of far_cli_open(): of the configuration that it opened. */
 	bool verify; /* CRC32C of every block is checked */
 	struct far_cli_policies {

@@ -163,6 +163,8 @@ make_config(const struct far_cli_common *common, const char *l1_size,
 	} else {
 		far_param_defaults(&far_client_params, config);
 	}
+	if (common->host_memory)
+		far_client_config_host(config);
 	if (l1_size == NULL && common->config_path == NULL)
 		l1_size = L1_DEFAULT;
 	if (l1_size != NULL) {

@@ -29,6 +29,7 @@ struct replay {
 	const struct far_replay_config *config;
 	struct far_replay_result *result;
 	struct far_key *keys; /* of one request */
+	void *scratch;        /* NULL: L1 is the host's; else a block is made and checked in here */
 	struct flight flights[FAR_REPLAY_LIVE_MAX];
 	size_t live_count;
 	uint64_t start_ns;
@@ -42,6 +43,32 @@ keys_of(struct replay *replay, const struct far_trace_request *request)
 	for (uint32_t i = 0; i < request->count; i++)
 		far_fill_key(replay->trace->ids[request->first + i], replay->config->block_bytes,
 			     &replay->keys[i]);
+}
+
+/* How many bytes of a block are not those of its key, wherever L1 lies. */
+static size_t
+check_block(struct replay *replay, const struct far_key *key, const void *data)
+{
+	uint32_t size_bytes = replay->config->block_bytes;
+
+	if (replay->scratch == NULL)
+		return far_fill_check(key, data, size_bytes);
+	if (far_memory_read(replay->client, replay->scratch, data, size_bytes) < 0)
+		return size_bytes; /* nobody can say that they are right */
+	return far_fill_check(key, replay->scratch, size_bytes);
+}
+
+static int
+fill_block(struct replay *replay, const struct far_key *key, void *buffer)
+{
+	uint32_t size_bytes = replay->config->block_bytes;
+
+	if (replay->scratch == NULL) {
+		far_fill_block(key, buffer, size_bytes);
+		return 0;
+	}
+	far_fill_block(key, replay->scratch, size_bytes);
+	return far_memory_write(replay->client, buffer, replay->scratch, size_bytes);
 }
 
 static void
@@ -59,7 +86,7 @@ check_prefix(struct replay *replay, struct far_prefetch_handle *handle, uint64_t
 		FAR_ASSERT(rc == 0); /* a reported prefix is held */
 		wrong = size_bytes != replay->config->block_bytes
 				? replay->config->block_bytes
-				: far_fill_check(&replay->keys[i], data, size_bytes);
+				: check_block(replay, &replay->keys[i], data);
 		result->wrong_bytes += wrong;
 		result->wrong_blocks += wrong > 0;
 		result->bytes_hit += size_bytes;
@@ -92,8 +119,12 @@ put_block(struct replay *replay, const struct far_key *key)
 	if (rc < 0)
 		return rc;
 	cpu_ns = far_clock_thread_cpu_ns();
-	far_fill_block(key, far_block_buffer(block), replay->config->block_bytes);
+	rc = fill_block(replay, key, far_block_buffer(block));
 	result->data_cpu_ns += far_clock_thread_cpu_ns() - cpu_ns;
+	if (rc < 0) {
+		(void)far_abort(block);
+		return rc;
+	}
 	result->put_blocks++;
 	result->put_bytes += replay->config->block_bytes;
 	return far_commit(block);
@@ -302,6 +333,7 @@ static int
 result_init(struct replay *replay)
 {
 	struct far_replay_result *result = replay->result;
+	int rc;
 
 	memset(result, 0, sizeof(*result));
 	result->latency_ns =
@@ -309,6 +341,15 @@ result_init(struct replay *replay)
 	result->donors_before = far_zalloc_array(64, sizeof(*result->donors_before));
 	result->donors_after = far_zalloc_array(64, sizeof(*result->donors_after));
 	replay->keys = far_zalloc_array(FAR_TRACE_IDS_MAX, sizeof(*replay->keys));
+	result->memory.size_bytes = sizeof(result->memory);
+	rc = far_client_memory_get(replay->client, &result->memory);
+	if (rc < 0)
+		return rc;
+	if (strcmp(result->memory.kind, "host") != 0) {
+		replay->scratch = far_zalloc(replay->config->block_bytes);
+		if (replay->scratch == NULL)
+			return -ENOMEM;
+	}
 	if (result->latency_ns == NULL || result->donors_before == NULL ||
 	    result->donors_after == NULL || replay->keys == NULL)
 		return -ENOMEM;
@@ -343,7 +384,9 @@ far_replay_run(struct far_client *client, const struct far_trace *trace,
 		(void)far_flush(client, far_now_ns() + config->store_ns, NULL);
 		far_stats_get(client, &out->after);
 		(void)donors_look(client, out->donors_after, out->donor_count);
+		(void)far_client_memory_get(client, &out->memory);
 	}
+	far_free(replay.scratch);
 	far_free(replay.keys);
 	if (rc < 0)
 		snprintf(error, FAR_TRACE_ERROR_BYTES, "request %llu: %s",

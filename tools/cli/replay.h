@@ -45,6 +45,7 @@ struct far_replay_result {
 	struct far_donor_status *donors_before; /* owned, donor_count */
 	struct far_donor_status *donors_after;
 	size_t donor_count;
+	struct far_memory_info memory; /* what L1 lies in, and the ways that its bytes took */
 };
 
 /* Runs it all. Returns 0, or a negative errno with one line in @error: the replay itself could not

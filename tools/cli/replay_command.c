@@ -17,6 +17,8 @@ enum option_key {
 	OPTION_DEADLINE,
 	OPTION_QUIET,
 	OPTION_SUMMARY,
+	OPTION_MEMORY,
+	OPTION_DEVICE,
 };
 
 struct replay_options {
@@ -27,6 +29,8 @@ struct replay_options {
 	uint64_t requests_max;
 	uint64_t block_bytes;
 	const char *l1_size;
+	const char *memory;
+	const char *device;
 	double speed;
 	uint64_t deadline_ns;
 	bool quiet;
@@ -41,6 +45,10 @@ static const struct argp_option options[] = {
 	{"requests", 'n', "N", 0, "stop after N requests", 0},
 	{"block", 'b', "SIZE", 0, "bytes of a block (default 4KiB)", 0},
 	{"l1", 'l', "SIZE", 0, "the client's L1 (default 256MiB, or the configuration's)", 0},
+	{"memory", OPTION_MEMORY, "host|cuda", 0,
+	 "where L1 lies (default host, or the configuration's); every byte is checked on a GPU too",
+	 0},
+	{"device", OPTION_DEVICE, "N", 0, "which GPU (default 0, or the configuration's)", 0},
 	{"pace", 'p', "max|real|xN", 0,
 	 "max: one request after the other, hits are exact (default); real: by timestamp; x10: ten "
 	 "times faster",
@@ -115,6 +123,12 @@ parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'l':
 		replay->l1_size = arg;
+		return 0;
+	case OPTION_MEMORY:
+		replay->memory = arg;
+		return 0;
+	case OPTION_DEVICE:
+		replay->device = arg;
 		return 0;
 	case 'p':
 		replay->speed = pace(arg, state);
@@ -243,6 +257,16 @@ print_summary(const struct replay_options *replay, const struct far_trace *trace
 	       summary->request_blocks_max);
 }
 
+/* An option that is a key of the configuration; @text lives as long as @common. */
+static void
+set_key(struct far_cli_common *common, const char *key, const char *value, char text[80])
+{
+	if (value == NULL || common->set_count == FAR_CLI_SETS_MAX)
+		return;
+	snprintf(text, 80, "%s=%.60s", key, value);
+	common->sets[common->set_count++] = text;
+}
+
 int
 far_cli_replay(int argc, char **argv)
 {
@@ -264,7 +288,7 @@ far_cli_replay(int argc, char **argv)
 		.block_bytes = 4096,
 		.deadline_ns = 2 * FAR_NS_PER_S,
 	};
-	char l1_set[80];
+	char sets[3][80];
 	struct far_trace_summary summary = {0};
 	struct far_client *client;
 	struct far_trace trace = {0};
@@ -272,10 +296,9 @@ far_cli_replay(int argc, char **argv)
 
 	far_cli_common_init(&replay.common);
 	argp_parse(&argp, argc, argv, 0, NULL, &replay);
-	if (replay.l1_size != NULL && replay.common.set_count < FAR_CLI_SETS_MAX) {
-		snprintf(l1_set, sizeof(l1_set), "l1.size=%.60s", replay.l1_size);
-		replay.common.sets[replay.common.set_count++] = l1_set;
-	}
+	set_key(&replay.common, "l1.size", replay.l1_size, sets[0]);
+	set_key(&replay.common, "l1.memory", replay.memory, sets[1]);
+	set_key(&replay.common, "l1.device", replay.device, sets[2]);
 	if (load(&replay, &trace, &summary) != 0)
 		return 1;
 	if (replay.summary) {

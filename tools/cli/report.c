@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tools/cli/cli.h"
+#include "tools/cli/memory.h"
 #include "tools/cli/replay.h"
 #include "wire/frame.h"
 
@@ -92,6 +93,7 @@ print_head(const struct far_replay_result *result, const struct far_replay_conte
 		fprintf(out, "by timestamp, %g times real time", context->config->speed);
 	fprintf(out, ", verify: slot and epoch of every read%s\n",
 		context->verify ? ", CRC32C of every block" : "; CRC32C never");
+	far_cli_memory_print(&result->memory, out);
 	for (size_t i = 0; i < result->donor_count; i++) {
 		const struct far_donor_status *donor = &result->donors_after[i];
 
@@ -303,6 +305,7 @@ donors_json(const struct far_replay_result *result)
 		json_object_set_new(row, "name", json_string(donor->name));
 		json_object_set_new(row, "state", json_string(donor->state));
 		json_object_set_new(row, "path", json_string(donor->text));
+		json_object_set_new(row, "memory_path", json_string(donor->memory_path));
 		json_object_set_new(row, "one_sided", json_boolean(donor->one_sided != 0));
 		json_object_set_new(
 			row, "times_lost",
@@ -399,6 +402,7 @@ far_replay_print_json(const struct far_replay_result *result,
 				    : json_real(far_replay_per_gb(
 					      far_replay_donor_delta(result, FAR_STATUS_cpu_ns),
 					      DELTA(bytes_loaded))));
+	json_object_set_new(root, "memory", far_cli_memory_json(&result->memory));
 	json_object_set_new(root, "donors", donors_json(result));
 	json_dumpf(root, out, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
 	fputc('\n', out);

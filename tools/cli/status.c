@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "tools/cli/cli.h"
+#include "tools/cli/memory.h"
 #include "wire/frame.h"
 
 struct status_row {
@@ -114,6 +115,9 @@ print_donor(const struct far_donor_status *donor)
 	if (donor->donor_value_count == 0)
 		printf("  the donor did not answer: its process is stopped or overloaded; reads go "
 		       "on\n");
+	if (donor->memory_path[0] != '\0')
+		printf("  %-18s %16s  %s\n", "memory_path", donor->memory_path,
+		       "how its blocks get into the GPU's memory");
 	print_usage(donor);
 	for (size_t i = 0; i < donor->donor_value_count && i < FAR_STATUS_COUNT; i++)
 		print_value(&rows[i], donor->donor_values[i]);
@@ -132,6 +136,7 @@ donor_json(const struct far_donor_status *donor)
 	json_object_set_new(out, "text", json_string(donor->text));
 	json_object_set_new(out, "transport", json_string(donor->transport));
 	json_object_set_new(out, "why", json_string(donor->why));
+	json_object_set_new(out, "memory_path", json_string(donor->memory_path));
 	json_object_set_new(out, "epoch", json_string(epoch));
 	json_object_set_new(out, "one_sided", json_boolean(donor->one_sided != 0));
 	json_object_set_new(out, "answered", json_boolean(donor->donor_value_count != 0));
@@ -157,6 +162,7 @@ far_cli_status(int argc, char **argv)
 		.children = children,
 	};
 	struct far_donor_status donor = {.size_bytes = sizeof(donor)};
+	struct far_memory_info memory = {.size_bytes = sizeof(memory)};
 	struct far_cli_common common;
 	struct far_client *client;
 	json_t *list;
@@ -168,9 +174,12 @@ far_cli_status(int argc, char **argv)
 	if (far_cli_open(&common, "1MiB", false, &client) != 0)
 		return 1;
 	(void)far_client_wait_donors(client, far_now_ns() + common.timeout_ns, NULL, 0);
+	(void)far_client_memory_get(client, &memory);
 	list = json_array();
-	if (!common.json)
+	if (!common.json) {
 		print_policies(&common.policies);
+		far_cli_memory_print(&memory, stdout);
+	}
 	for (size_t i = 0;
 	     far_donor_status_get(client, i, far_now_ns() + common.timeout_ns, &donor) == 0; i++) {
 		down += strcmp(donor.state, "up") != 0;
@@ -181,6 +190,7 @@ far_cli_status(int argc, char **argv)
 	}
 	root = json_object();
 	json_object_set_new(root, "client", policies_json(&common.policies));
+	json_object_set_new(root, "memory", far_cli_memory_json(&memory));
 	json_object_set_new(root, "donors", list);
 	if (common.json) {
 		json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
