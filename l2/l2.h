@@ -34,7 +34,7 @@ enum far_l2_kind {
 };
 
 struct far_l2_piece {
-	void *addr; /* in memory that the adapter was opened over, or -EINVAL for the item */
+	void *addr; /* in the arena or, for a LOAD, one of env.memories: else the item ends -EINVAL */
 	uint32_t size_bytes;
 };
 
@@ -145,6 +145,22 @@ struct far_l2 {
 	uint64_t name_hash; /* XXH64 of the name, from when it was added to a set: placement's */
 };
 
+#define FAR_L2_MEMORIES_MAX   16U
+#define FAR_L2_TRANSPORTS_MAX 8U
+
+/*
+ * Memory beside the arena that the pieces of a LOAD may lie in. Shared by all adapters of a client; its
+ * owner, their thread, changes an entry while no task has a piece in it. They do not overlap.
+ */
+struct far_l2_memory {
+	void *base; /* NULL: free place */
+	uint64_t size_bytes;
+	struct far_mem *mems[FAR_L2_TRANSPORTS_MAX]; /* mems[i] is registered with transports[i] */
+};
+struct far_l2_memories {
+	struct far_l2_memory items[FAR_L2_MEMORIES_MAX];
+};
+
 /* What an adapter may use; all borrowed and outliving it. */
 struct far_l2_env {
 	struct far_clock *clock;
@@ -155,6 +171,7 @@ struct far_l2_env {
 	/* Pieces lie on a device: their addresses are numbers, and nothing here touches a byte of them.
 	 * Not with verify_always. */
 	bool arena_is_device;
+	const struct far_l2_memories *memories; /* NULL: none */
 	size_t transport_count;
 	const char *client_name;
 	uint64_t connect_timeout_ns; /* of one attempt to connect and be welcomed */

@@ -184,6 +184,7 @@ struct donor_path {
 	struct far_address address;
 	struct far_transport *tp;    /* borrowed; NULL: its transport is not open here */
 	struct far_mem *arena;       /* borrowed; as registered with @tp */
+	size_t tp_idx;               /* of @tp among those of the environment */
 	struct far_mem *scratch_mem; /* owned */
 	bool refused;                /* at last, for a reason that an operator has to mend */
 	char note[128];              /* why it cannot be used, or why it failed */
@@ -402,7 +403,7 @@ int far_donor_load_check(const struct far_donor *donor, const struct far_l2_item
 			 bool *look_up_out);
 void far_donor_load_post(struct far_donor *donor, struct donor_job *job);
 void far_donor_load_done(struct far_donor *donor, struct donor_job *job, int status);
-/* The length of an item's pieces; UINT64_MAX if one lies outside the arena. */
+/* The length of an item's pieces; UINT64_MAX if one lies in no memory that is registered. */
 uint64_t far_donor_pieces_bytes(const struct far_donor *donor, const struct far_l2_item *item);
 
 /* What donor->ops and donor->pieces hold while a list is built. */

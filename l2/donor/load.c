@@ -6,20 +6,39 @@
 /* The live line lies behind the slots of a list in the job's scratch. */
 #define LIVE_AT ((size_t)DONOR_LOAD_BLOCKS_MAX * FAR_SLOT_BYTES)
 
+static bool
+is_within(const struct far_l2_piece *piece, const void *base, uint64_t size_bytes)
+{
+	uint64_t offset = (uint64_t)(uintptr_t)piece->addr - (uint64_t)(uintptr_t)base;
+
+	return offset <= size_bytes && piece->size_bytes <= size_bytes - offset;
+}
+
+/* The registration that a piece lies in: the arena's, or that of memory beside it; NULL: neither. */
+static struct far_mem *
+piece_mem(const struct far_donor *donor, const struct far_l2_piece *piece)
+{
+	const struct far_l2_memories *memories = donor->env.memories;
+	struct far_mem *arena = donor->arena;
+
+	if (arena != NULL && is_within(piece, arena->base, arena->size_bytes))
+		return arena;
+	for (uint32_t i = 0; memories != NULL && i < FAR_L2_MEMORIES_MAX; i++) {
+		const struct far_l2_memory *memory = &memories->items[i];
+
+		if (memory->base != NULL && is_within(piece, memory->base, memory->size_bytes))
+			return memory->mems[donor->path->tp_idx];
+	}
+	return NULL;
+}
+
 uint64_t
 far_donor_pieces_bytes(const struct far_donor *donor, const struct far_l2_item *item)
 {
 	uint64_t bytes = 0;
-	uintptr_t base, end;
 
-	if (donor->arena == NULL)
-		return UINT64_MAX;
-	base = (uintptr_t)donor->arena->base;
-	end = base + donor->arena->size_bytes;
 	for (uint32_t i = 0; i < item->piece_count; i++) {
-		uintptr_t addr = (uintptr_t)item->pieces[i].addr;
-
-		if (addr < base || addr > end || item->pieces[i].size_bytes > end - addr)
+		if (piece_mem(donor, &item->pieces[i]) == NULL)
 			return UINT64_MAX;
 		bytes += item->pieces[i].size_bytes;
 	}
@@ -34,18 +53,23 @@ far_donor_list_add(struct far_donor *donor, struct donor_list *list, const struc
 	uint64_t bytes_max = donor->tp->caps.op_bytes_max;
 	uint64_t bytes = 0; /* of the last op */
 	uint64_t remote_addr = like->remote_addr;
+	struct far_mem *mem_before = NULL;
 	struct far_op *op = NULL;
 
 	if (bytes_max == 0)
 		bytes_max = UINT64_MAX;
 	for (uint32_t p = 0; p < item->piece_count; p++) {
+		struct far_mem *mem = piece_mem(donor, &item->pieces[p]);
 		uint8_t *addr = item->pieces[p].addr;
 		uint32_t left = item->pieces[p].size_bytes;
 
+		FAR_ASSERT(mem != NULL); /* its length was asked for before */
 		while (left > 0) {
 			uint32_t step;
 
-			if (op == NULL || op->piece_count == FAR_PIECES_MAX || bytes == bytes_max) {
+			/* An op names one registration: a device's memory goes another way. */
+			if (op == NULL || op->piece_count == FAR_PIECES_MAX || bytes == bytes_max ||
+			    mem != mem_before) {
 				if (list->ops == list->ops_max)
 					goto full;
 				op = &donor->ops[list->ops++];
@@ -59,12 +83,13 @@ far_donor_list_add(struct far_donor *donor, struct donor_list *list, const struc
 				op->pieces = &donor->pieces[list->pieces];
 				op->piece_count = 0;
 				bytes = 0;
+				mem_before = mem;
 			}
 			if (list->pieces == DONOR_PIECES_MAX)
 				goto full;
 			step = left < bytes_max - bytes ? left : (uint32_t)(bytes_max - bytes);
-			donor->pieces[list->pieces++] = (struct far_piece){
-				.addr = addr, .size_bytes = step, .mem = donor->arena};
+			donor->pieces[list->pieces++] =
+				(struct far_piece){.addr = addr, .size_bytes = step, .mem = mem};
 			op->piece_count++;
 			addr += step;
 			left -= step;

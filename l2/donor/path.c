@@ -40,6 +40,7 @@ path_open(struct far_donor *donor, struct donor_path *path, const struct far_add
 		return 0;
 	}
 	path->tp = donor->env.transports[i];
+	path->tp_idx = i;
 	path->arena = donor->env.arenas != NULL ? donor->env.arenas[i] : NULL;
 	return far_transport_mem_reg(path->tp, &source, FAR_RIGHT_LOCAL, NULL, &path->scratch_mem);
 }

@@ -370,6 +370,7 @@ fake_rig_client_at(struct fake_rig *rig, bool verify, const char *address, const
 		.retry_ns_max = 8 * FAR_NS_PER_MS,
 		.verify_always = verify,
 		.arena_is_device = rig->device,
+		.memories = rig->memories,
 	};
 	int rc = far_l2_open(&config, &env, &rig->l2, error);
 

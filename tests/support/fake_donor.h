@@ -62,8 +62,9 @@ struct fake_rig {
 	struct far_mem *arena_mem;
 	uint8_t *arena;
 	struct far_l2 *l2;
-	struct far_l2_status status; /* filled by fake_rig_run() */
-	bool device;                 /* before the client: as if the arena lay on one */
+	struct far_l2_status status;            /* filled by fake_rig_run() */
+	const struct far_l2_memories *memories; /* before the client; NULL: none */
+	bool device;                            /* before the client: as if the arena lay on one */
 };
 
 /* A task of one item to many; its buffers are the caller's, in the arena. */

@@ -101,6 +101,64 @@ a_range_lands_in_many_pieces(void **state)
 }
 
 static void
+pieces_may_lie_in_several_memories_that_are_registered(void **state)
+{
+	enum { PIECES = 36, PIECE = 250, SIZE = 8192 };
+	static struct far_l2_memories memories;
+	static struct far_l2_piece pieces[PIECES];
+	static uint8_t mine[2][SIZE];
+	struct far_mem_source source = {.size_bytes = SIZE, .fd = -1};
+	struct far_loop_counts before, after;
+
+	(void)state;
+	fake_rig_close(&rig);
+	fake_rig_open(&rig);
+	for (size_t m = 0; m < 2; m++) {
+		source.base = mine[m];
+		memories.items[3 + m].base = mine[m];
+		memories.items[3 + m].size_bytes = SIZE;
+		assert_int_equal(far_transport_mem_reg(rig.tp, &source, FAR_RIGHT_LOCAL, NULL,
+						       &memories.items[3 + m].mems[0]),
+				 0);
+	}
+	rig.memories = &memories;
+	fake_rig_up(&rig);
+	(void)fake_donor_put(&rig.donor, 1, 4096, PIECES * PIECE);
+	load_make(1, 1, PIECES * PIECE);
+	/* Backwards, and by turns: the arena, the one, the other. */
+	for (uint32_t i = 0; i < PIECES; i++) {
+		uint8_t *base = i % 3 == 0 ? rig.arena : mine[i % 3 - 1];
+
+		pieces[i] = (struct far_l2_piece){base + SIZE - (i / 3 + 1) * PIECE, PIECE};
+	}
+	task.items[0].pieces = pieces;
+	task.items[0].piece_count = PIECES;
+	far_loop_counts_get(rig.fabric, &before);
+	fake_task_run(&rig, &task);
+	far_loop_counts_get(rig.fabric, &after);
+	assert_int_equal(task.items[0].rc, 0);
+	/* No op names two registrations. */
+	assert_true(after.ops - before.ops >= PIECES);
+	for (uint32_t i = 0; i < PIECES; i++) {
+		for (uint32_t b = 0; b < PIECE; b++)
+			assert_int_equal(((uint8_t *)pieces[i].addr)[b],
+					 fake_byte(1, i * PIECE + b));
+	}
+	/* A byte beyond the last one, and memory that was given back. */
+	pieces[1].addr = mine[0] + SIZE - PIECE + 1;
+	task.ended = 0;
+	fake_task_run(&rig, &task);
+	assert_int_equal(task.items[0].rc, -EINVAL);
+	pieces[1].addr = mine[0];
+	memories.items[3].base = NULL;
+	task.ended = 0;
+	fake_task_run(&rig, &task);
+	assert_int_equal(task.items[0].rc, -EINVAL);
+	for (size_t m = 0; m < 2; m++)
+		far_transport_mem_dereg(memories.items[3 + m].mems[0]);
+}
+
+static void
 bounds_are_checked_before_anything_is_read(void **state)
 {
 	struct far_slot *at = fake_donor_put(&rig.donor, 1, 0, 5000);
@@ -333,6 +391,7 @@ main(void)
 		CLAIM(blocks_are_loaded_by_hint_and_without_one),
 		CLAIM(a_load_allocates_nothing_and_asks_a_stopped_donor_nothing),
 		CLAIM(a_range_lands_in_many_pieces),
+		CLAIM(pieces_may_lie_in_several_memories_that_are_registered),
 		CLAIM(bounds_are_checked_before_anything_is_read),
 		CLAIM(a_hint_of_another_epoch_or_a_forged_one_is_stale),
 		CLAIM(a_block_that_moved_is_read_from_its_new_place),
