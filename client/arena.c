@@ -182,20 +182,20 @@ far_client_arena_wrap(const struct far_client_arena *arena, const struct far_cli
 	return far_gpu_open(*tp, &gpu, tp);
 }
 
+void
+far_client_arena_source(const struct far_client_arena *arena,
+			const struct far_client_config *config, struct far_mem_source *source)
+{
+	source->device = arena->device;
+	source->device_far = config->l1_gpu_direct == FAR_DIRECT_ALWAYS;
+}
+
 int
-far_client_arena_register(struct far_client_arena *arena, const struct far_client_config *config,
+far_client_arena_register(struct far_client_arena *arena, const struct far_mem_source *source,
 			  struct far_transport *tp, struct far_mem **out)
 {
-	struct far_mem_source source = {
-		.base = arena->base,
-		.size_bytes = arena->size_bytes,
-		.fd = arena->device == NULL ? arena->fd : -1,
-		.relaxed = true,
-		.device = arena->device,
-		.device_far = config->l1_gpu_direct == FAR_DIRECT_ALWAYS,
-	};
 	struct far_gpu_status status;
-	int rc = far_transport_mem_reg(tp, &source, FAR_RIGHT_LOCAL, NULL, out);
+	int rc = far_transport_mem_reg(tp, source, FAR_RIGHT_LOCAL, NULL, out);
 
 	if (rc < 0 || arena->device == NULL)
 		return rc;

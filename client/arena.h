@@ -54,9 +54,12 @@ void far_client_arena_close(struct far_client_arena *arena);
 int far_client_arena_wrap(const struct far_client_arena *arena,
 			  const struct far_client_config *config, struct far_clock *clock,
 			  struct far_transport **tp);
-int far_client_arena_register(struct far_client_arena *arena,
-			      const struct far_client_config *config, struct far_transport *tp,
-			      struct far_mem **out);
+/* What is to be registered lies where the arena does: on its device, if there is one. */
+void far_client_arena_source(const struct far_client_arena *arena,
+			     const struct far_client_config *config, struct far_mem_source *source);
+/* Registers memory for READs into it, and sees whether a NIC writes to the device by itself. */
+int far_client_arena_register(struct far_client_arena *arena, const struct far_mem_source *source,
+			      struct far_transport *tp, struct far_mem **out);
 
 /* Before blocks become readable: far_l1_config.publish. */
 void far_client_arena_publish(void *arena);

@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/log.h"
+#include "client/load.h"
 
 #define L1_BLOCKS_MAX (1U << 28) /* what L1's table holds at the most */
 
@@ -191,6 +192,9 @@ open_parts(struct far_client *client, char error[FAR_PARAM_ERROR_BYTES])
 				       &client->recorder);
 	if (rc < 0)
 		return rc;
+	client->memories = far_zalloc_array(FAR_L2_MEMORIES_MAX, sizeof(*client->memories));
+	if (client->memories == NULL)
+		return -ENOMEM;
 	rc = open_l1(client, error);
 	if (rc < 0)
 		return rc;
@@ -216,16 +220,22 @@ close_parts(struct far_client *client)
 	for (size_t i = 0; i < client->transport_count; i++) {
 		/* Deregister before unmapping: peers lose the pages before the kernel reuses them.
 		 */
+		far_client_memories_dereg(client, i);
 		if (client->arenas[i] != NULL)
 			far_transport_mem_dereg(client->arenas[i]);
 		far_transport_close(client->transports[i]);
 	}
+	client->transport_count = 0;
+	if (client->memories != NULL)
+		far_client_memories_free(client);
+	far_client_loads_free(client);
 	far_client_sessions_free(client);
 	if (client->session != 0)
 		far_l1_session_close(client->l1, client->session);
 	far_l1_close(client->l1);
 	far_recorder_close(client->recorder);
 	far_client_arena_close(&client->arena);
+	far_free(client->memories);
 	if (client->watch_fd >= 0)
 		close(client->watch_fd);
 	if (client->wake_fd >= 0)
@@ -271,6 +281,9 @@ far_client_open_config(struct far_client_config *config, struct far_client **out
 	far_list_init(&client->handles_free);
 	far_list_init(&client->handles_live);
 	far_list_init(&client->sessions);
+	far_list_init(&client->loads);
+	far_list_init(&client->loads_free);
+	far_list_init(&client->loads_live);
 	rc = open_parts(client, error);
 	if (rc < 0) {
 		/* Adapters that were opened have begun nothing: they are quiesced as at any close.
@@ -345,6 +358,7 @@ far_client_try_close(struct far_client *client)
 		return rc; /* a child of fork(): the parent owns everything */
 	far_client_handles_end(client);
 	far_client_blocks_end(client);
+	far_client_loads_end(client);
 	if (!far_client_thread_stop(client))
 		return -EBUSY;
 	close_parts(client);

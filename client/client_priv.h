@@ -15,6 +15,7 @@
 #include "controllers/prefetch.h"
 #include "controllers/store.h"
 #include "controllers/store_policy.h"
+#include "farpool/memory.h"
 #include "l1/l1.h"
 #include "l2/l2.h"
 
@@ -43,6 +44,9 @@ struct far_call {
 	_Atomic uint32_t refs;
 };
 
+struct far_memory;
+struct far_load;
+
 struct far_client {
 	struct far_client_config config;
 	struct far_clock *clock;
@@ -53,8 +57,11 @@ struct far_client {
 	struct far_transport *transports[FAR_CLIENT_TRANSPORTS_MAX]; /* thread, once it runs */
 	struct far_mem *arenas[FAR_CLIENT_TRANSPORTS_MAX];
 	size_t transport_count;
-	struct far_l1 *l1;      /* any thread */
-	far_l1_session session; /* of the API: blocks and prefetches */
+	struct far_memory *memories;        /* owned, FAR_L2_MEMORIES_MAX: of the caller's own */
+	struct far_l2_memories l2_memories; /* thread: what adapters know of them */
+	struct far_list loads;              /* thread: those that may still write to one */
+	struct far_l1 *l1;                  /* any thread */
+	far_l1_session session;             /* of the API: blocks and prefetches */
 
 	struct far_recorder *recorder; /* NULL: none; any thread */
 	struct far_policy policy;
@@ -87,6 +94,9 @@ struct far_client {
 	struct far_list handles_free;
 	struct far_list handles_live;
 	struct far_list sessions; /* of other processes; see session.c */
+	struct far_list loads_free;
+	struct far_list loads_live;
+	uint32_t loads_live_count;
 	uint32_t handles_live_count;
 	uint32_t handles_free_count;
 	uint32_t blocks_free_count;

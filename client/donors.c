@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/log.h"
+#include "client/load.h"
 
 #define ADD_NS   (5 * FAR_NS_PER_S) /* for the thread to come to it */
 #define LEAVE_NS FAR_NS_PER_MS      /* between two looks at a donor that leaves */
@@ -54,6 +55,31 @@ peers_init(struct peers *peers, const struct far_donor_config *donors, size_t do
 	return 0;
 }
 
+/* L1's arena, and what the caller has registered beside it. */
+static int
+arena_register(struct far_client *client, size_t transport)
+{
+	struct far_mem_source source = {
+		.base = client->arena.base,
+		.size_bytes = client->arena.size_bytes,
+		.fd = client->arena.device == NULL ? client->arena.fd : -1,
+		.relaxed = true,
+	};
+	int rc;
+
+	far_client_arena_source(&client->arena, &client->config, &source);
+	rc = far_client_arena_register(&client->arena, &source, client->transports[transport],
+				       &client->arenas[transport]);
+	if (rc < 0)
+		return rc;
+	rc = far_client_memories_register(client, transport);
+	if (rc < 0) {
+		far_transport_mem_dereg(client->arenas[transport]);
+		client->arenas[transport] = NULL;
+	}
+	return rc;
+}
+
 /* Opens a transport for those donors that have an address of it, and registers the arena. */
 static int
 transport_open(struct far_client *client, const char *scheme, const struct far_donor_config *donors,
@@ -83,8 +109,7 @@ transport_open(struct far_client *client, const char *scheme, const struct far_d
 	rc = far_client_arena_wrap(&client->arena, &client->config, client->clock,
 				   &client->transports[i]);
 	if (rc == 0)
-		rc = far_client_arena_register(&client->arena, &client->config,
-					       client->transports[i], &client->arenas[i]);
+		rc = arena_register(client, i);
 	if (rc < 0) {
 		far_transport_close(client->transports[i]);
 		return rc;
@@ -154,6 +179,7 @@ adapter_open(struct far_client *client, const struct far_donor_config *donor, ch
 		.retry_ns_max = config->retry_ns_max,
 		.verify_always = config->verify != 0,
 		.arena_is_device = client->arena.device != NULL,
+		.memories = &client->l2_memories,
 		.recorder = client->recorder,
 	};
 	struct far_l2_config l2 = {

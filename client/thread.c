@@ -11,6 +11,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "client/load.h"
 
 #define POLL_BUDGET       64
 #define COMMANDS_PER_TURN 256
@@ -82,6 +83,8 @@ tick_all(struct far_client *client, uint64_t now_ns)
 	at = far_prefetch_tick(client->prefetch, now_ns);
 	next = at < next ? at : next;
 	at = far_store_tick(client->store, now_ns);
+	next = at < next ? at : next;
+	at = far_loads_tick(client, now_ns);
 	next = at < next ? at : next;
 	at = evict_ahead(client, now_ns);
 	next = at < next ? at : next;
@@ -181,7 +184,8 @@ all_idle(const struct far_client *client)
 		if (!far_l2_quiesced(client->set.items[i]))
 			return false;
 	}
-	return (client->prefetch == NULL || far_prefetch_idle(client->prefetch)) &&
+	return far_list_empty(&client->loads) &&
+	       (client->prefetch == NULL || far_prefetch_idle(client->prefetch)) &&
 	       (client->store == NULL || far_store_idle(client->store));
 }
 
@@ -216,6 +220,7 @@ idle_wait(struct far_client *client)
 			(void)far_prefetch_tick(client->prefetch, now_ns);
 		if (client->store != NULL)
 			(void)far_store_tick(client->store, now_ns);
+		(void)far_loads_tick(client, now_ns);
 		if (work == 0 && !all_idle(client))
 			far_clock_sleep_until(now_ns + 200 * FAR_NS_PER_US);
 	} while ((work > 0 || !all_idle(client)) && far_clock_now(client->clock) < until_ns);

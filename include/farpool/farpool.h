@@ -64,7 +64,7 @@ struct far_client_options {
 	const char *store_policy;   /* names, separated by commas; NULL: "default" */
 	uint32_t store_admit_after; /* uses after which "admit_after_n" stores a block; 0: 2 */
 	uint32_t l1_device;        /* with l1_memory "cuda": which GPU, as its driver counts them */
-	const char *l1_memory;     /* "host", "cuda": on a GPU, see below; NULL: "host" */
+	const char *l1_memory;     /* "host", "cuda": on a GPU, see memory.h; NULL: "host" */
 	const char *l1_gpu_direct; /* "near", "always", "never"; NULL: "near" */
 	const char *l1_gpu_mapped; /* "auto", "never"; NULL: "auto" */
 	/* NULL: the client allocates its arena. Else the caller's own memory on that GPU, l1_bytes of
@@ -304,65 +304,6 @@ FAR_API uint32_t far_block_size(const struct far_block *block);
 
 /* Ends a reader's loan; NULL is allowed. Thread: any. */
 FAR_API void far_release(struct far_block *block);
-
-/* ---- L1 in the memory of a GPU ---- */
-
-/*
- * With far_client_options.l1_memory "cuda" every address of a block is a device address of that GPU:
- * far_block_data(), far_block_buffer() and far_prefetch_block() give pointers for kernels and copies,
- * and a processor that follows one crashes. What follows is all that is different.
- *
- * Reading: once a call here has said that a block is readable, kernels and copies that are launched
- * after it, on whatever stream, see its bytes. A kernel that runs already may not: it polls nothing.
- * The loan ends after they have: synchronise, or wait for an event, before far_release().
- *
- * Writing: before far_commit() whatever fills the buffer has completed: the caller has synchronised
- * with its stream or event. The client reads the buffer on a stream of its own, or a NIC does.
- *
- * Blocks are stored without a CRC, and verify_always is refused: no processor sees their bytes.
- */
-
-/* Copies @size_bytes at @from, host memory, to @to, in a buffer that is reserved; GPU or not. Blocks.
- * Thread: any. Returns: 0; -EINVAL: not in L1; -EIO: the GPU failed, the target holds any bytes. */
-FAR_API int far_memory_write(struct far_client *client, void *to, const void *from,
-			     size_t size_bytes);
-/* The other way, out of a readable block: @from is in L1. Blocks. Thread: any. Returns as above. */
-FAR_API int far_memory_read(struct far_client *client, void *to, const void *from,
-			    size_t size_bytes);
-
-/* A way that bytes take between one transport and a GPU. */
-struct far_memory_path {
-	char transport[16];
-	char path[16];  /* "direct", "mapped", "staged": docs/gpu.md */
-	char why[160];  /* why it is taken, or not */
-	uint32_t taken; /* 1: by what is registered and mapped now */
-	uint32_t reserved;
-	uint64_t ops, bytes;
-};
-
-#define FAR_MEMORY_PATHS_MAX 12u
-
-struct far_memory_info {
-	size_t size_bytes;  /* sizeof(struct far_memory_info); set by the caller */
-	char kind[8];       /* "host", "cuda"; what follows of a GPU is zero with "host" */
-	char name[96];      /* "NVIDIA H100 80GB HBM3" */
-	char driver[96];    /* "580.159.04, CUDA 13.0" */
-	char pci[16];       /* "0000:00:06.0" */
-	uint32_t device;    /* as its driver counts them */
-	uint32_t is_caller; /* 1: far_client_options.l1_base */
-	const void *base;   /* where L1 begins */
-	uint64_t l1_bytes;
-	uint64_t mapped_bytes; /* of donors' memory, pinned for the GPU now */
-	uint64_t stage_waits;  /* lists that waited for room in a ring */
-	uint64_t copies_in, copies_out;
-	uint32_t path_count;
-	uint32_t reserved;
-	struct far_memory_path paths[FAR_MEMORY_PATHS_MAX]; /* three of each transport */
-};
-
-/* What L1 lies in, and how bytes get there. Thread: any. Blocks for at most 1 s. Returns: 0, -EINVAL,
- * -ETIMEDOUT, -ENOMEM, -E2BIG. */
-FAR_API int far_client_memory_get(struct far_client *client, struct far_memory_info *info);
 
 /* ---- prefetching ---- */
 

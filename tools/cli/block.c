@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/key.h"
+#include "farpool/memory.h"
 #include "tools/cli/cli.h"
 #include "wire/index.h"
 

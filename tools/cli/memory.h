@@ -5,7 +5,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
-#include "farpool/farpool.h"
+#include "farpool/memory.h"
 
 /* Lines for people: the GPU, and each way that is taken or was; none for host memory. */
 void far_cli_memory_print(const struct far_memory_info *info, FILE *out);

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#include "farpool/farpool.h"
+#include "farpool/memory.h"
 #include "tools/cli/trace.h"
 
 #define FAR_REPLAY_LIVE_MAX 64U

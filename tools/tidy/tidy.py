@@ -151,15 +151,17 @@ def check_public_headers_compile(tree, cc, cxx):
 
 
 def check_symbols(tree, library, nm):
-    """What libfarpool.so exports is what farpool.h declares, no more and no less."""
+    """What libfarpool.so exports is what the public headers declare, no more and no less."""
     header = "include/farpool/farpool.h"
     declared = {}
-    source = tree.sources.get(header)
-    if source is None:
+    if tree.sources.get(header) is None:
         return
-    text = source.code
-    for match in re.finditer(r"\bFAR_API\b[^;{]*?\b(far_\w+)\s*\(", text):
-        declared[match.group(1)] = text.count("\n", 0, match.start(1)) + 1
+    for path, source in tree.sources.items():
+        if not path.startswith("include/"):
+            continue
+        text = source.code
+        for match in re.finditer(r"\bFAR_API\b[^;{]*?\b(far_\w+)\s*\(", text):
+            declared[match.group(1)] = (path, text.count("\n", 0, match.start(1)) + 1)
     result = subprocess.run(
         [nm, "-D", "--defined-only", library], capture_output=True, text=True, check=False
     )
@@ -170,7 +172,8 @@ def check_symbols(tree, library, nm):
     # The sanitizers' runtimes add their own.
     exported = {name for name in exported - LINKER_SYMBOLS if not name.startswith("__")}
     for name in sorted(set(declared) - exported):
-        tree.report(header, [(declared[name], f"{name}() is not exported; define it in client/")])
+        path, line = declared[name]
+        tree.report(path, [(line, f"{name}() is not exported; define it in client/")])
     for name in sorted(exported - set(declared)):
         tree.report(header, [(1, f"{name} is exported but not declared here; hide it")])
 
