@@ -344,8 +344,8 @@ donor_leave(struct far_client *client, uint32_t idx, bool force, uint64_t now_ns
 {
 	struct far_l2 *l2 = client->set.items[idx];
 	struct far_l2_status status;
-	bool named =
-		far_prefetch_names(client->prefetch, idx) || far_store_names(client->store, idx);
+	bool named = far_prefetch_names(client->prefetch, idx) ||
+		     far_store_names(client->store, idx) || far_loads_names(client, l2);
 
 	if (named && !force)
 		return false;

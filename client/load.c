@@ -15,7 +15,7 @@ struct load_key {
 	struct far_key key;
 	uint32_t size_bytes; /* of its pieces */
 	uint32_t piece_first, piece_count;
-	uint32_t tried;   /* adapters of its route */
+	uint64_t asked;   /* bit per adapter: routes change while donors come and go */
 	uint32_t adapter; /* of this round */
 	int miss_rc;      /* what the last one but those without it said */
 	_Atomic int rc;   /* KEY_PENDING until it is decided */
@@ -26,6 +26,8 @@ struct load_task {
 	struct far_load *load;
 	bool live;
 };
+
+_Static_assert(FAR_L2_SET_MAX <= 64, "a bit per adapter");
 
 /*
  * A round asks one adapter for each key that is pending; behind it the next one of their routes. The
@@ -91,16 +93,17 @@ item_ended(struct load_key *key, int rc)
 	case -EINVAL:
 	case -E2BIG:
 	case -ETIMEDOUT:
-	case -ECANCELED:
 		key_end(key, rc);
 		return;
+	case -ECANCELED:
+		rc = -EHOSTDOWN; /* the donor is being removed: nobody cancelled the load */
+		break;
 	default:
 		break;
 	}
 	/* Another one may have it. Of the reasons, any that is more than «not here» is told. */
 	if (key->miss_rc == 0 || key->miss_rc == -ENOENT)
 		key->miss_rc = rc;
-	key->tried++;
 }
 
 static void
@@ -131,15 +134,19 @@ round_route(struct far_load *load, uint32_t counts[FAR_L2_SET_MAX])
 	for (uint32_t i = 0; i < load->count; i++) {
 		struct load_key *key = &load->keys[i];
 		uint32_t found;
+		uint32_t next = 0;
 
 		if (key_rc(key) != KEY_PENDING)
 			continue;
 		found = far_policy_route(&client->policy, &client->set, &key->key, idx, &nonsense);
-		if (key->tried >= found) {
+		while (next < found && (key->asked >> idx[next] & 1) != 0)
+			next++;
+		if (next == found) {
 			key_end(key, key->miss_rc != 0 ? key->miss_rc : -ENOENT);
 			continue;
 		}
-		key->adapter = idx[key->tried];
+		key->adapter = idx[next];
+		key->asked |= 1ULL << key->adapter;
 		counts[key->adapter]++;
 		pending++;
 	}
@@ -278,6 +285,23 @@ far_loads_tick(struct far_client *client, uint64_t now_ns)
 			next_ns = load->deadline_ns;
 	}
 	return next_ns;
+}
+
+bool
+far_loads_names(const struct far_client *client, const struct far_l2 *l2)
+{
+	const struct far_list *it;
+
+	for (it = client->loads.next; it != &client->loads; it = it->next) {
+		const struct far_load *load = FAR_CONTAINER_OF((struct far_list *)(uintptr_t)it,
+							       struct far_load, thread_node);
+
+		for (uint32_t i = 0; i < load->task_count; i++) {
+			if (load->tasks[i].live && load->tasks[i].task.l2 == l2)
+				return true;
+		}
+	}
+	return false;
 }
 
 /* ---- any thread ---- */

@@ -24,6 +24,8 @@ void far_client_memories_free(struct far_client *client);
 /* Thread: ends rounds, begins the next ones, answers those that are late. Returns when it wants to run
  * next. */
 uint64_t far_loads_tick(struct far_client *client, uint64_t now_ns);
+/* Thread: whether a task with that adapter has not ended. */
+bool far_loads_names(const struct far_client *client, const struct far_l2 *l2);
 /* At close: nobody has a use for what has not ended. */
 void far_client_loads_end(struct far_client *client);
 void far_client_loads_free(struct far_client *client);

@@ -92,6 +92,9 @@ store(struct far_client *client, uint32_t first, uint32_t count)
 		far_fill_key(i, BLOCK_BYTES, &key);
 		far_fill_block(&key, bytes, BLOCK_BYTES);
 		assert_int_equal(far_put(client, &key, bytes, BLOCK_BYTES), 0);
+		/* A donor's share of the queue is not for all of them at once. */
+		if (i % 50 == 49)
+			assert_int_equal(far_flush(client, soon(), NULL), 0);
 	}
 	assert_int_equal(far_flush(client, soon(), NULL), 0);
 	(void)far_clear(client, 0);
@@ -208,6 +211,33 @@ what_one_donor_lacks_is_asked_of_the_next(void **state)
 	assert_int_equal(far_load_release(load, soon()), 0);
 	pool.keys[5].key = gone;
 	world_close(&world);
+}
+
+/* It may end what it was asked for; what it does not is asked of the next one. */
+static void
+a_donor_that_is_removed_midway_costs_no_key(void **state)
+{
+	struct far_load *load = NULL;
+	struct world world;
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		rig_open(&world.rig);
+		rig_over_ucx(&world.rig, "127.0.0.1", "127.0.0.1", far_test_tcp_port(), NULL);
+		world_open(&world, 2, "replicas: 2\n");
+		/* The first ones in time; the others by force, as it is stopped. */
+		if (i >= 2)
+			(void)rig_donor_signal(&world.rig.donors[0], SIGSTOP);
+		assert_int_equal(far_load(world.client, pool.keys, BLOCKS, soon(), &load), 0);
+		(void)far_donor_remove(world.client, "donor-a", far_now_ns() + FAR_NS_PER_S / 2);
+		assert_int_equal(far_load_wait(load, soon()), 0);
+		for (uint32_t b = 0; b < BLOCKS; b++) {
+			assert_int_equal(far_load_result(load, b), 0);
+			assert_true(block_is_right(b));
+		}
+		assert_int_equal(far_load_release(load, soon()), 0);
+		world_close(&world);
+	}
 }
 
 static void
@@ -398,6 +428,7 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(blocks_land_in_pieces_and_l1_has_no_part_in_it),
 		cmocka_unit_test(what_one_donor_lacks_is_asked_of_the_next),
+		cmocka_unit_test(a_donor_that_is_removed_midway_costs_no_key),
 		cmocka_unit_test(memory_that_cannot_be_is_refused),
 		cmocka_unit_test(pieces_belong_to_the_load_until_nothing_names_them),
 		cmocka_unit_test(a_donor_that_dies_is_a_miss_and_its_blocks_are_right_or_not_told),
