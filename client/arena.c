@@ -205,17 +205,22 @@ far_client_arena_register(struct far_client_arena *arena, const struct far_mem_s
 	return 0;
 }
 
-void
-far_client_arena_publish(void *arg)
+int
+far_client_arena_flush(struct far_client_arena *arena)
 {
-	struct far_client_arena *arena = arg;
-
 	far_mem_publish();
-	/* What a copy engine wrote is there when its copy has ended; what a NIC wrote may need more. A
-	 * device that fails here is failed for good, and has said so: no kernel of this process reads
-	 * anything of it any more. */
+	/* What a copy engine wrote is there when its copy has ended; what a NIC wrote may need more. */
 	if (atomic_load_explicit(&arena->direct, memory_order_acquire))
-		(void)far_device_publish(arena->device);
+		return far_device_publish(arena->device);
+	return 0;
+}
+
+void
+far_client_arena_publish(void *arena)
+{
+	/* A device that fails here is failed for good, and has said so: no kernel of this process reads
+	 * anything of it any more. */
+	(void)far_client_arena_flush(arena);
 }
 
 int

@@ -61,7 +61,9 @@ void far_client_arena_source(const struct far_client_arena *arena,
 int far_client_arena_register(struct far_client_arena *arena, const struct far_mem_source *source,
 			      struct far_transport *tp, struct far_mem **out);
 
-/* Before blocks become readable: far_l1_config.publish. */
+/* What was written is visible to whoever is told of it now. 0, or -EIO: the device failed. */
+int far_client_arena_flush(struct far_client_arena *arena);
+/* The same before blocks become readable: far_l1_config.publish. */
 void far_client_arena_publish(void *arena);
 
 /* Bytes of the caller's, host memory, into a block and out of it. Blocks; any thread. 0, or -EIO:

@@ -113,10 +113,14 @@ task_done(struct far_l2_task *l2_task)
 	struct far_load *load = task->load;
 	size_t first = (size_t)(l2_task->items - load->items);
 
+	int flush_rc = far_client_arena_flush(&load->client->arena);
+
 	task->live = false;
-	far_client_arena_publish(&load->client->arena);
-	for (uint32_t i = 0; i < l2_task->count; i++)
-		item_ended(&load->keys[load->order[first + i]], l2_task->items[i].rc);
+	for (uint32_t i = 0; i < l2_task->count; i++) {
+		int rc = l2_task->items[i].rc;
+
+		item_ended(&load->keys[load->order[first + i]], rc == 0 ? flush_rc : rc);
+	}
 	load->tasks_live--;
 	load->due = load->tasks_live == 0;
 }
