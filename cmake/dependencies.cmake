@@ -2,6 +2,7 @@
 # seam; FARPOOL_LIBRARIES=OFF builds with libc alone (portable digests and checksums, no tools).
 option(FARPOOL_LIBRARIES "use the distribution's libraries; OFF builds the core with libc alone" ON)
 option(FARPOOL_TESTS "build the tests (needs cmocka)" ON)
+option(FARPOOL_GPU_TESTS "build tests/gpu, for a real GPU (needs nvcc)" OFF)
 option(FARPOOL_FUZZ "build the libFuzzer targets (needs clang)" OFF)
 
 find_package(Threads REQUIRED)

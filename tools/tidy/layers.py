@@ -30,7 +30,7 @@ PUBLIC_USERS = {"client", "include", "examples", "bindings", "tools", "tests"}
 FOREIGN = [
     (("infiniband/", "rdma/"), ("transport/verbs/",)),
     (("ucp/", "ucs/", "uct/"), ("transport/ucx/", "tests/bench/", "tests/support/attacker/")),
-    (("cuda", "nv-p2p"), ("transport/mem/",)),
+    (("cuda", "nv-p2p"), ("transport/mem/", "tests/gpu/", "tests/support/cuda_standin/")),
     (("numa.h", "numaif.h"), ("base/",)),
     (("sodium", "xxhash.h", "isa-l", "crc.h", "yaml.h"), ("base/",)),
     (("uv.h",), ("client/", "tools/")),
