@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "tests/gpu/runner.h"
 
+#define FLAGS        1024U
 #define THREADS      256U
 #define BLOCKS_MAX   1024U
 #define SPIN_THREADS 1024U
@@ -81,7 +82,8 @@ kernels_load(struct gpu *gpu)
 	CU(gpu, gpu->more.cuMemHostAlloc_fn(&pinned, GPU_RANGES_MAX * sizeof(*gpu->ranges),
 					    CU_MEMHOSTALLOC_PORTABLE));
 	gpu->ranges = pinned;
-	CU(gpu, gpu->more.cuMemHostAlloc_fn(&pinned, 4096, CU_MEMHOSTALLOC_PORTABLE));
+	CU(gpu, gpu->more.cuMemHostAlloc_fn(&pinned, FLAGS * sizeof(*gpu->flags),
+					    CU_MEMHOSTALLOC_PORTABLE));
 	gpu->flags = pinned;
 	CU(gpu, gpu->lib.cuMemAlloc(&gpu->wrong, sizeof(uint64_t)));
 	gpu->has_kernels = true;
@@ -270,11 +272,14 @@ gpu_spin(struct gpu *gpu, CUstream stream, unsigned block_count)
 
 	if (!gpu->has_kernels)
 		runner_skip("%s", gpu->why_none);
-	flags[0] = flags[1] = 0;
+	CHECK(block_count < FLAGS);
+	for (unsigned i = 0; i <= block_count; i++)
+		flags[i] = 0;
 	CU(gpu, gpu->more.cuLaunchKernel_fn(gpu->spin, block_count, 1, 1, SPIN_THREADS, 1, 1, 0,
 					    stream, arguments, NULL));
-	while (flags[1] < block_count)
-		far_clock_sleep_until(far_clock_now(far_clock_real()) + FAR_NS_PER_MS);
+	for (unsigned i = 1; i <= block_count; i++)
+		while (flags[i] == 0)
+			far_clock_sleep_until(far_clock_now(far_clock_real()) + FAR_NS_PER_MS);
 }
 
 void

@@ -55,7 +55,7 @@ struct gpu {
 	CUfunction fill, check, spin, fault;
 	struct gpu_range *ranges; /* pinned */
 	CUdeviceptr wrong;
-	uint32_t *flags; /* of gpu_spin(): enough, began; pinned */
+	uint32_t *flags; /* of gpu_spin(): enough, then one per block; pinned */
 };
 
 /* For the test that calls: skips it where there is no GPU. Ended by gpu_close(). */
