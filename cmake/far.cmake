@@ -15,11 +15,13 @@ if(FARPOOL_CCACHE AND NOT CMAKE_C_COMPILER_LAUNCHER)
     set(CMAKE_C_COMPILER_LAUNCHER "${FARPOOL_CCACHE}")
 endif()
 
+# Off where the compiler is not one of ours: a newer one may warn of more.
+option(FARPOOL_WARNINGS_ARE_ERRORS "-Werror" ON)
 set(FARPOOL_SANITIZE "" CACHE STRING "sanitizers, as -fsanitize= takes them")
 
 add_library(far_flags INTERFACE)
 target_compile_options(far_flags INTERFACE
-    -Wall -Wextra -Wconversion -Wshadow -Werror -Wstrict-prototypes -Wmissing-prototypes
+    -Wall -Wextra -Wconversion -Wshadow $<$<BOOL:${FARPOOL_WARNINGS_ARE_ERRORS}>:-Werror> -Wstrict-prototypes -Wmissing-prototypes
     -Wpointer-arith -Wvla -fno-common -fstack-protector-strong)
 target_compile_definitions(far_flags INTERFACE _GNU_SOURCE FAR_VERSION="${PROJECT_VERSION}")
 target_include_directories(far_flags INTERFACE "${PROJECT_SOURCE_DIR}" "${PROJECT_SOURCE_DIR}/include")

@@ -47,7 +47,7 @@ usage(void)
 static int
 options_read(struct bench *bench, int argc, char **argv, const char **json_out)
 {
-	for (int i = 1; i < argc; i++) {
+	for (int i = 1; i < argc; i += 2) {
 		const char *value = i + 1 < argc ? argv[i + 1] : NULL;
 
 		if (strcmp(argv[i], "--help") == 0 || value == NULL) {
@@ -64,7 +64,6 @@ options_read(struct bench *bench, int argc, char **argv, const char **json_out)
 			*json_out = value;
 		else
 			return usage(), 2;
-		i++;
 	}
 	if (bench->rounds < 1 || bench->rounds > BENCH_ROUNDS_MAX || bench->set_bytes == 0 ||
 	    bench->set_bytes % BENCH_BLOCK_MAX != 0)

@@ -40,7 +40,7 @@ void a_cancelled_prefetch_writes_into_no_block_of_others(void);
 void an_overdue_prefetch_writes_into_no_block_of_others(void);
 void a_client_that_is_closed_has_let_go_of_the_callers_memory(void);
 void a_donor_that_dies_while_it_is_read_is_a_miss(void);
-void a_client_whose_gpu_failed_answers_eio_and_closes(void);
+void a_client_whose_gpu_failed_answers_and_closes(void);
 
 /* ---- failed.c ---- */
 struct gpu;
