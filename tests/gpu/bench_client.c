@@ -70,12 +70,18 @@ client_close(struct bench_mover *mover)
 static struct bench_mover *
 mover_new(struct bench *bench, uint64_t donor_bytes)
 {
-	uint64_t lanes = bench->set_bytes / BENCH_BLOCK_MAX + 2;
+	const struct gpu_donor_config config = {
+		.name = "bench",
+		.bytes = donor_bytes,
+		.lane_bytes = BENCH_BLOCK_MAX,
+		.lanes_free = bench->set_bytes / BENCH_BLOCK_MAX + 2,
+		.grace_ns = 50000000,
+	};
 	struct bench_mover *mover = calloc(1, sizeof(*mover));
 
 	CHECK(mover != NULL);
 	mover->bench = bench;
-	gpu_donor_start(&mover->donor, "bench", donor_bytes, BENCH_BLOCK_MAX, lanes);
+	gpu_donor_start(&mover->donor, &config);
 	return mover;
 }
 

@@ -14,6 +14,7 @@
 #define L1_BYTES    (256ULL << 20)
 #define BLOCKS      160U
 #define BATCH       40U
+#define CHURN_BATCH 32U
 
 /* Blocks from the donor, each looked at by a kernel; which way the bytes went. */
 static void
@@ -297,7 +298,7 @@ churn_main(void *arg)
 static void
 churn_run(enum world_path path, uint32_t rounds)
 {
-	uint64_t readable = 0, asked = 0;
+	uint64_t readable = 0, asked = 0, back = 64;
 	struct far_stats stats = {.size_bytes = sizeof(stats)};
 	struct far_client *client;
 	struct world world;
@@ -306,21 +307,29 @@ churn_run(enum world_path path, uint32_t rounds)
 	pthread_t thread;
 
 	far_rng_init(&rng, 5);
-	world_open(&world, 128 << 20);
-	client = world_client(&world, path, 16 << 20, NULL);
+	world_open_hasty(&world, 64 << 20);
+	client = world_client(&world, path, 32 << 20, NULL);
 	world_store(&world, 0, 64);
 	churn.stored = 64;
 	CHECK_EQ(pthread_create(&thread, NULL, churn_main, &churn), 0);
 	for (uint32_t round = 0; round < rounds || churn.stored < 600; round++) {
-		uint64_t stored = churn.stored, reach = stored < 400 ? stored : 400;
-		uint32_t count = 1 + (uint32_t)far_rng_below(&rng, 12);
+		uint64_t stored = churn.stored, first;
 		struct world_fetch fetch;
+		uint32_t got;
 
-		world_fetch_begin(&fetch, client, stored - reach + far_rng_below(&rng, reach - 12),
-				  count, far_now_ns() + WORLD_WAIT_NS, 0);
-		readable += world_fetch_check(&world, &fetch);
-		asked += count;
+		/* Along the edge of what the donor still has: that is what it writes over next. */
+		back = back > stored ? stored : back;
+		first = round % 8 == 0 ? far_rng_below(&rng, stored) : stored - back;
+		world_fetch_begin(&fetch, client, first, CHURN_BATCH, far_now_ns() + WORLD_WAIT_NS,
+				  0);
+		got = world_fetch_check(&world, &fetch);
 		world_fetch_end(&fetch);
+		readable += got;
+		asked += CHURN_BATCH;
+		if (got < CHURN_BATCH / 2)
+			back -= back > 2 * CHURN_BATCH ? CHURN_BATCH / 4 : 0;
+		else
+			back += CHURN_BATCH / 4;
 	}
 	churn.enough = true;
 	CHECK_EQ(pthread_join(thread, NULL), 0);

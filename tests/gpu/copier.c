@@ -128,15 +128,15 @@ copies_arrive_whole_both_ways(void)
 	CHECK_EQ(far_copier_submit(bench.copier), 0);
 	done_wait(&bench, FAR_COPY_IN, in);
 	CHECK_EQ(gpu_ranges_wrong(&bench.gpu, ranges, PIECES), 0);
-	/* And back, straight. */
+	/* And back, each to where it came from: here the targets continue, and the sources do not. */
 	memset(bench.host.base, 0, BYTES);
 	for (uint32_t i = 0; i < PIECES; i++)
-		out = add(&bench, FAR_COPY_OUT, host_at(&bench, i), device_at(&bench, i),
+		out = add(&bench, FAR_COPY_OUT, host_at(&bench, i), device_at(&bench, places[i]),
 			  PIECE_BYTES);
 	CHECK_EQ(far_copier_submit(bench.copier), 0);
 	done_wait(&bench, FAR_COPY_OUT, out);
 	for (uint32_t i = 0; i < PIECES; i++)
-		CHECK_EQ(gpu_pattern_wrong(host_at(&bench, places[i]), PIECE_BYTES, i), 0);
+		CHECK_EQ(gpu_pattern_wrong(host_at(&bench, i), PIECE_BYTES, i), 0);
 	bench_close(&bench);
 }
 

@@ -61,8 +61,7 @@ segments_lend(struct donor *donor)
 }
 
 static void
-donor_open(struct donor *donor, const char *name, const char *path, uint64_t bytes,
-	   uint64_t lane_bytes, uint64_t lanes_free)
+donor_open(struct donor *donor, const char *path, const struct gpu_donor_config *config)
 {
 	struct far_transport_config tp_config = {.clock = far_clock_real(),
 						 .spin_ns_max = FAR_SPIN_NS_DEFAULT,
@@ -73,18 +72,18 @@ donor_open(struct donor *donor, const char *name, const char *path, uint64_t byt
 
 	donor->config = (struct far_pool_config){
 		.name_space = "default",
-		.capacity_bytes = bytes,
-		.segment_bytes = bytes < SEGMENT_BYTES ? bytes : SEGMENT_BYTES,
-		.lane_bytes = lane_bytes,
+		.capacity_bytes = config->bytes,
+		.segment_bytes = config->bytes < SEGMENT_BYTES ? config->bytes : SEGMENT_BYTES,
+		.lane_bytes = config->lane_bytes,
 		.block_bytes_min = 65536,
-		.grace_ns = 50 * FAR_NS_PER_MS,
-		.lanes_free_min = lanes_free,
+		.grace_ns = config->grace_ns,
+		.lanes_free_min = config->lanes_free,
 		.lane_idle_ns = 30 * FAR_NS_PER_S,
 		.recall_ns = 5 * FAR_NS_PER_S,
 		.hot_share_max = 25,
 		.links_max = 16,
 	};
-	snprintf(donor->config.name, sizeof(donor->config.name), "%s", name);
+	snprintf(donor->config.name, sizeof(donor->config.name), "%s", config->name);
 	far_pool_config_fit(&donor->config);
 	CHECK_EQ(far_pool_config_check(&donor->config, error), 0);
 	CHECK_EQ(far_transport_open("shm", &tp_config, &donor->tp), 0);
@@ -125,12 +124,19 @@ int
 gpu_donor_run(int argc, char **argv)
 {
 	static struct donor donor = {.index = {.fd = -1}};
+	struct gpu_donor_config config;
 
-	if (argc != 7)
+	if (argc != 8)
 		return 2;
+	config = (struct gpu_donor_config){
+		.name = argv[2],
+		.bytes = strtoull(argv[4], NULL, 10),
+		.lane_bytes = strtoull(argv[5], NULL, 10),
+		.lanes_free = strtoull(argv[6], NULL, 10),
+		.grace_ns = strtoull(argv[7], NULL, 10),
+	};
 	signal(SIGPIPE, SIG_IGN);
-	donor_open(&donor, argv[2], argv[3], strtoull(argv[4], NULL, 10),
-		   strtoull(argv[5], NULL, 10), strtoull(argv[6], NULL, 10));
+	donor_open(&donor, argv[3], &config);
 	CHECK_EQ(write(STDOUT_FILENO, "r", 1), 1);
 	while (donor_turn(&donor))
 		;
@@ -150,22 +156,28 @@ gpu_donor_run(int argc, char **argv)
 
 /* ---- those who start it ---- */
 
-void
-gpu_donor_start(struct gpu_donor *donor, const char *name, uint64_t bytes, uint64_t lane_bytes,
-		uint64_t lanes_free)
+static void
+number_print(char out[24], uint64_t number)
 {
-	char path[80], size[32], lane[32], lanes[32], byte;
-	const char *argv[] = {"--donor", name, path, size, lane, lanes, NULL};
+	snprintf(out, 24, "%llu", (unsigned long long)number);
+}
+
+void
+gpu_donor_start(struct gpu_donor *donor, const struct gpu_donor_config *config)
+{
+	char path[80], bytes[24], lane[24], lanes[24], grace[24], byte;
+	const char *argv[] = {"--donor", config->name, path, bytes, lane, lanes, grace, NULL};
 	struct pollfd ready;
 
-	snprintf(donor->name, sizeof(donor->name), "%s", name);
+	snprintf(donor->name, sizeof(donor->name), "%s", config->name);
 	snprintf(donor->folder, sizeof(donor->folder), "/tmp/farpool-gpu-XXXXXX");
 	CHECK(mkdtemp(donor->folder) != NULL);
 	snprintf(path, sizeof(path), "%s/sock", donor->folder);
 	snprintf(donor->address, sizeof(donor->address), "shm:%s", path);
-	snprintf(size, sizeof(size), "%llu", (unsigned long long)bytes);
-	snprintf(lane, sizeof(lane), "%llu", (unsigned long long)lane_bytes);
-	snprintf(lanes, sizeof(lanes), "%llu", (unsigned long long)lanes_free);
+	number_print(bytes, config->bytes);
+	number_print(lane, config->lane_bytes);
+	number_print(lanes, config->lanes_free);
+	number_print(grace, config->grace_ns);
 	runner_spawn(&donor->process, argv, -1);
 	ready = (struct pollfd){.fd = donor->process.out_fd, .events = POLLIN};
 	CHECK_EQ(poll(&ready, 1, READY_SECONDS * 1000), 1);

@@ -36,17 +36,34 @@ client_open(struct world *world, struct far_client_options *options)
 	return client;
 }
 
-void
-world_open(struct world *world, uint64_t donor_bytes)
+static void
+open_with(struct world *world, uint64_t donor_bytes, bool hasty)
 {
+	const struct gpu_donor_config config = {
+		.name = "donor",
+		.bytes = donor_bytes,
+		.lane_bytes = hasty ? WORLD_BLOCK_MAX : WORLD_LANE_BYTES,
+		.lanes_free = hasty ? 1 : 2,
+		.grace_ns = hasty ? 0 : 50 * FAR_NS_PER_MS,
+	};
 	struct far_client_options options = {.name = "host", .l1_bytes = HOST_L1_BYTES};
 
 	memset(world, 0, sizeof(*world));
 	gpu_open(&world->gpu);
-	if (donor_bytes == 0)
-		return;
-	gpu_donor_start(&world->donor, "donor", donor_bytes, WORLD_LANE_BYTES, 2);
+	gpu_donor_start(&world->donor, &config);
 	world->host = client_open(world, &options);
+}
+
+void
+world_open(struct world *world, uint64_t donor_bytes)
+{
+	open_with(world, donor_bytes, false);
+}
+
+void
+world_open_hasty(struct world *world, uint64_t donor_bytes)
+{
+	open_with(world, donor_bytes, true);
 }
 
 void
@@ -119,7 +136,7 @@ world_size(uint64_t number)
 	if (dice % 16 == 0)
 		return 1 + (uint32_t)(dice >> 8) % 300000;
 	if (dice % 16 == 1)
-		return 4U << 20;
+		return WORLD_BLOCK_MAX;
 	return 65536U << (dice >> 8) % 4;
 }
 
@@ -127,7 +144,7 @@ uint64_t
 world_store_some(struct world *world, uint64_t first, uint64_t count)
 {
 	struct far_flush_result before = {.size_bytes = sizeof(before)}, after = before;
-	uint8_t *bytes = malloc(4 << 20);
+	uint8_t *bytes = malloc(WORLD_BLOCK_MAX);
 
 	CHECK(bytes != NULL);
 	CHECK_EQ(far_flush(world->host, far_now_ns() + WORLD_WAIT_NS, &before), 0);

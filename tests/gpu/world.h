@@ -14,6 +14,7 @@
 #define WORLD_WAIT_NS    20000000000ULL
 #define WORLD_BATCH_MAX  256
 #define WORLD_LANE_BYTES (16ULL << 20)
+#define WORLD_BLOCK_MAX  (4U << 20)
 
 struct world {
 	struct gpu gpu;
@@ -29,8 +30,10 @@ enum world_path {
 	WORLD_STAGED,
 };
 
-/* Skips the test where there is no GPU. @donor_bytes: 0 for no donor. */
+/* Skips the test where there is no GPU. */
 void world_open(struct world *world, uint64_t donor_bytes);
+/* With a donor that writes over what it has evicted at once, whoever reads it. */
+void world_open_hasty(struct world *world, uint64_t donor_bytes);
 /* Clients that the test opened are closed before. */
 void world_close(struct world *world);
 
