@@ -77,8 +77,9 @@ bench_open(struct bench *bench)
 	void *pinned;
 
 	gpu_open(&bench->gpu);
+	if (bench->gpu.more.cuMemHostAlloc_fn == NULL)
+		runner_skip("this driver is a stand-in: it says nothing of the speed of a GPU");
 	CHECK_EQ(far_device_arena_alloc(bench->gpu.device, bench->set_bytes, &bench->arena), 0);
-	CHECK(bench->gpu.more.cuMemHostAlloc_fn != NULL);
 	CU(&bench->gpu,
 	   bench->gpu.more.cuMemHostAlloc_fn(&pinned, bench->set_bytes, CU_MEMHOSTALLOC_PORTABLE));
 	bench->pinned = pinned;

@@ -369,6 +369,7 @@ beside_run(bool warm)
 	CUstream busy = NULL;
 
 	world_open(&world, DONOR_BYTES);
+	gpu_kernels_needed(&world.gpu);
 	client = world_client(&world, WORLD_AUTO, L1_BYTES, NULL);
 	world_store(&world, 0, BLOCKS);
 	while (warm && world_path_bytes(client, WORLD_MAPPED) == 0) {

@@ -235,6 +235,7 @@ copies_pass_a_busy_gpu(void)
 	uint64_t seq;
 
 	bench_open(&bench);
+	gpu_kernels_needed(&bench.gpu);
 	gpu_pattern_fill(bench.host.base, BYTES, 3);
 	/* A stream that waits for the default one, as an engine's may. */
 	CU(&bench.gpu, bench.gpu.lib.cuStreamCreate(&busy, CU_STREAM_DEFAULT));

@@ -228,7 +228,8 @@ the_callers_context_stays_current(void)
 	struct gpu gpu;
 
 	gpu_open(&gpu);
-	CHECK(gpu.more.cuCtxGetCurrent_fn != NULL && gpu.more.cuCtxSetCurrent_fn != NULL);
+	if (gpu.more.cuCtxGetCurrent_fn == NULL || gpu.more.cuCtxSetCurrent_fn == NULL)
+		runner_skip("this driver does not tell which context is current: stand-in");
 	CHECK_EQ(far_pages_map_shared("context", 65536, FAR_PAGES_HUGE_OFF, -1, &pages), 0);
 	/* None at all. */
 	CU(&gpu, gpu.more.cuCtxSetCurrent_fn(NULL));

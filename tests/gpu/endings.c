@@ -162,6 +162,7 @@ a_client_whose_gpu_failed_answers_and_closes(void)
 	int rc;
 
 	world_open(&world, DONOR_BYTES);
+	gpu_kernels_needed(&world.gpu);
 	client = world_client(&world, WORLD_AUTO, L1_BYTES, NULL);
 	world_store(&world, 0, BLOCKS);
 	world_fetch(&world, client, 0, BATCH);

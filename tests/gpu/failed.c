@@ -20,8 +20,7 @@ gpu_break(struct gpu *gpu)
 	CUdeviceptr nowhere = 8;
 	void *arguments[] = {&nowhere};
 
-	if (!gpu->has_kernels)
-		runner_skip("%s", gpu->why_none);
+	gpu_kernels_needed(gpu);
 	CU(gpu, gpu->more.cuLaunchKernel_fn(gpu->fault, 1, 1, 1, 1, 1, 1, 0, gpu->stream, arguments,
 					    NULL));
 	CHECK_EQ(gpu->lib.cuStreamSynchronize(gpu->stream), CUDA_ERROR_ILLEGAL_ADDRESS);
@@ -39,6 +38,7 @@ a_gpu_that_failed_answers_eio_and_nothing_hangs(void)
 	int rc = 0;
 
 	gpu_open(&gpu);
+	gpu_kernels_needed(&gpu);
 	CHECK_EQ(far_pages_map_shared("failed", BYTES, FAR_PAGES_HUGE_OFF, -1, &pages), 0);
 	CHECK_EQ(far_device_arena_alloc(gpu.device, BYTES, &arena), 0);
 	CHECK_EQ(far_device_pin(gpu.device, pages.base, BYTES, false), 0);

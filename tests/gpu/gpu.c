@@ -112,6 +112,13 @@ gpu_open(struct gpu *gpu)
 }
 
 void
+gpu_kernels_needed(const struct gpu *gpu)
+{
+	if (!gpu->has_kernels)
+		runner_skip("%s", gpu->why_none);
+}
+
+void
 gpu_close(struct gpu *gpu)
 {
 	CUcontext ours = NULL;
@@ -270,8 +277,7 @@ gpu_spin(struct gpu *gpu, CUstream stream, unsigned block_count)
 	uint64_t ns_max = SPIN_NS;
 	void *arguments[] = {&enough, &began, &ns_max};
 
-	if (!gpu->has_kernels)
-		runner_skip("%s", gpu->why_none);
+	CHECK(gpu->has_kernels);
 	CHECK(block_count < FLAGS);
 	for (unsigned i = 0; i <= block_count; i++)
 		flags[i] = 0;

@@ -62,6 +62,9 @@ struct gpu {
 void gpu_open(struct gpu *gpu);
 void gpu_close(struct gpu *gpu);
 
+/* Skips the test where there are no kernels. */
+void gpu_kernels_needed(const struct gpu *gpu);
+
 /* A result of the driver's that has to be success. */
 #define CU(gpu, call) gpu_succeeded((gpu), (call), #call, __FILE__, __LINE__)
 void gpu_succeeded(const struct gpu *gpu, CUresult result, const char *what, const char *file,
@@ -80,7 +83,7 @@ uint64_t gpu_ranges_wrong(struct gpu *gpu, const struct gpu_range *ranges, uint3
 uint64_t gpu_wrong(struct gpu *gpu, const void *at, uint64_t size_bytes, uint64_t seed);
 
 /* A kernel that computes on so many thread blocks until gpu_spin_end(), at most 20 s; returns when it
- * runs. Skips the test where there are no kernels. */
+ * runs. */
 void gpu_spin(struct gpu *gpu, CUstream stream, unsigned block_count);
 void gpu_spin_end(struct gpu *gpu);
 /* How many of them the GPU runs at a time, at least. */
