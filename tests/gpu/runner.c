@@ -19,7 +19,7 @@
 #include "base/clock.h"
 
 #define SKIPPED       77
-#define TEST_SECONDS  60U
+#define TEST_SECONDS  40U
 #define NOTE          "note: "
 #define SELF          "/proc/self/exe"
 #define ARGUMENTS_MAX 16
@@ -261,7 +261,7 @@ usage(void)
 	     "  --list       the tests that would run\n"
 	     "  --quick      those alone that tools like compute-sanitizer get through\n"
 	     "  --here       all in this process\n"
-	     "  --seconds N  that one may take (default 60)\n"
+	     "  --seconds N  that one may take (default 40)\n"
 	     "  -v           all that they write");
 }
 
