@@ -179,7 +179,7 @@ struct chain {
 static struct ibv_send_wr *
 wr_begin(struct verbs_link *link, struct chain *chain, const struct verbs_op *op)
 {
-	const struct verbs_queue *queue = &link->queue;
+	struct verbs_queue *queue = &link->queue;
 	const struct verbs_peer_key *key = op->key;
 	uint64_t addr = op->addr + queue->op_offset;
 	struct ibv_send_wr *wr = &chain->wrs[chain->count];
@@ -191,9 +191,9 @@ wr_begin(struct verbs_link *link, struct chain *chain, const struct verbs_op *op
 		.wr.rdma = {.remote_addr = key->base + addr,
 			    .rkey = key->rkeys[addr / key->slice_bytes]},
 	};
-	/* The first work request of it: the others are behind that. */
-	if ((op->flags & FAR_OP_FENCE) && queue->op_offset == 0)
+	if (queue->fence)
 		wr->send_flags |= IBV_SEND_FENCE;
+	queue->fence = false;
 	if (chain->count > 0)
 		chain->wrs[chain->count - 1].next = wr;
 	return wr;
@@ -256,6 +256,15 @@ wr_account(struct verbs_link *link, struct chain *chain, uint32_t op_idx, bool l
 	}
 }
 
+/* The fence of an op that ended before it began is the next one's: what is behind it in the list waits
+ * for the READs before it all the same. */
+static void
+fence_note(struct verbs_queue *queue, const struct verbs_op *op)
+{
+	if (op->flags & FAR_OP_FENCE)
+		queue->fence = true;
+}
+
 static void
 chain_make(struct verbs_link *link, struct chain *chain)
 {
@@ -265,6 +274,9 @@ chain_make(struct verbs_link *link, struct chain *chain)
 		struct verbs_op *op = far_verbs_op_at(queue, queue->cursor);
 		bool whole;
 
+		/* The first work request of it: the others are behind that. */
+		if (queue->op_offset == 0)
+			fence_note(queue, op);
 		if (!op->done) {
 			wr_fill(link, chain, op);
 			whole = queue->op_offset == op->bytes;
@@ -357,6 +369,7 @@ cursor_follow(struct verbs_queue *queue)
 	while ((int32_t)(queue->scan - queue->cursor) > 0) {
 		const struct verbs_op *op = far_verbs_op_at(queue, queue->cursor++);
 
+		fence_note(queue, op);
 		queue->piece_next += op->piece_count;
 		queue->piece = queue->piece_next;
 		queue->writes_begun += op->kind == FAR_OP_WRITE;

@@ -293,6 +293,7 @@ struct verbs_queue {
 	uint32_t writes_begun;
 	uint32_t write_failures;
 	struct {
+	bool fence;     /* the next work request waits for all READs before it */
 		bool set;
 		uint32_t ops;
 		uint32_t pieces;

@@ -197,6 +197,34 @@ a_list_is_one_doorbell_and_one_completion(void **state)
 	end(&w);
 }
 
+/* What is behind it must not start before the READs that it was to wait for. */
+static void
+the_fence_of_an_op_that_is_refused_here_is_kept_by_the_next(void **state)
+{
+	struct far_piece pieces[4];
+	struct far_op ops[4];
+	struct verbs_world w;
+	(void)state;
+
+	begin(&w);
+	settle(&w);
+	/* Refused behind one that the device has, and before anything of the list has begun. */
+	for (uint32_t refused = 0; refused < 2; refused++) {
+		list_fill(&w, ops, pieces, 4);
+		ops[refused].flags = FAR_OP_FENCE;
+		memset(&ops[refused].rkey, 0x77, sizeof(ops[refused].rkey));
+		memset(&seen, 0, sizeof(seen));
+		w.c.done_status = 0;
+		assert_int_equal(far_transport_post(w.c.link, ops, 4), 0);
+		verbs_world_wait(&w, w.c.dones == refused + 1);
+		assert_int_equal(w.c.done_status, -ESTALE);
+		assert_int_equal(seen.wrs, 3);
+		assert_int_equal(seen.fenced, 1);
+		assert_int_equal(w.c.lost, 0);
+	}
+	end(&w);
+}
+
 static void
 a_list_that_is_longer_than_the_queue_is_whole(void **state)
 {
@@ -641,3 +669,4 @@ main(int argc, char **argv)
 	far_verbs_lib = &table;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
+		cmocka_unit_test(the_fence_of_an_op_that_is_refused_here_is_kept_by_the_next),
