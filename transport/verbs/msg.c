@@ -112,7 +112,7 @@ struct sends {
 static bool
 may_send(const struct verbs_link *link, const struct sends *sends)
 {
-	/* The peer's last buffer is for credits that it waits for. */
+	/* The peer's last buffer is for what gives it buffers: credits_due(). */
 	return link->peer_frames > 1 && sends->count < CHAIN_MAX && far_verbs_sq_room(link) > 0;
 }
 
@@ -203,13 +203,16 @@ ctl_add(struct verbs_link *link, struct sends *sends, enum verbs_frame_kind kind
 	return true;
 }
 
-/* Credits go along with any frame; alone only when many have gathered. */
+/* Credits go along with any frame; alone only when many have gathered. The peer's last buffer is for
+ * buffers alone, and many: where both sides have sent their last frame, each holds what the other needs. */
 static bool
 credits_due(const struct verbs_link *link)
 {
 	uint32_t all = VERBS_TP(link->link.tp)->credits;
 
-	return (link->owed > 0 && link->owed >= all / 4) || link->frames_owed >= VERBS_FRAMES / 2;
+	if (link->frames_owed >= VERBS_FRAMES / 2)
+		return link->peer_frames > 0;
+	return link->owed > 0 && link->owed >= all / 4 && link->peer_frames > 1;
 }
 
 bool
@@ -247,8 +250,7 @@ far_verbs_flush(struct verbs_link *link)
 		link->ring_next = at + record_bytes(record.frame_bytes);
 		link->ring_queued--;
 	}
-	if (credits_due(link) && link->peer_frames > 0 && sends.count < CHAIN_MAX &&
-	    far_verbs_sq_room(link) > 0)
+	if (credits_due(link) && sends.count < CHAIN_MAX && far_verbs_sq_room(link) > 0)
 		(void)ctl_add(link, &sends, VERBS_FRAME_CREDIT);
 	sends_post(link, &sends);
 	return (int)sends.count;
