@@ -143,7 +143,7 @@ verbs_open(const struct far_transport_config *config, struct far_transport **out
 	if (config->message_credits > VERBS_CREDITS_MAX || config->retries > VERBS_RETRIES_MAX ||
 	    config->traffic_class > UINT8_MAX || config->service_level > 15)
 		return -EINVAL;
-	rc = far_verbs_lib == NULL ? far_verbs_lib_load() : 0;
+	rc = far_verbs_lib_load();
 	if (rc < 0)
 		return rc;
 	tp = far_zalloc(sizeof(*tp));
