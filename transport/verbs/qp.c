@@ -170,11 +170,12 @@ far_verbs_qp_start(struct verbs_link *link)
 			      attr.path_mtu, link->reads_max);
 	rc = qp_move(link, &attr,
 		     mask | IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER | IBV_QP_ACCESS_FLAGS);
-	if (rc == 0)
-		rc = attr_get(link, IBV_QPS_RTS, &attr, &mask);
 	if (rc < 0)
 		return rc;
-	link->qp_moves = true;
+	link->qp_moves = true; /* from here on the peer is served */
+	rc = attr_get(link, IBV_QPS_RTS, &attr, &mask);
+	if (rc < 0)
+		return rc;
 	/* Without its bit in the mask a device takes 1 for it. */
 	attr.max_rd_atomic = link->reads_max;
 	attr.timeout = tp->ack_timeout;
