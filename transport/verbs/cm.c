@@ -461,10 +461,25 @@ link_take(struct verbs_link *link, const struct cm_event *event)
 		far_verbs_link_wake(link);
 		return 0;
 	case RDMA_CM_EVENT_CONNECT_ERROR:
-	case RDMA_CM_EVENT_DEVICE_REMOVAL:
 		return -ECONNRESET;
 	default: /* ADDR_CHANGE, TIMEWAIT_EXIT, MULTICAST: nothing of ours ends with them */
 		return 0;
+	}
+}
+
+/* It waits for us to let go of it. */
+static void
+device_removed(struct verbs_transport *tp, const struct rdma_cm_id *id)
+{
+	for (uint32_t i = 0; i < tp->device_count; i++) {
+		struct verbs_device *device = tp->devices[i];
+
+		if (device == NULL || id->verbs == NULL || device->handle != id->verbs->device)
+			continue;
+		if (!device->dead)
+			far_log_warn("verbs: device %s is taken away: its links are lost",
+				     far_verbs_lib->ibv_get_device_name(device->handle));
+		far_verbs_device_fail(device);
 	}
 }
 
@@ -481,6 +496,8 @@ event_handle(struct verbs_transport *tp, const struct cm_event *event)
 	}
 	if (watch == NULL)
 		return;
+	if (event->kind == RDMA_CM_EVENT_DEVICE_REMOVAL)
+		device_removed(tp, event->id);
 	if (watch->kind == VERBS_WATCH_LISTENER) {
 		if (event->kind == RDMA_CM_EVENT_DEVICE_REMOVAL)
 			far_log_error("verbs: the device under a listener is gone: start again "

@@ -64,6 +64,16 @@ fd_nonblocking(int fd)
 	return flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 ? 0 : -EMFILE;
 }
 
+/* Descriptors of a device that is gone are readable for ever. */
+static void
+device_unwatch(struct verbs_device *device)
+{
+	if (device->channel != NULL)
+		far_verbs_watch_remove(device->tp, device->channel->fd);
+	if (device->context != NULL)
+		far_verbs_watch_remove(device->tp, device->context->async_fd);
+}
+
 static int
 completions_open(struct verbs_device *device)
 {
@@ -117,15 +127,14 @@ device_open(struct verbs_device *device)
 	return completions_open(device);
 }
 
-void
-far_verbs_device_close(struct verbs_device *device)
+/* All that it has of the host's. Whatever the device itself could not end is ended by the kernel with the
+ * context: nothing that was registered with it is touched after that. */
+static void
+device_release(struct verbs_device *device)
 {
 	const struct verbs_lib *lib = far_verbs_lib;
 
-	if (device->channel != NULL)
-		far_verbs_watch_remove(device->tp, device->channel->fd);
-	if (device->context != NULL)
-		far_verbs_watch_remove(device->tp, device->context->async_fd);
+	device_unwatch(device);
 	far_verbs_mems_abandon(device);
 	if (device->cq != NULL) {
 		if (device->unacked > 0)
@@ -138,9 +147,32 @@ far_verbs_device_close(struct verbs_device *device)
 		(void)lib->ibv_dealloc_pd(device->pd);
 	if (device->context != NULL)
 		(void)lib->ibv_close_device(device->context);
+	device->cq = NULL;
+	device->channel = NULL;
+	device->pd = NULL;
+	device->context = NULL;
+	device->wc_at = 0;
+	device->wc_count = 0;
+}
+
+void
+far_verbs_device_close(struct verbs_device *device)
+{
+	device_release(device);
 	if (device->tp->devices[device->idx] == device)
 		device->tp->devices[device->idx] = NULL;
 	far_free(device);
+}
+
+/* A place among them. */
+static uint32_t
+idx_find(const struct verbs_transport *tp)
+{
+	uint32_t idx = 0;
+
+	while (idx < tp->device_count && tp->devices[idx] != NULL)
+		idx++;
+	return idx;
 }
 
 int
@@ -153,12 +185,13 @@ far_verbs_device_get(struct verbs_transport *tp, struct ibv_context *context,
 	if (context == NULL)
 		return -ENODEV;
 	for (uint32_t i = 0; i < tp->device_count; i++) {
-		if (tp->devices[i]->handle != context->device)
+		device = tp->devices[i];
+		if (device == NULL || device->handle != context->device)
 			continue;
-		*out = tp->devices[i];
-		return tp->devices[i]->dead ? -ENODEV : 0;
+		*out = device;
+		return device->dead ? -ENODEV : 0;
 	}
-	if (tp->device_count == VERBS_DEVICES_MAX)
+	if (idx_find(tp) == VERBS_DEVICES_MAX)
 		return -ENODEV;
 	device = far_zalloc(sizeof(*device));
 	if (device == NULL)
@@ -167,7 +200,7 @@ far_verbs_device_get(struct verbs_transport *tp, struct ibv_context *context,
 	device->completions_watch.kind = VERBS_WATCH_COMPLETIONS;
 	device->async_watch.kind = VERBS_WATCH_ASYNC;
 	device->handle = context->device;
-	device->idx = tp->device_count;
+	device->idx = idx_find(tp);
 	rc = device_open(device);
 	if (rc == 0)
 		rc = far_verbs_mems_adopt(device);
@@ -178,7 +211,9 @@ far_verbs_device_get(struct verbs_transport *tp, struct ibv_context *context,
 		far_verbs_device_close(device);
 		return rc;
 	}
-	tp->devices[tp->device_count++] = device;
+	tp->devices[device->idx] = device;
+	if (device->idx == tp->device_count)
+		tp->device_count++;
 	*out = device;
 	return 0;
 }
@@ -367,12 +402,58 @@ far_verbs_device_fail(struct verbs_device *device)
 {
 	struct verbs_transport *tp = device->tp;
 
+	if (!device->dead)
+		device_unwatch(device);
 	device->dead = true;
+	tp->devices_dead = true;
 	for (struct far_list *it = tp->links.next; it != &tp->links; it = it->next) {
 		struct verbs_link *link = FAR_CONTAINER_OF(it, struct verbs_link, all_node);
 
 		if (link->device == device)
 			far_verbs_link_fail(link, -ECONNRESET);
+	}
+}
+
+void
+far_verbs_device_kill(struct verbs_device *device)
+{
+	struct verbs_transport *tp = device->tp;
+
+	far_verbs_device_fail(device);
+	for (struct far_list *it = tp->links.next; it != &tp->links; it = it->next) {
+		struct verbs_link *link = FAR_CONTAINER_OF(it, struct verbs_link, all_node);
+
+		if (link->device == device)
+			far_verbs_qp_release(link);
+	}
+	device_release(device);
+}
+
+/* Whether a link may still be told something by it. */
+static bool
+device_is_used(const struct verbs_device *device)
+{
+	struct verbs_transport *tp = device->tp;
+
+	for (struct far_list *it = tp->links.next; it != &tp->links; it = it->next)
+		if (FAR_CONTAINER_OF(it, struct verbs_link, all_node)->device == device)
+			return true;
+	return false;
+}
+
+void
+far_verbs_devices_reap(struct verbs_transport *tp)
+{
+	tp->devices_dead = false;
+	for (uint32_t i = 0; i < tp->device_count; i++) {
+		struct verbs_device *device = tp->devices[i];
+
+		if (device == NULL || !device->dead)
+			continue;
+		if (device_is_used(device))
+			tp->devices_dead = true;
+		else
+			far_verbs_device_close(device);
 	}
 }
 
@@ -404,9 +485,7 @@ async_take(struct verbs_device *device, const struct ibv_async_event *event)
 		return;
 	case IBV_EVENT_CQ_ERR:
 	case IBV_EVENT_DEVICE_FATAL:
-		far_log_error("verbs: device %s failed: its links are lost, and it is not used "
-			      "again",
-			      name);
+		far_log_error("verbs: device %s failed: its links are lost", name);
 		far_verbs_device_fail(device);
 		return;
 	case IBV_EVENT_PORT_ERR:
@@ -427,7 +506,7 @@ far_verbs_async_take(struct verbs_device *device)
 {
 	int taken = 0;
 
-	for (; taken < ASYNC_EVENTS_MAX; taken++) {
+	for (; device->context != NULL && taken < ASYNC_EVENTS_MAX; taken++) {
 		struct ibv_async_event event;
 
 		if (far_verbs_lib->ibv_get_async_event(device->context, &event) != 0)

@@ -175,7 +175,8 @@ far_verbs_mem_reg(struct far_transport *ftp, const struct far_mem_source *source
 	memcpy(mem->mem.remote.rkey.bytes, &tp->nonce, sizeof(tp->nonce));
 	memcpy(mem->mem.remote.rkey.bytes + sizeof(tp->nonce), &mem->region, sizeof(mem->region));
 	for (uint32_t i = 0; i < tp->device_count && rc == 0; i++)
-		rc = tp->devices[i]->dead ? 0 : mrs_make(mem, tp->devices[i]);
+		if (tp->devices[i] != NULL && !tp->devices[i]->dead)
+			rc = mrs_make(mem, tp->devices[i]);
 	if (rc < 0) {
 		for (uint32_t i = 0; i < tp->device_count; i++)
 			(void)mrs_drop(mem, i);
@@ -210,10 +211,9 @@ far_verbs_mem_dereg(struct far_mem *fmem)
 	for (uint32_t i = 0; i < tp->device_count; i++) {
 		if (mrs_drop(mem, i))
 			continue;
-		/* The promise is kept by other means: no peer can use any key of this device. */
 		far_log_error("verbs: device %s does not end a registration: its links are lost",
 			      far_verbs_lib->ibv_get_device_name(tp->devices[i]->handle));
-		far_verbs_device_fail(tp->devices[i]);
+		far_verbs_device_kill(tp->devices[i]);
 	}
 	far_free(mem);
 }

@@ -36,7 +36,7 @@ far_verbs_watch_remove(struct verbs_transport *tp, int fd)
 static void
 channel_take(struct verbs_device *device)
 {
-	for (int i = 0; i < CQ_EVENTS_MAX; i++) {
+	for (int i = 0; device->channel != NULL && i < CQ_EVENTS_MAX; i++) {
 		struct ibv_cq *cq;
 		void *context;
 
@@ -212,6 +212,8 @@ completions_look(struct verbs_device *device)
 		return true;
 	device->wc_at = 0;
 	device->wc_count = 0;
+	if (device->cq == NULL)
+		return false;
 	count = far_verbs_lib->ibv_poll_cq(device->cq, VERBS_WCS, device->wcs);
 	if (count < 0 && !device->dead) {
 		far_log_error("verbs: device %s failed: its completion queue cannot be read",
@@ -235,7 +237,7 @@ completions_take(struct verbs_transport *tp)
 		struct verbs_device *device = tp->devices[i];
 
 		/* What is behind the budget is told by the next poll, in its order. */
-		while (tp->budget > 0 && completions_look(device)) {
+		while (device != NULL && tp->budget > 0 && completions_look(device)) {
 			const struct ibv_wc *wc = &device->wcs[device->wc_at++];
 
 			tp->work_done++;
@@ -298,6 +300,8 @@ far_verbs_poll(struct far_transport *ftp, int budget)
 		if (tp->work_done == before)
 			break;
 	}
+	if (tp->devices_dead)
+		far_verbs_devices_reap(tp);
 	if (tp->work_done > 0)
 		far_spin_found(&tp->spin, tp->now_ns);
 	else
@@ -365,7 +369,7 @@ far_verbs_arm(struct far_transport *ftp)
 	for (uint32_t i = 0; i < tp->device_count; i++) {
 		struct verbs_device *device = tp->devices[i];
 
-		if (device->dead)
+		if (device == NULL || device->dead)
 			continue;
 		if (!device->armed) {
 			if (far_verbs_lib->ibv_req_notify_cq(device->cq, 0) != 0) {

@@ -230,24 +230,36 @@ far_verbs_qp_stop(struct verbs_link *link)
 	(void)qp_move(link, &attr, IBV_QP_STATE);
 }
 
+bool
+far_verbs_qp_release(struct verbs_link *link)
+{
+	const struct verbs_lib *lib = far_verbs_lib;
+	bool gone = link->qp == NULL || lib->ibv_destroy_qp(link->qp) == 0;
+
+	if (link->mr != NULL)
+		(void)lib->ibv_dereg_mr(link->mr); /* nobody but the queue pair has its key */
+	if (link->reserved > 0)
+		far_verbs_device_release(link->device, link->reserved);
+	link->qp = NULL;
+	link->mr = NULL;
+	link->reserved = 0;
+	link->device = NULL;
+	link->sq_head = link->sq_tail;
+	return gone;
+}
+
 void
 far_verbs_qp_close(struct verbs_link *link)
 {
-	const struct verbs_lib *lib = far_verbs_lib;
+	struct verbs_device *device = link->device;
 
-	if (link->qp != NULL && lib->ibv_destroy_qp(link->qp) != 0)
-		far_log_error("verbs: link to %s: its queue pair is not destroyed: the device has "
-			      "failed",
-			      link->link.peer);
-	link->qp = NULL;
-	link->sq_head = link->sq_tail;
-	if (link->reserved > 0)
-		far_verbs_device_release(link->device, link->reserved);
-	link->reserved = 0;
-	if (link->mr != NULL)
-		(void)lib->ibv_dereg_mr(link->mr);
-	link->mr = NULL;
+	/* What was posted names memory that is somebody's again after this. */
+	if (!far_verbs_qp_release(link)) {
+		far_log_error("verbs: device %s does not end a queue pair: its links are lost",
+			      far_verbs_lib->ibv_get_device_name(device->handle));
+		far_verbs_device_kill(device);
+	}
 	if (link->cm_id != NULL)
-		(void)lib->rdma_destroy_id(link->cm_id);
+		(void)far_verbs_lib->rdma_destroy_id(link->cm_id);
 	link->cm_id = NULL;
 }

@@ -83,7 +83,8 @@ static void
 transport_fini(struct verbs_transport *tp)
 {
 	for (uint32_t i = tp->device_count; i > 0; i--)
-		far_verbs_device_close(tp->devices[i - 1]);
+		if (tp->devices[i - 1] != NULL)
+			far_verbs_device_close(tp->devices[i - 1]);
 	if (tp->cm != NULL)
 		far_verbs_lib->rdma_destroy_event_channel(tp->cm);
 	far_resolve_reap(&tp->resolving, true);

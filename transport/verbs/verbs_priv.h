@@ -105,9 +105,10 @@ struct verbs_transport {
 	uint64_t slice_bytes;
 	uint32_t *alive; /* a word that is 0 in a child of fork(); NULL: compare the pid */
 	pid_t pid;
-	struct verbs_device *devices[VERBS_DEVICES_MAX]; /* owned; used so far */
-	uint32_t device_count;
-	struct far_list links;     /* verbs_link.all_node */
+	struct verbs_device *devices[VERBS_DEVICES_MAX]; /* owned; NULL: it failed and is gone */
+	uint32_t device_count;                           /* places that were ever used */
+	bool devices_dead;                               /* some failed and are not gone yet */
+	struct far_list links;                           /* verbs_link.all_node */
 	struct far_list work;      /* verbs_link.work_node: those with something to do */
 	struct far_list listeners; /* verbs_listener.node */
 	struct far_list resolving; /* names that nobody waits for any more */
@@ -145,7 +146,7 @@ struct verbs_device {
 	uint32_t read_sges_max;
 	uint32_t sges_max;
 	uint64_t wr_bytes_max;
-	bool dead;  /* it said so: no new links */
+	bool dead;  /* it failed: no new links, and it goes with the last of its links */
 	bool shown; /* in the log, with port and GID */
 	/* Completions: as many places as there may be work requests. */
 	uint32_t cq_size;
@@ -180,6 +181,12 @@ void far_verbs_device_show(struct verbs_device *device, uint8_t port, uint8_t gi
 			   enum ibv_mtu mtu, uint32_t reads);
 /* Nothing goes over it any more: every link of it is lost. */
 void far_verbs_device_fail(struct verbs_device *device);
+/* The same, and it has nothing any more when this returns: its context is closed. For what it does not
+ * end when it is told to. */
+void far_verbs_device_kill(struct verbs_device *device);
+/* Closes those that failed, once their links have ended: the kernel may wait for that before it lets go
+ * of the device, and one that comes back is another one. */
+void far_verbs_devices_reap(struct verbs_transport *tp);
 /* Takes what the device said by itself. Returns how many events. */
 int far_verbs_async_take(struct verbs_device *device);
 
@@ -286,6 +293,7 @@ struct verbs_queue {
 	uint32_t piece;      /* where its next byte comes from or goes to */
 	uint32_t piece_offset;
 	uint64_t op_offset;
+	bool fence;     /* the next work request waits for all READs before it */
 	uint64_t bytes; /* of all ops in it */
 	/* For messages: WRITEs given and begun, modulo 2^32, and those that failed and are not
 	 * told. */
@@ -293,7 +301,6 @@ struct verbs_queue {
 	uint32_t writes_begun;
 	uint32_t write_failures;
 	struct {
-	bool fence;     /* the next work request waits for all READs before it */
 		bool set;
 		uint32_t ops;
 		uint32_t pieces;
@@ -469,8 +476,10 @@ uint32_t far_verbs_chain_refused(struct verbs_link *link, const struct ibv_send_
 				 uint32_t count, const struct ibv_send_wr *bad);
 /* Nothing more lands and nothing more leaves: the device gives back what it has. */
 void far_verbs_qp_stop(struct verbs_link *link);
-/* The device has nothing of the link any more. */
+/* The device has nothing of the link any more, or is killed. */
 void far_verbs_qp_close(struct verbs_link *link);
+/* What it has of the device's is given back. Returns whether the device let go of what was posted. */
+bool far_verbs_qp_release(struct verbs_link *link);
 
 /* ---- cm.c: addresses, and who asks for whom ---- */
 struct verbs_listener {

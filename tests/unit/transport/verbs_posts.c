@@ -21,10 +21,12 @@ static struct {
 	uint8_t reads_served[2];
 	unsigned pairs;
 	unsigned queries;
-	int served_by_second; /* what the second device says that it can serve; 0: the truth */
-	unsigned garble;      /* how the next SEND is; 0: as it is */
-	bool swallow;         /* the next chain goes nowhere */
-	bool read_as_write;   /* the next READ goes out as a WRITE */
+	int served_by_second;    /* what the second device says that it can serve; 0: the truth */
+	unsigned garble;         /* how the next SEND is; 0: as it is */
+	bool swallow;            /* the next chain goes nowhere */
+	bool read_as_write;      /* the next READ goes out as a WRITE */
+	unsigned opened, closed; /* devices */
+	const struct ibv_cq *broken; /* cannot be read */
 } seen;
 
 static void
@@ -92,7 +94,7 @@ count_post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **
 static int
 count_poll_cq(struct ibv_cq *cq, int count, struct ibv_wc *wcs)
 {
-	int got = real->ibv_poll_cq(cq, count, wcs);
+	int got = cq == seen.broken ? -1 : real->ibv_poll_cq(cq, count, wcs);
 
 	for (int i = 0; i < got; i++)
 		seen.completions += (wcs[i].wr_id & VERBS_ID_RECV) == 0;
@@ -126,6 +128,20 @@ count_query_device(struct ibv_context *context, struct ibv_device_attr *attr)
 	if (rc == 0 && seen.served_by_second > 0)
 		attr->max_qp_rd_atom = seen.served_by_second;
 	return rc;
+}
+
+static struct ibv_context *
+count_open_device(struct ibv_device *device)
+{
+	seen.opened++;
+	return real->ibv_open_device(device);
+}
+
+static int
+count_close_device(struct ibv_context *context)
+{
+	seen.closed++;
+	return real->ibv_close_device(context);
 }
 
 static void
@@ -449,16 +465,7 @@ a_write_with_a_key_for_reading_is_refused_and_costs_that_link_alone(void **state
 		assert_int_equal(((uint8_t *)w.region.pages.base)[i], 0x5a);
 	verbs_world_wait(&w, w.c.link == NULL && w.d.link == NULL);
 	/* The memory is as it was for whoever comes next. */
-	w.c = (struct verbs_end){.handler = w.c.handler};
-	w.d = (struct verbs_end){.handler = w.d.handler};
-	assert_int_equal(far_transport_connect(w.client, w.address, "hi", 2,
-					       far_clock_now(far_clock_real()) + 5 * FAR_NS_PER_S,
-					       &w.c.handler, &w.c.link),
-			 0);
-	verbs_world_wait(&w, w.c.connected == 1);
-	assert_int_equal(far_transport_mem_expose(w.region.mem, w.d.link), 0);
-	assert_int_equal(far_transport_send(w.d.link, "exposed", 7), 0);
-	verbs_world_wait(&w, w.c.messages == 1);
+	verbs_world_again(&w);
 	assert_int_equal(far_transport_post(w.c.link, &op, 1), 0);
 	verbs_world_wait(&w, w.c.dones == 1);
 	assert_int_equal(w.c.done_status, 0);
@@ -664,6 +671,39 @@ a_device_that_forgets_costs_the_link_and_not_for_ever(void **state)
 	end(&w);
 }
 
+/* As after a reset: all that the process has of it is given back, and asked for again. */
+static void
+a_device_that_failed_is_opened_again_with_what_was_registered(void **state)
+{
+	struct verbs_world w;
+	struct far_piece piece;
+	struct far_op op;
+	(void)state;
+
+	begin(&w);
+	far_log_capture_expect(" failed: its completion queue cannot be read");
+	settle(&w);
+	op = verbs_world_op(&w, FAR_OP_READ, &piece, &w.region, 0, 4096);
+	op.token = 1;
+	memset(&seen, 0, sizeof(seen));
+	seen.broken = VERBS_TP(w.client)->devices[0]->cq;
+	assert_int_equal(far_transport_post(w.c.link, &op, 1), 0);
+	verbs_world_wait(&w, w.c.link == NULL && w.d.link == NULL);
+	assert_int_equal(w.c.dones, 1);
+	assert_int_equal(w.c.done_status, -ECONNRESET);
+	assert_int_equal(w.c.lost_status, -ECONNRESET);
+	verbs_world_wait(&w, seen.closed == 1);
+	assert_int_equal(seen.opened, 0);
+	seen.broken = NULL;
+	verbs_world_again(&w);
+	assert_int_equal(seen.opened, 1);
+	assert_int_equal(far_transport_post(w.c.link, &op, 1), 0);
+	verbs_world_wait(&w, w.c.dones == 1);
+	assert_int_equal(w.c.done_status, 0);
+	assert_memory_equal(w.local.pages.base, w.region.pages.base, 4096);
+	end(&w);
+}
+
 static void
 what_would_try_for_ever_is_refused(void **state)
 {
@@ -699,6 +739,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(last_words_are_heard_before_the_end),
 		cmocka_unit_test(a_message_behind_many_bytes_is_heard_before_the_end),
 		cmocka_unit_test(a_device_that_forgets_costs_the_link_and_not_for_ever),
+		cmocka_unit_test(a_device_that_failed_is_opened_again_with_what_was_registered),
 		cmocka_unit_test(what_would_try_for_ever_is_refused),
 	};
 
@@ -714,6 +755,8 @@ main(int argc, char **argv)
 	table.ibv_poll_cq = count_poll_cq;
 	table.ibv_modify_qp = count_modify_qp;
 	table.ibv_query_device = count_query_device;
+	table.ibv_open_device = count_open_device;
+	table.ibv_close_device = count_close_device;
 	far_verbs_lib = &table;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -242,6 +242,24 @@ verbs_world_begin(struct verbs_world *w)
 	return rc;
 }
 
+void
+verbs_world_again(struct verbs_world *w)
+{
+	uint64_t deadline_ns = far_clock_now(far_clock_real()) + 5 * FAR_NS_PER_S;
+
+	assert_null(w->c.link);
+	assert_null(w->d.link);
+	w->c = (struct verbs_end){.handler = w->c.handler};
+	w->d = (struct verbs_end){.handler = w->d.handler};
+	assert_int_equal(far_transport_connect(w->client, w->address, "hi", 2, deadline_ns,
+					       &w->c.handler, &w->c.link),
+			 0);
+	verbs_world_wait(w, w->c.connected == 1);
+	assert_int_equal(far_transport_mem_expose(w->region.mem, w->d.link), 0);
+	assert_int_equal(far_transport_send(w->d.link, "exposed", 7), 0);
+	verbs_world_wait(w, w->c.messages == 1);
+}
+
 static void
 memory_close(struct verbs_memory *memory)
 {

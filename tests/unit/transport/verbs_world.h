@@ -68,6 +68,8 @@ int verbs_world_use(struct verbs_world *w);
 /* All of them. */
 int verbs_world_begin(struct verbs_world *w);
 void verbs_world_close(struct verbs_world *w);
+/* Another link, where both ends have closed; the region is exposed over it. */
+void verbs_world_again(struct verbs_world *w);
 
 /* One piece of the client's memory at the same offset as in @remote's. */
 struct far_op verbs_world_op(struct verbs_world *w, enum far_op_kind kind, struct far_piece *piece,
