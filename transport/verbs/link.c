@@ -193,7 +193,7 @@ link_end(struct verbs_link *link)
 		return false;
 	link->deadline_ns = FAR_TIME_NEVER;
 	far_verbs_qp_close(link);
-	far_verbs_queue_abort(&link->queue, link->rc != 0 ? link->rc : -ECANCELED);
+	far_verbs_queue_abort(&link->queue, far_verbs_link_flush_rc(link));
 	tp->work_done += far_verbs_queue_complete(link);
 	if (!far_verbs_queue_empty(&link->queue) || tp->budget <= 0)
 		return true;

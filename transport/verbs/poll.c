@@ -141,9 +141,8 @@ sends_retire(struct verbs_link *link, uint32_t idx, enum ibv_wc_status status)
 		link->ops_out--;
 		op = far_verbs_op_at(&link->queue, wr->op);
 		if (failed && op->status == 0)
-			op->status = status != IBV_WC_WR_FLUSH_ERR ? status_rc(status)
-				     : link->rc != 0               ? link->rc
-								   : -ECANCELED;
+			op->status = status == IBV_WC_WR_FLUSH_ERR ? far_verbs_link_flush_rc(link)
+								   : status_rc(status);
 		if (wr->last)
 			op->done = true;
 	}

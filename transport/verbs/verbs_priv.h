@@ -460,6 +460,16 @@ int far_verbs_link_connected(struct verbs_link *link);
 /* Looks at deadlines. */
 void far_verbs_link_check(struct verbs_link *link, uint64_t now_ns);
 uint64_t far_verbs_link_due_ns(const struct verbs_link *link);
+/* How an op ends that had no part in the end of its link. */
+static inline int
+far_verbs_link_flush_rc(const struct verbs_link *link)
+{
+	if (link->rc == -EACCES) /* that is said of one op alone */
+		return -ECONNRESET;
+	return link->rc != 0 ? link->rc : -ECANCELED;
+}
+/* Before the device is given something that it will tell of. */
+void far_verbs_link_busy(struct verbs_link *link);
 
 /* ---- qp.c ---- */
 /* The smallest exponent that stands for @ns at least: 4.096 us times two to its power. 1 to 31. */

@@ -25,6 +25,7 @@ end_event(struct far_link_handler *handler, const struct far_event *event)
 		break;
 	case FAR_EV_DONE:
 		end->dones++;
+		end->done_status_last = event->status;
 		if (event->status == 0)
 			break;
 		assert_true(far_err_listed(event->status));

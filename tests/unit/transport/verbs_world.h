@@ -28,6 +28,7 @@ struct verbs_end {
 	unsigned connected, messages, lost, closed, dones, sendable;
 	int lost_status;
 	int done_status; /* the first that failed */
+	int done_status_last;
 	void (*on_message)(struct verbs_end *end);
 	void *arg;
 };
