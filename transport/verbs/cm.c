@@ -92,6 +92,17 @@ far_verbs_established(struct verbs_link *link)
 	far_verbs_link_wake(link);
 }
 
+/* Without it a device waits for ever with the first READ. */
+static int
+reads_check(const struct verbs_link *link)
+{
+	if (link->reads_max > 0 || VERBS_TP(link->link.tp)->posts_no_reads)
+		return 0;
+	far_log_warn("link to %s dropped: its device, or ours, keeps no READ in flight",
+		     link->link.peer);
+	return -EPROTO;
+}
+
 /* ---- listening ---- */
 
 int
@@ -188,7 +199,6 @@ request_answer(struct verbs_link *link)
 
 	if (rc < 0)
 		return rc;
-	link->hello_bytes = 0;
 	hello_fill(link, &hello);
 	param_fill(link, &hello, &param);
 	if (far_verbs_lib->rdma_accept(link->cm_id, &param) != 0)
@@ -219,7 +229,9 @@ request_prepare(struct verbs_transport *tp, const struct cm_event *event,
 		link->reads_max = lower(event->initiator_depth, attr->max_qp_init_rd_atom);
 		peer_take(link, hello);
 		link->cm_id = event->id;
-		rc = far_verbs_qp_open(link);
+		rc = reads_check(link);
+		if (rc == 0)
+			rc = far_verbs_qp_open(link);
 	}
 	if (rc < 0) {
 		link->cm_id = NULL; /* the caller's still */
@@ -399,7 +411,9 @@ response_take(struct verbs_link *link, const struct cm_event *event)
 	link->reads_served = lower(event->responder_resources, link->reads_served);
 	link->reads_max = lower(event->initiator_depth, link->reads_max);
 	peer_take(link, &hello);
-	rc = far_verbs_qp_start(link);
+	rc = reads_check(link);
+	if (rc == 0)
+		rc = far_verbs_qp_start(link);
 	if (rc < 0)
 		return rc;
 	if (far_verbs_lib->rdma_establish(link->cm_id) != 0)

@@ -229,13 +229,28 @@ idle_ns(const struct verbs_link *link)
 	return far_time_after(link->moved_ns, VERBS_IDLE_NS);
 }
 
+/* Lists ask to be told, and so do frames of our own. */
+static bool
+is_busy(const struct verbs_link *link)
+{
+	return link->ops_out > 0 || link->ctl_busy != 0;
+}
+
+void
+far_verbs_link_busy(struct verbs_link *link)
+{
+	if (!is_busy(link))
+		link->busy_ns = far_clock_now(VERBS_TP(link->link.tp)->clock);
+}
+
 static uint64_t
 stuck_ns(const struct verbs_link *link)
 {
-	if (link->ops_out == 0)
+	if (!is_busy(link))
 		return FAR_TIME_NEVER;
-	return link->suspect_ns != 0 ? link->suspect_ns + VERBS_STUCK_MORE_NS
-				     : far_time_after(link->busy_ns, far_verbs_tune.stuck_ns);
+	return link->suspect_ns != 0
+		       ? link->suspect_ns + VERBS_STUCK_MORE_NS
+		       : far_time_after(link->busy_ns, VERBS_TP(link->link.tp)->stuck_ns);
 }
 
 /* Devices give up by themselves, after their retries. One that has forgotten about a work request, as
@@ -243,7 +258,9 @@ stuck_ns(const struct verbs_link *link)
 static void
 stuck_check(struct verbs_link *link, uint64_t now_ns)
 {
-	if (link->ops_out == 0 || now_ns < far_time_after(link->busy_ns, far_verbs_tune.stuck_ns)) {
+	uint64_t limit_ns = VERBS_TP(link->link.tp)->stuck_ns;
+
+	if (!is_busy(link) || now_ns < far_time_after(link->busy_ns, limit_ns)) {
 		link->suspect_ns = 0;
 		return;
 	}

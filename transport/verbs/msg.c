@@ -148,6 +148,7 @@ send_add(struct verbs_link *link, struct sends *sends, uint8_t *frame, struct ve
 	    link->ring_used > VERBS_RING_BYTES / 2) {
 		out->send_flags |= IBV_SEND_SIGNALED;
 		link->sq_unsignalled = 0;
+		link->sq_unsignalled_bytes = 0;
 	}
 	if (sends->count > 0)
 		sends->wrs[sends->count - 1].next = out;
@@ -182,6 +183,7 @@ ctl_take(struct verbs_link *link, enum verbs_frame_kind kind, struct verbs_wr *w
 		idx++;
 	if (idx == VERBS_CTLS)
 		return NULL;
+	far_verbs_link_busy(link);
 	link->ctl_busy |= 1U << idx;
 	*wr_out = (struct verbs_wr){.op = idx, .kind = VERBS_WR_CTL, .last = true};
 	frame = link->ctl + (size_t)idx * VERBS_FRAME_BYTES;

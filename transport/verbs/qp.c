@@ -6,13 +6,13 @@
 
 #include "base/log.h"
 
-#define TIMEOUT_UNIT_NS 4096U
-#define TIMEOUT_MAX     31U
+#define TIMEOUT_MAX 31U
 
 struct verbs_tune far_verbs_tune = {
 	.sq_depth = VERBS_SQ_DEPTH,
 	.slice_bytes = VERBS_SLICE_BYTES,
 	.wr_bytes = VERBS_WR_BYTES,
+	.signal_bytes = VERBS_SIGNAL_BYTES,
 	.stuck_ns = VERBS_STUCK_NS,
 };
 
@@ -21,7 +21,7 @@ far_verbs_timeout_exponent(uint64_t ns)
 {
 	uint8_t exponent = 1; /* 0 is for ever */
 
-	while (exponent < TIMEOUT_MAX && (uint64_t)TIMEOUT_UNIT_NS << exponent < ns)
+	while (exponent < TIMEOUT_MAX && VERBS_ACK_UNIT_NS << exponent < ns)
 		exponent++;
 	return exponent;
 }

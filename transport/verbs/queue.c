@@ -174,6 +174,7 @@ struct chain {
 	uint32_t count;
 	uint32_t room;
 	uint32_t sge_count;
+	uint64_t wr_bytes; /* of the last one */
 };
 
 static struct ibv_send_wr *
@@ -215,6 +216,7 @@ wr_fill(struct verbs_link *link, struct chain *chain, const struct verbs_op *op)
 		left = device->wr_bytes_max;
 	if (left > op->bytes - queue->op_offset)
 		left = op->bytes - queue->op_offset;
+	chain->wr_bytes = 0;
 	while (left > 0 && wr->num_sge < sges_max) {
 		const struct far_piece *piece = piece_at(queue, queue->piece);
 		uint8_t *local = (uint8_t *)piece->addr + queue->piece_offset;
@@ -235,13 +237,23 @@ wr_fill(struct verbs_link *link, struct chain *chain, const struct verbs_op *op)
 			.addr = (uintptr_t)local, .length = (uint32_t)size, .lkey = lkey};
 		wr->num_sge++;
 		left -= size;
+		chain->wr_bytes += size;
 		queue->op_offset += size;
 		queue->piece_offset += (uint32_t)size;
 	}
 	chain->count++;
 }
 
-/* A token asks to be told; so does every quarter of the queue, that its places come back. */
+static void
+wr_signal(struct verbs_link *link, struct ibv_send_wr *wr)
+{
+	wr->send_flags |= IBV_SEND_SIGNALED;
+	link->sq_unsignalled = 0;
+	link->sq_unsignalled_bytes = 0;
+}
+
+/* A token asks to be told; so does every quarter of the queue, that its places come back, and what takes
+ * long. */
 static void
 wr_account(struct verbs_link *link, struct chain *chain, uint32_t op_idx, bool last)
 {
@@ -250,10 +262,10 @@ wr_account(struct verbs_link *link, struct chain *chain, uint32_t op_idx, bool l
 	link->sq[(link->sq_tail + chain->count - 1) % link->sq_depth] =
 		(struct verbs_wr){.op = op_idx, .kind = VERBS_WR_OP, .last = last};
 	link->sq_unsignalled++;
-	if ((last && op->token != 0) || link->sq_unsignalled >= link->sq_depth / 4) {
-		chain->wrs[chain->count - 1].send_flags |= IBV_SEND_SIGNALED;
-		link->sq_unsignalled = 0;
-	}
+	link->sq_unsignalled_bytes += chain->wr_bytes;
+	if ((last && op->token != 0) || link->sq_unsignalled >= link->sq_depth / 4 ||
+	    link->sq_unsignalled_bytes >= far_verbs_tune.signal_bytes)
+		wr_signal(link, &chain->wrs[chain->count - 1]);
 }
 
 /* The fence of an op that ended before it began is the next one's: what is behind it in the list waits
@@ -308,11 +320,9 @@ far_verbs_queue_run(struct verbs_link *link)
 	chain_make(link, &chain);
 	if (chain.count == 0)
 		return 0;
-	if (link->ops_out == 0)
-		link->busy_ns = far_clock_now(tp->clock);
+	far_verbs_link_busy(link);
 	link->ops_out += chain.count;
-	chain.wrs[chain.count - 1].send_flags |= IBV_SEND_SIGNALED;
-	link->sq_unsignalled = 0;
+	wr_signal(link, &chain.wrs[chain.count - 1]);
 	link->sq_tail += chain.count;
 	if (far_verbs_lib->ibv_post_send(link->qp, chain.wrs, &bad) != 0)
 		link->ops_out -= far_verbs_chain_refused(link, chain.wrs, chain.count, bad);

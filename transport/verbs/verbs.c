@@ -101,9 +101,18 @@ transport_fini(struct verbs_transport *tp)
 	far_free(tp);
 }
 
+/* How long a device may try before it gives up. */
+static uint64_t
+tries_ns(uint8_t ack_timeout, uint32_t retries)
+{
+	return 4 * (VERBS_ACK_UNIT_NS << ack_timeout) * (retries + 1);
+}
+
 static void
 transport_init(struct verbs_transport *tp, const struct far_transport_config *config)
 {
+	uint64_t usual_ns;
+
 	tp->tp.ops = &far_verbs_ops;
 	/* A key reaches what was registered, with the rights that were, from any link of the
 	 * device: no domains. */
@@ -120,6 +129,11 @@ transport_init(struct verbs_transport *tp, const struct far_transport_config *co
 	tp->ack_timeout = far_verbs_timeout_exponent(
 		config->ack_timeout_ns != 0 ? config->ack_timeout_ns : VERBS_ACK_TIMEOUT_NS);
 	tp->retries = (uint8_t)(config->retries != 0 ? config->retries : VERBS_RETRIES_DEFAULT);
+	tp->stuck_ns = far_verbs_tune.stuck_ns;
+	usual_ns =
+		tries_ns(far_verbs_timeout_exponent(VERBS_ACK_TIMEOUT_NS), VERBS_RETRIES_DEFAULT);
+	if (tries_ns(tp->ack_timeout, tp->retries) > usual_ns)
+		tp->stuck_ns += tries_ns(tp->ack_timeout, tp->retries) - usual_ns;
 	tp->traffic_class = (uint8_t)config->traffic_class;
 	tp->service_level = (uint8_t)config->service_level;
 	tp->posts_no_reads = config->posts_no_reads;

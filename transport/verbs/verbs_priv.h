@@ -29,14 +29,17 @@
 #define VERBS_SQ_DEPTH        256U /* work requests of one link that the device has */
 #define VERBS_SQ_FRAMES       16U  /* of these, for frames alone */
 #define VERBS_SGES_MAX        16U
-#define VERBS_INLINE_BYTES    220U         /* asked for; what the device gives is used */
-#define VERBS_WCS             32U          /* completions taken at once */
-#define VERBS_WR_BYTES        (1ULL << 30) /* of one READ or WRITE; the port may allow less */
+#define VERBS_INLINE_BYTES    220U          /* asked for; what the device gives is used */
+#define VERBS_WCS             32U           /* completions taken at once */
+#define VERBS_WR_BYTES        (32ULL << 20) /* of one READ or WRITE; the port may allow less */
+/* A device that moves bytes tells of it this often at least: it is judged by what it tells. */
+#define VERBS_SIGNAL_BYTES (32ULL << 20)
 /* Of one registration: some devices stop at 4 GiB, and pinning one at a time is long enough. Whole
  * huge pages of 2 MiB. */
 #define VERBS_SLICE_BYTES (3584ULL << 20)
 #define VERBS_SLICE_ALIGN (2ULL << 20)
 
+#define VERBS_ACK_UNIT_NS      4096ULL
 #define VERBS_ACK_TIMEOUT_NS   (268 * FAR_NS_PER_MS)
 #define VERBS_RETRIES_DEFAULT  6U
 #define VERBS_RETRIES_MAX      6U  /* 7 is for ever on some devices, and always for RNR */
@@ -50,7 +53,8 @@
 /* A link on which nothing moved for so long asks the peer's device whether it is there. */
 #define VERBS_IDLE_NS (10 * FAR_NS_PER_S)
 
-/* A device that has work and tells of nothing for so long is stuck: it gives up by itself long before. */
+/* A device that has work and tells of nothing for so long is stuck: it gives up by itself before, after
+ * 7 tries that may take four times as long as they were told; more where it is told to try longer. */
 #define VERBS_STUCK_NS      (10 * FAR_NS_PER_S)
 #define VERBS_STUCK_MORE_NS (500 * FAR_NS_PER_MS)
 
@@ -64,6 +68,7 @@ struct verbs_tune {
 	uint32_t sq_depth;
 	uint64_t slice_bytes;
 	uint64_t wr_bytes;
+	uint64_t signal_bytes;
 	uint64_t stuck_ns;
 };
 extern struct verbs_tune far_verbs_tune;
@@ -96,6 +101,7 @@ struct verbs_transport {
 	uint32_t credits;
 	uint8_t ack_timeout; /* 4.096 us times two to the power of this */
 	uint8_t retries;     /* of a work request that is not acknowledged */
+	uint64_t stuck_ns;   /* see VERBS_STUCK_NS */
 	uint8_t traffic_class;
 	uint8_t service_level;
 	bool posts_no_reads;
@@ -365,7 +371,7 @@ struct verbs_link {
 	uint64_t hung_up_mark;
 	uint64_t deadline_ns; /* of the handshake, of lingering, of draining */
 	uint64_t moved_ns;    /* when the peer's device last answered */
-	uint64_t busy_ns;     /* since when ours has work and tells of nothing */
+	uint64_t busy_ns; /* since when ours has work that it will tell of, and tells of nothing */
 	uint64_t suspect_ns;  /* since when it is taken for stuck; 0: it is not */
 	bool qp_moves;        /* it has left INIT, and is not in error */
 	bool asked;           /* the peer may hold a connection: it is told of the end */
@@ -387,8 +393,9 @@ struct verbs_link {
 	uint32_t sq_depth;
 	uint32_t sq_head, sq_tail;
 	uint32_t sq_unsignalled; /* since the last one that will be told */
-	uint32_t frames_out;     /* of them, frames */
-	uint32_t ops_out;        /* and those of lists */
+	uint64_t sq_unsignalled_bytes;
+	uint32_t frames_out; /* of them, frames */
+	uint32_t ops_out;    /* and those of lists */
 
 	/* Messages. */
 	struct far_pages pages; /* receive buffers, buffers for frames of our own, the ring */
@@ -453,13 +460,6 @@ far_verbs_link_is_dead(const struct verbs_link *link)
 {
 	return link->rc != 0 || link->closing;
 }
-/* Gives the link a turn. Returns whether it wants another; it may be gone when it does not. */
-bool far_verbs_link_work(struct verbs_link *link);
-/* FAR_EV_CONNECTED, where it is due. Returns how many. */
-int far_verbs_link_connected(struct verbs_link *link);
-/* Looks at deadlines. */
-void far_verbs_link_check(struct verbs_link *link, uint64_t now_ns);
-uint64_t far_verbs_link_due_ns(const struct verbs_link *link);
 /* How an op ends that had no part in the end of its link. */
 static inline int
 far_verbs_link_flush_rc(const struct verbs_link *link)
@@ -470,6 +470,13 @@ far_verbs_link_flush_rc(const struct verbs_link *link)
 }
 /* Before the device is given something that it will tell of. */
 void far_verbs_link_busy(struct verbs_link *link);
+/* Gives the link a turn. Returns whether it wants another; it may be gone when it does not. */
+bool far_verbs_link_work(struct verbs_link *link);
+/* FAR_EV_CONNECTED, where it is due. Returns how many. */
+int far_verbs_link_connected(struct verbs_link *link);
+/* Looks at deadlines. */
+void far_verbs_link_check(struct verbs_link *link, uint64_t now_ns);
+uint64_t far_verbs_link_due_ns(const struct verbs_link *link);
 
 /* ---- qp.c ---- */
 /* The smallest exponent that stands for @ns at least: 4.096 us times two to its power. 1 to 31. */

@@ -10,7 +10,7 @@
 static const struct verbs_lib *real;
 static struct verbs_lib table;
 static const struct verbs_tune tune = {VERBS_SQ_DEPTH, VERBS_SLICE_BYTES, VERBS_WR_BYTES,
-				       VERBS_STUCK_NS};
+				       VERBS_SIGNAL_BYTES, VERBS_STUCK_NS};
 
 static struct {
 	unsigned doorbells;
@@ -20,12 +20,11 @@ static struct {
 	uint8_t reads_max[2]; /* as queue pairs were told, in their order */
 	uint8_t reads_served[2];
 	unsigned pairs;
-	unsigned queries;
-	int served_by_second;    /* what the second device says that it can serve; 0: the truth */
-	unsigned garble;         /* how the next SEND is; 0: as it is */
-	bool swallow;            /* the next chain goes nowhere */
-	bool read_as_write;      /* the next READ goes out as a WRITE */
-	unsigned opened, closed; /* devices */
+	int served;                  /* what devices say that they can serve; 0: the truth, -1: 0 */
+	unsigned garble;             /* how the next SEND is; 0: as it is */
+	bool swallow;                /* the next chain goes nowhere */
+	bool read_as_write;          /* the next READ goes out as a WRITE */
+	unsigned opened, closed;     /* devices */
 	const struct ibv_cq *broken; /* cannot be read */
 } seen;
 
@@ -124,9 +123,8 @@ count_query_device(struct ibv_context *context, struct ibv_device_attr *attr)
 {
 	int rc = real->ibv_query_device(context, attr);
 
-	/* Each transport looks at all devices first: the donor opens its own after that. */
-	if (rc == 0 && seen.served_by_second > 0)
-		attr->max_qp_rd_atom = seen.served_by_second;
+	if (rc == 0 && seen.served != 0)
+		attr->max_qp_rd_atom = seen.served > 0 ? seen.served : 0;
 	return rc;
 }
 
@@ -431,7 +429,7 @@ reads_in_flight_are_what_both_sides_can(void **state)
 
 	memset(&w, 0, sizeof(w));
 	memset(&seen, 0, sizeof(seen));
-	seen.served_by_second = 7;
+	seen.served = 7;
 	far_log_capture_start();
 	assert_int_equal(verbs_world_begin(&w), 0);
 	assert_int_equal(seen.pairs, 2);
@@ -440,6 +438,44 @@ reads_in_flight_are_what_both_sides_can(void **state)
 		assert_int_equal(seen.reads_served[i], 7);
 	}
 	assert_int_equal(verbs_world_use(&w), 0);
+	end(&w);
+}
+
+static void
+a_peer_that_serves_no_reads_is_told_at_once(void **state)
+{
+	struct verbs_world w = {.donor_posts_no_reads = true}; /* else it refuses as well */
+	(void)state;
+
+	memset(&seen, 0, sizeof(seen));
+	seen.served = -1;
+	far_log_capture_start();
+	far_log_capture_expect(" keeps no READ in flight");
+	assert_int_equal(verbs_world_begin(&w), -EPROTO);
+	assert_int_equal(w.c.lost, 1);
+	end(&w);
+}
+
+static void
+what_takes_long_is_told_of_amid_its_list(void **state)
+{
+	struct far_piece pieces[16];
+	struct far_op ops[16];
+	struct verbs_world w;
+	(void)state;
+
+	far_verbs_tune.signal_bytes = 65536;
+	begin(&w);
+	settle(&w);
+	for (uint32_t i = 0; i < 16; i++)
+		ops[i] = verbs_world_op(&w, FAR_OP_READ, &pieces[i], &w.region, i * (size_t)16384,
+					16384);
+	ops[15].token = 1;
+	memset(&seen, 0, sizeof(seen));
+	assert_int_equal(far_transport_post(w.c.link, ops, 16), 0);
+	verbs_world_wait(&w, w.c.dones == 1);
+	assert_int_equal(seen.doorbells, 1);
+	assert_int_equal(seen.completions, 4);
 	end(&w);
 }
 
@@ -458,8 +494,12 @@ a_write_with_a_key_for_reading_is_refused_and_costs_that_link_alone(void **state
 	op.token = 1;
 	seen.read_as_write = true;
 	assert_int_equal(far_transport_post(w.c.link, &op, 1), 0);
+	/* One that has no part in it is not blamed. */
+	assert_int_equal(far_transport_post(w.c.link, &op, 1), 0);
 	verbs_world_wait(&w, w.c.lost == 1 && w.d.lost == 1);
+	assert_int_equal(w.c.dones, 2);
 	assert_int_equal(w.c.done_status, -EACCES);
+	assert_int_equal(w.c.done_status_last, -ECONNRESET);
 	assert_int_equal(w.c.lost_status, -EACCES);
 	for (size_t i = 0; i < 4096; i++)
 		assert_int_equal(((uint8_t *)w.region.pages.base)[i], 0x5a);
@@ -494,12 +534,9 @@ a_frame_that_is_none_costs_its_link(void **state)
 /* No receive buffer of a process that stands still is asked for twice, though credits are for more. */
 static void
 reads_go_on_when_the_peer_stands_still_and_credits_are_gone(void **state)
-	/* One that has no part in it is not blamed. */
-	assert_int_equal(far_transport_post(w.c.link, &op, 1), 0);
 {
 	static uint8_t msg[FAR_MESSAGE_BYTES_MAX];
 	struct verbs_world w;
-	assert_int_equal(w.c.done_status_last, -ECONNRESET);
 	struct far_piece piece;
 	struct far_op op;
 	(void)state;
@@ -674,6 +711,30 @@ a_device_that_forgets_costs_the_link_and_not_for_ever(void **state)
 	end(&w);
 }
 
+static void
+a_device_that_forgets_a_frame_of_ours_costs_the_link_as_well(void **state)
+{
+	struct far_mem_source source = {.size_bytes = 4096, .fd = -1};
+	struct verbs_world w;
+	struct far_mem *mem;
+	(void)state;
+
+	far_verbs_tune.stuck_ns = 300 * FAR_NS_PER_MS;
+	begin(&w);
+	far_log_capture_expect(" lost: its device says nothing");
+	settle(&w);
+	source.base = w.region.pages.base;
+	assert_int_equal(far_transport_mem_reg(w.donor, &source, FAR_RIGHT_REMOTE_READ, NULL, &mem),
+			 0);
+	seen.swallow = true;
+	assert_int_equal(far_transport_mem_expose(mem, w.d.link), 0);
+	assert_false(seen.swallow);
+	verbs_world_wait(&w, w.d.lost == 1);
+	verbs_world_wait(&w, w.c.link == NULL && w.d.link == NULL);
+	far_transport_mem_dereg(mem);
+	end(&w);
+}
+
 /* As after a reset: all that the process has of it is given back, and asked for again. */
 static void
 a_device_that_failed_is_opened_again_with_what_was_registered(void **state)
@@ -735,6 +796,8 @@ main(int argc, char **argv)
 		cmocka_unit_test(reads_in_flight_are_what_both_sides_can),
 		cmocka_unit_test(
 			a_write_with_a_key_for_reading_is_refused_and_costs_that_link_alone),
+		cmocka_unit_test(a_peer_that_serves_no_reads_is_told_at_once),
+		cmocka_unit_test(what_takes_long_is_told_of_amid_its_list),
 		cmocka_unit_test(a_frame_that_is_none_costs_its_link),
 		cmocka_unit_test(reads_go_on_when_the_peer_stands_still_and_credits_are_gone),
 		cmocka_unit_test(two_sides_that_filled_each_other_go_on),
@@ -742,6 +805,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(last_words_are_heard_before_the_end),
 		cmocka_unit_test(a_message_behind_many_bytes_is_heard_before_the_end),
 		cmocka_unit_test(a_device_that_forgets_costs_the_link_and_not_for_ever),
+		cmocka_unit_test(a_device_that_forgets_a_frame_of_ours_costs_the_link_as_well),
 		cmocka_unit_test(a_device_that_failed_is_opened_again_with_what_was_registered),
 		cmocka_unit_test(what_would_try_for_ever_is_refused),
 	};

@@ -111,7 +111,9 @@ verbs_world_listen(struct verbs_world *w)
 	(void)snprintf(w->address, sizeof(w->address), "%s:%u", getenv(HOST_VARIABLE),
 		       30000U + ((unsigned)getpid() * 131U + given++) % 20000U);
 	w->config.clock = far_clock_real();
+	w->config.posts_no_reads = w->donor_posts_no_reads;
 	rc = far_transport_open("verbs", &w->config, &w->donor);
+	w->config.posts_no_reads = false;
 	if (rc == 0)
 		rc = far_transport_listen(w->donor, w->address, world_accept, w, &w->listener);
 	return rc;

@@ -42,6 +42,7 @@ struct verbs_memory {
 struct verbs_world {
 	char address[64];
 	struct far_transport_config config; /* of both; to be set before */
+	bool donor_posts_no_reads;
 	struct far_transport *donor;
 	struct far_transport *client;
 	struct far_listener *listener;
