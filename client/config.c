@@ -25,6 +25,7 @@
 #define AT(field) offsetof(struct far_client_config, field)
 /* The options as they were before anything was added at their end. */
 #define OPTIONS_BYTES_MIN offsetof(struct far_client_options, prefetch_policy)
+#define RDMA(field)       AT(rdma.field)
 #define IN(field)         offsetof(struct far_donor_config, field)
 #define MS(n)             ((n)*FAR_NS_PER_MS)
 #define SECONDS(n)        ((n)*FAR_NS_PER_S)
@@ -57,6 +58,7 @@ static const struct far_param params[] = {
 	 "none: over ucx a donor serves every read, through TCP; fabric: over RDMA alone, without "
 	 "the "
 	 "donor's CPU, where any peer may write into what is exposed to it."},
+	FAR_RDMA_PARAMS(RDMA),
 	{"l1.size", FAR_PARAM_SIZE, AT(l1_bytes), MIB, 64 * TIB, NULL, NULL,
 	 "The arena that blocks are read into."},
 	{"l1.align", FAR_PARAM_SIZE, AT(l1_align_bytes), 64, 2 * MIB, "4KiB", NULL,

@@ -9,6 +9,7 @@
 #include "base/param.h"
 #include "farpool/farpool.h"
 #include "transport/address.h"
+#include "transport/options.h"
 
 #define FAR_DONORS_MAX 64
 
@@ -23,6 +24,7 @@ struct far_client_config {
 	char name_space[64];
 	uint32_t transport; /* index in far_client_transports */
 	uint32_t trust;     /* enum far_trust */
+	struct far_rdma_options rdma;
 	uint64_t l1_bytes;
 	uint64_t l1_align_bytes;
 	uint64_t block_bytes_min;

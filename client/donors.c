@@ -89,6 +89,7 @@ transport_open(struct far_client *client, const char *scheme, const struct far_d
 		.clock = client->clock,
 		.message_credits = (uint32_t)client->config.message_credits,
 		.trust = (enum far_trust)client->config.trust,
+		.rdma = client->config.rdma,
 		.spin_ns_max = FAR_SPIN_NS_DEFAULT,
 	};
 	size_t i = client->transport_count;

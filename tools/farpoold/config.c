@@ -10,8 +10,9 @@
 #include "base/log.h"
 #include "transport/transport.h"
 
-#define ROWS_MAX  40
-#define AT(field) offsetof(struct farpoold_config, field)
+#define ROWS_MAX    40
+#define AT(field)   offsetof(struct farpoold_config, field)
+#define RDMA(field) AT(rdma.field)
 
 static const struct far_param own_rows[] = {
 	{.name = "listen",
@@ -31,6 +32,7 @@ static const struct far_param own_rows[] = {
 		 "cost "
 		 "this donor nothing, and whoever is on the fabric may write into all that it "
 		 "lends."},
+	FAR_RDMA_PARAMS(RDMA),
 	{.name = "huge_pages",
 	 .type = FAR_PARAM_ENUM,
 	 .offset = AT(huge_pages),

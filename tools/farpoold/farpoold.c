@@ -366,14 +366,17 @@ loop_explain(int rc, char error[FAR_PARAM_ERROR_BYTES])
 static int
 run(struct farpoold *daemon)
 {
+	const struct far_transport_config like = {
+		.spin_ns_max = daemon->config.busy_poll_ns,
+		.trust = (enum far_trust)daemon->config.trust,
+		.rdma = daemon->config.rdma,
+	};
 	char error[FAR_PARAM_ERROR_BYTES] = "";
 	int rc;
 
 	rc = loop_explain(loop_open(daemon), error);
 	if (rc == 0)
-		rc = farpoold_rails_open(daemon->config.listen,
-					 (enum far_trust)daemon->config.trust,
-					 daemon->config.busy_poll_ns, &daemon->rails, error);
+		rc = farpoold_rails_open(daemon->config.listen, &like, &daemon->rails, error);
 	if (rc == 0)
 		rc = farpoold_memory_open(&daemon->config, daemon->rails.tp_count, &daemon->memory,
 					  error);

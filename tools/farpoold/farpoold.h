@@ -10,14 +10,16 @@
 #include "base/param.h"
 #include "pool/pool.h"
 #include "transport/address.h"
+#include "transport/options.h"
 
 struct farpoold_config {
 	struct far_pool_config pool;
 	char listen[FAR_ADDRESS_LIST_BYTES_MAX]; /* "shm:/run/farpool/a.sock,ucx:0.0.0.0:7471" */
 	uint32_t trust;                          /* enum far_trust */
-	uint32_t huge_pages;                     /* enum far_pages_huge */
-	uint32_t numa_node;                      /* 0: any; else the node plus one */
-	uint32_t log_level;                      /* enum far_log_level */
+	struct far_rdma_options rdma;
+	uint32_t huge_pages; /* enum far_pages_huge */
+	uint32_t numa_node;  /* 0: any; else the node plus one */
+	uint32_t log_level;  /* enum far_log_level */
 	uint64_t busy_poll_ns;
 };
 

@@ -20,22 +20,19 @@ address_explain(int rc, const struct far_address *address, const char *next,
 
 /* The transport of @address: the one that another address of its scheme opened, or its own. */
 static int
-rail_open(struct farpoold_rails *rails, const struct far_address *address, enum far_trust trust,
-	  uint64_t spin_ns_max, char error[FAR_PARAM_ERROR_BYTES])
+rail_open(struct farpoold_rails *rails, const struct far_address *address,
+	  const struct far_transport_config *like, char error[FAR_PARAM_ERROR_BYTES])
 {
 	const char *listens[FAR_ADDRESSES_MAX];
-	struct far_transport_config config = {
-		.clock = far_clock_real(),
-		.spin_ns_max = spin_ns_max,
-		.trust = trust,
-		.posts_no_reads = true, /* clients do */
-		.listens = listens,
-	};
+	struct far_transport_config config = *like;
 	struct far_transport *tp;
 	int rc;
 
 	if (farpoold_rails_find(rails, address->scheme) != NULL)
 		return 0;
+	config.clock = far_clock_real();
+	config.posts_no_reads = true; /* clients do */
+	config.listens = listens;
 	for (uint32_t i = 0; i < rails->addresses.count; i++) {
 		const struct far_address *other = &rails->addresses.items[i];
 
@@ -63,7 +60,7 @@ farpoold_rails_find(const struct farpoold_rails *rails, const char *scheme)
 }
 
 int
-farpoold_rails_open(const char *listen, enum far_trust trust, uint64_t spin_ns_max,
+farpoold_rails_open(const char *listen, const struct far_transport_config *like,
 		    struct farpoold_rails *rails, char error[FAR_PARAM_ERROR_BYTES])
 {
 	char cause[192];
@@ -76,7 +73,7 @@ farpoold_rails_open(const char *listen, enum far_trust trust, uint64_t spin_ns_m
 	/* Whoever finds one of them open finds those that it would rather take open, too. */
 	far_address_list_rank(&rails->addresses);
 	for (uint32_t i = 0; i < rails->addresses.count; i++) {
-		int rc = rail_open(rails, &rails->addresses.items[i], trust, spin_ns_max, error);
+		int rc = rail_open(rails, &rails->addresses.items[i], like, error);
 
 		if (rc < 0)
 			return rc;

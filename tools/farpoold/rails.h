@@ -15,9 +15,9 @@ struct farpoold_rails {
 	uint32_t tp_count;
 };
 
-/* Opens a transport for each scheme in the list; @spin_ns_max as in struct far_transport_config. On failure one line in @error, and the rails can be
- * closed. */
-int farpoold_rails_open(const char *listen, enum far_trust trust, uint64_t spin_ns_max,
+/* Opens a transport for each scheme in the list, with what @like says of trust, spinning and RDMA. On
+ * failure one line in @error, and the rails can be closed. */
+int farpoold_rails_open(const char *listen, const struct far_transport_config *like,
 			struct farpoold_rails *rails, char error[FAR_PARAM_ERROR_BYTES]);
 /* Listens at every address, those first that clients prefer; all of them, or an error. */
 int farpoold_rails_listen(struct farpoold_rails *rails, far_accept_fn *accept, void *arg,

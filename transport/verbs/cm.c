@@ -75,7 +75,7 @@ param_fill(const struct verbs_link *link, const struct verbs_hello *hello,
 		.responder_resources = link->reads_served,
 		.initiator_depth = link->reads_max,
 		.retry_count = VERBS_TP(link->link.tp)->retries,
-		.rnr_retry_count = VERBS_RETRIES_MAX,
+		.rnr_retry_count = VERBS_TP(link->link.tp)->rnr_retries,
 		.qp_num = link->qp->qp_num,
 	};
 }

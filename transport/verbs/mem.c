@@ -134,7 +134,8 @@ gpu_check(struct verbs_transport *tp, const struct far_mem_source *source, uint3
 	if (rights != FAR_RIGHT_LOCAL)
 		return -EINVAL;
 	for (uint32_t i = 0; i < tp->device_count && rc == 0 && !source->device_far; i++)
-		rc = far_verbs_gpu_near(source->device, tp->devices[i], FAR_PCI_SYSFS);
+		if (tp->devices[i] != NULL)
+			rc = far_verbs_gpu_near(source->device, tp->devices[i], FAR_PCI_SYSFS);
 	return rc;
 }
 

@@ -181,7 +181,7 @@ far_verbs_qp_start(struct verbs_link *link)
 	attr.timeout = tp->ack_timeout;
 	attr.retry_cnt = tp->retries;
 	/* Credits see to it that a receive buffer always waits. */
-	attr.rnr_retry = VERBS_RETRIES_MAX;
+	attr.rnr_retry = tp->rnr_retries;
 	return qp_move(link, &attr,
 		       mask | IBV_QP_MAX_QP_RD_ATOMIC | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |
 			       IBV_QP_RNR_RETRY);

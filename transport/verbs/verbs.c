@@ -111,6 +111,7 @@ tries_ns(uint8_t ack_timeout, uint32_t retries)
 static void
 transport_init(struct verbs_transport *tp, const struct far_transport_config *config)
 {
+	const struct far_rdma_options *rdma = &config->rdma;
 	uint64_t usual_ns;
 
 	tp->tp.ops = &far_verbs_ops;
@@ -127,15 +128,17 @@ transport_init(struct verbs_transport *tp, const struct far_transport_config *co
 	tp->credits =
 		config->message_credits != 0 ? config->message_credits : VERBS_CREDITS_DEFAULT;
 	tp->ack_timeout = far_verbs_timeout_exponent(
-		config->ack_timeout_ns != 0 ? config->ack_timeout_ns : VERBS_ACK_TIMEOUT_NS);
-	tp->retries = (uint8_t)(config->retries != 0 ? config->retries : VERBS_RETRIES_DEFAULT);
+		rdma->ack_timeout_ns != 0 ? rdma->ack_timeout_ns : VERBS_ACK_TIMEOUT_NS);
+	tp->retries = (uint8_t)(rdma->retries != 0 ? rdma->retries : VERBS_RETRIES_DEFAULT);
+	tp->rnr_retries =
+		(uint8_t)(rdma->rnr_retries != 0 ? rdma->rnr_retries : VERBS_RETRIES_DEFAULT);
 	tp->stuck_ns = far_verbs_tune.stuck_ns;
 	usual_ns =
 		tries_ns(far_verbs_timeout_exponent(VERBS_ACK_TIMEOUT_NS), VERBS_RETRIES_DEFAULT);
 	if (tries_ns(tp->ack_timeout, tp->retries) > usual_ns)
 		tp->stuck_ns += tries_ns(tp->ack_timeout, tp->retries) - usual_ns;
-	tp->traffic_class = (uint8_t)config->traffic_class;
-	tp->service_level = (uint8_t)config->service_level;
+	tp->traffic_class = (uint8_t)rdma->traffic_class;
+	tp->service_level = (uint8_t)rdma->service_level;
 	tp->posts_no_reads = config->posts_no_reads;
 	tp->bytes_max = config->bytes_in_flight_max;
 	tp->peer_bytes_max = config->peer_bytes_in_flight_max;
@@ -151,12 +154,14 @@ transport_init(struct verbs_transport *tp, const struct far_transport_config *co
 static int
 verbs_open(const struct far_transport_config *config, struct far_transport **out)
 {
+	const struct far_rdma_options *rdma = &config->rdma;
 	struct verbs_transport *tp;
 	int rc;
 
 	/* 7 retries are infinitely many on some devices. */
-	if (config->message_credits > VERBS_CREDITS_MAX || config->retries > VERBS_RETRIES_MAX ||
-	    config->traffic_class > UINT8_MAX || config->service_level > 15)
+	if (config->message_credits > VERBS_CREDITS_MAX || rdma->retries > VERBS_RETRIES_MAX ||
+	    rdma->rnr_retries > VERBS_RETRIES_MAX || rdma->traffic_class > UINT8_MAX ||
+	    rdma->service_level > 15)
 		return -EINVAL;
 	rc = far_verbs_lib_load();
 	if (rc < 0)

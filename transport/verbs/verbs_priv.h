@@ -101,6 +101,7 @@ struct verbs_transport {
 	uint32_t credits;
 	uint8_t ack_timeout; /* 4.096 us times two to the power of this */
 	uint8_t retries;     /* of a work request that is not acknowledged */
+	uint8_t rnr_retries; /* of a SEND that finds no receive buffer */
 	uint64_t stuck_ns;   /* see VERBS_STUCK_NS */
 	uint8_t traffic_class;
 	uint8_t service_level;

@@ -284,6 +284,45 @@ trust_is_none_unless_it_is_asked_for(void **state)
 	refused("l1: {size: 64MiB}\ntrust: everybody\n", "trust");
 }
 
+static void
+rdma_is_told_within_what_devices_know(void **state)
+{
+	static const char *const bad[] = {
+		"traffic_class: 256", "service_level: 16", "ack_timeout: 0",
+		"ack_timeout: 999us", "ack_timeout: 5s",   "ack_timeout: 300",
+		"retries: 0",         "retries: 7",        "rnr_retries: 0",
+		"rnr_retries: 7",     "traffic_class: -1",
+	};
+	struct far_client_config config;
+	(void)state;
+
+	assert_int_equal(load("l1: {size: 64MiB}\n", &config), 0);
+	assert_int_equal(config.rdma.traffic_class, 0);
+	assert_int_equal(config.rdma.service_level, 0);
+	assert_int_equal(config.rdma.ack_timeout_ns, 268 * FAR_NS_PER_MS);
+	assert_int_equal(config.rdma.retries, 6);
+	assert_int_equal(config.rdma.rnr_retries, 6);
+	far_client_config_fini(&config);
+	assert_int_equal(load("l1: {size: 64MiB}\nverbs: {traffic_class: 255, service_level: 15, "
+			      "ack_timeout: 4s, retries: 1, rnr_retries: 1}\n",
+			      &config),
+			 0);
+	assert_int_equal(config.rdma.traffic_class, 255);
+	assert_int_equal(config.rdma.service_level, 15);
+	assert_int_equal(config.rdma.ack_timeout_ns, 4 * FAR_NS_PER_S);
+	assert_int_equal(config.rdma.retries, 1);
+	assert_int_equal(config.rdma.rnr_retries, 1);
+	far_client_config_fini(&config);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		char text[128];
+		char key[32] = "verbs.";
+
+		(void)snprintf(text, sizeof(text), "l1: {size: 64MiB}\nverbs:\n  %s\n", bad[i]);
+		strncat(key, bad[i], strcspn(bad[i], ":"));
+		refused(text, key);
+	}
+}
+
 /* docs/configuration.md has a section per table, made by far_param_document(). */
 static void
 reference_page_is_the_table(void **state)
@@ -329,6 +368,7 @@ main(void)
 		cmocka_unit_test(options_of_an_older_caller_are_taken),
 		cmocka_unit_test(options_of_another_size_are_refused),
 		cmocka_unit_test(trust_is_none_unless_it_is_asked_for),
+		cmocka_unit_test(rdma_is_told_within_what_devices_know),
 		cmocka_unit_test(reference_page_is_the_table),
 	};
 

@@ -217,6 +217,19 @@ address_that_cannot_be_listened_at_is_named(void **state)
 }
 
 static void
+retries_that_never_end_are_refused(void **state)
+{
+	static const char *const tries[] = {"name=donor-d", "listen=shm:/tmp/x.sock",
+					    "memory=16MiB", "verbs.retries=7", NULL};
+	static const char *const rnr[] = {"name=donor-d", "listen=shm:/tmp/x.sock", "memory=16MiB",
+					  "verbs.rnr_retries=7", NULL};
+
+	(void)state;
+	refuses(tries, "key 'verbs.retries'");
+	refuses(rnr, "key 'verbs.rnr_retries'");
+}
+
+static void
 configuration_that_cannot_be_read_is_named(void **state)
 {
 	char missing[200], wrong[200];
@@ -277,6 +290,7 @@ main(void)
 		cmocka_unit_test(second_donor_at_one_address_says_so),
 		cmocka_unit_test(donor_without_its_memory_says_what_to_do),
 		cmocka_unit_test(address_that_cannot_be_listened_at_is_named),
+		cmocka_unit_test(retries_that_never_end_are_refused),
 		cmocka_unit_test(configuration_that_cannot_be_read_is_named),
 		cmocka_unit_test(check_starts_nothing),
 	};
