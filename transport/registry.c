@@ -109,8 +109,8 @@ far_transport_maps_nothing(struct far_link *link, const struct far_rkey *rkey,
 {
 	(void)link;
 	(void)rkey;
-	(void)out;
-	(void)offset_out;
-	(void)size_out;
+	*out = NULL;
+	*offset_out = 0;
+	*size_out = 0;
 	return -EOPNOTSUPP;
 }

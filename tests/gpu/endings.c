@@ -32,6 +32,29 @@ quarantine_wait(struct far_client *client)
 	} while (stats.l1_quarantine_bytes > 0 || stats.l1_locked_bytes > 0);
 }
 
+/* All of a batch; but a load that a clear by force cut off is a miss for whoever joined it later: that
+ * one is asked for again. */
+static void
+fetch_whole(struct world *world, struct far_client *client, uint64_t first, uint32_t count)
+{
+	struct world_fetch fetch;
+	uint32_t readable;
+
+	world_fetch_begin(&fetch, client, first, count, far_now_ns() + WORLD_WAIT_NS, 0);
+	readable = world_fetch_check(world, &fetch);
+	for (uint32_t i = 0; i < count; i++) {
+		struct far_prefetch_key key = {.size_bytes = sizeof(key)};
+
+		CHECK_EQ(far_prefetch_key_get(fetch.handle, i, &key), 0);
+		CHECK(key.rc == 0 || key.rc == -ENOENT || key.rc == -ECANCELED);
+		if (key.rc != 0)
+			break; /* the others are behind the gap */
+	}
+	world_fetch_end(&fetch);
+	if (readable < count)
+		world_fetch(world, client, first, count);
+}
+
 /* Prefetches that are cancelled, or overdue, at any moment; what lands late lands in nobody's block. */
 static void
 given_up_run(enum world_path path, bool cancel)
@@ -65,7 +88,7 @@ given_up_run(enum world_path path, bool cancel)
 			(void)world_fetch_check(&world, &fetch);
 		world_fetch_end(&fetch);
 		/* Others take the buffers at once. */
-		world_fetch(&world, client, far_rng_below(&rng, BLOCKS - 8), 8);
+		fetch_whole(&world, client, far_rng_below(&rng, BLOCKS - 8), 8);
 	}
 	quarantine_wait(client);
 	world_client_close(client);

@@ -43,7 +43,7 @@ void far_gpu_stage_close(struct gpu_transport *tp);
 /* Room for @size_bytes, or less, down to a chunk; @got_out says how much. NULL: none for this link now. */
 uint8_t *far_gpu_stage_take(struct gpu_transport *tp, struct gpu_link *link, uint64_t size_bytes,
 			    uint64_t *got_out);
-void far_gpu_stage_give(struct gpu_transport *tp, struct gpu_link *link, uint8_t *at,
+void far_gpu_stage_give(struct gpu_transport *tp, struct gpu_link *link, const uint8_t *at,
 			uint64_t size_bytes);
 
 /* ---- mapped.c: peers' memory of this host, pinned for the copy engine ---- */

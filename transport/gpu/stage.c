@@ -123,11 +123,11 @@ far_gpu_stage_take(struct gpu_transport *tp, struct gpu_link *link, uint64_t siz
 }
 
 void
-far_gpu_stage_give(struct gpu_transport *tp, struct gpu_link *link, uint8_t *at,
+far_gpu_stage_give(struct gpu_transport *tp, struct gpu_link *link, const uint8_t *at,
 		   uint64_t size_bytes)
 {
 	struct gpu_stage *stage = &tp->stage;
-	uint64_t first = (uint64_t)(at - (uint8_t *)stage->pages.base) / GPU_CHUNK_BYTES;
+	uint64_t first = (uint64_t)(at - (const uint8_t *)stage->pages.base) / GPU_CHUNK_BYTES;
 	uint32_t count = (uint32_t)((size_bytes + GPU_CHUNK_BYTES - 1) / GPU_CHUNK_BYTES);
 
 	for (uint32_t i = 0; i < count; i++) {

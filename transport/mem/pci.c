@@ -22,7 +22,8 @@ place_of(const char *sysfs, const char *name, char place[PATH_MAX])
 	root = strstr(place, "/pci");
 	if (root == NULL)
 		return -1;
-	memmove(place, root + 1, strlen(root));
+	root++;
+	memmove(place, root, strlen(root) + 1);
 	return 0;
 }
 
