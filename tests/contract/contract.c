@@ -125,6 +125,8 @@ contract_start(struct contract *c)
 		assert_int_equal(rc, 0);
 		assert_ptr_equal(c->tp[side]->ops, far_transport_find(c->backend->name));
 	}
+	if (c->backend->gpu != NULL)
+		contract_gpu_wrap(c);
 	rc = far_transport_listen(c->tp[DONOR], c->address, end_accept, c, &c->listener);
 	assert_int_equal(rc, 0);
 }
@@ -167,6 +169,8 @@ contract_close(struct contract *c)
 		far_transport_unlisten(c->tp[DONOR], c->listener);
 	for (int side = 0; side < SIDES; side++)
 		far_transport_close(c->tp[side]);
+	if (c->backend->gpu != NULL)
+		contract_gpu_end();
 	c->backend->close(c);
 	assert_int_equal(far_alloc_live_bytes(), c->alloc_bytes);
 	assert_int_equal(far_pages_live_bytes(), c->pages_bytes);
@@ -328,6 +332,9 @@ contract_mem_new(struct contract *c, enum contract_side side, size_t size_bytes,
 	assert_int_equal(rc, 0);
 	source.base = mem->pages.base;
 	source.fd = mem->pages.fd;
+	if (c->backend->gpu != NULL && c->backend->gpu->device_memory && side == CLIENT &&
+	    rights == FAR_RIGHT_LOCAL)
+		source.device = c->backend->gpu->device;
 	rc = far_transport_mem_reg(c->tp[side], &source, rights, only != NULL ? only->link : NULL,
 				   &mem->mem);
 	assert_int_equal(rc, 0);

@@ -32,7 +32,21 @@ struct contract_backend {
 	void (*donor_kill)(struct contract *c);
 	/* READs of one list overtake those of another on the same link: a promise of some alone. */
 	bool lists_take_turns;
+	struct contract_gpu *gpu; /* NULL: nothing is around it */
 };
+
+/* transport/gpu around the client's side, over a fake device. */
+struct contract_gpu {
+	bool device_memory; /* the client's local memory is the device's */
+	bool mapped;
+	struct far_device *device; /* of the test that runs */
+};
+
+/* The backend, or, with "gpu-host", "gpu-staged" or "gpu-mapped" as the first argument, that variant. */
+struct contract_backend contract_gpu_backend(const struct contract_backend *backend, int argc,
+					     char **argv);
+void contract_gpu_wrap(struct contract *c);
+void contract_gpu_end(void);
 
 /* Runs the whole suite; returns an exit status. @variant is for people. */
 int contract_run(const struct contract_backend *backend, const char *variant);

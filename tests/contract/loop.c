@@ -50,9 +50,10 @@ static const struct contract_backend loop_backend = {
 };
 
 int
-main(void)
+main(int argc, char **argv)
 {
-	int failed = contract_run(&loop_backend, "kind");
+	const struct contract_backend backend = contract_gpu_backend(&loop_backend, argc, argv);
+	int failed = contract_run(&backend, "kind");
 
 	for (uint64_t seed = 1; seed <= 4; seed++) {
 		char variant[32];
@@ -67,7 +68,7 @@ main(void)
 			.late_ns_max = 200000,
 		};
 		snprintf(variant, sizeof(variant), "unkind, seed %u", (unsigned)seed);
-		failed |= contract_run(&loop_backend, variant);
+		failed |= contract_run(&backend, variant);
 	}
 	return failed;
 }

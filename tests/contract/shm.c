@@ -40,15 +40,16 @@ static const struct contract_backend shm_backend = {
 };
 
 int
-main(void)
+main(int argc, char **argv)
 {
+	const struct contract_backend backend = contract_gpu_backend(&shm_backend, argc, argv);
 	int failed;
 
 	if (mkdtemp(directory) == NULL) {
 		printf("no directory for sockets under /tmp\n");
 		return 77;
 	}
-	failed = contract_run(&shm_backend, "same host");
+	failed = contract_run(&backend, "same host");
 	rmdir(directory);
 	return failed;
 }

@@ -42,10 +42,11 @@ static const struct contract_backend ucx_backend = {
 };
 
 int
-main(void)
+main(int argc, char **argv)
 {
+	const struct contract_backend backend = contract_gpu_backend(&ucx_backend, argc, argv);
 	/* Else it would listen on every interface of this machine. */
 	if (setenv("UCX_NET_DEVICES", "lo", 1) < 0)
 		return 1;
-	return contract_run(&ucx_backend, "tcp");
+	return contract_run(&backend, "tcp");
 }

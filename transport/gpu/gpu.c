@@ -197,12 +197,6 @@ gpu_poll(struct far_transport *ftp, int budget)
 	bool woken = !far_list_empty(&tp->running);
 	int work;
 
-	if (tp->armed) {
-		eventfd_t value;
-
-		tp->armed = false;
-		(void)eventfd_read(tp->wake_fd, &value);
-	}
 	work = far_transport_poll(tp->inner, budget);
 	work += far_gpu_pinner_poll(tp);
 	work += far_gpu_copies_run(tp);
@@ -226,7 +220,10 @@ static int
 gpu_arm(struct far_transport *ftp)
 {
 	struct gpu_transport *tp = gpu_tp(ftp);
+	eventfd_t value;
 
+	/* Wakes of before, whose news is taken or is found by what follows. */
+	(void)eventfd_read(tp->wake_fd, &value);
 	if (!far_list_empty(&tp->running) ||
 	    atomic_load_explicit(&tp->pinner.has_results, memory_order_acquire))
 		return -EAGAIN;
@@ -235,7 +232,6 @@ gpu_arm(struct far_transport *ftp)
 		return -EAGAIN;
 	if (far_transport_arm(tp->inner) == -EAGAIN)
 		return -EAGAIN;
-	tp->armed = true;
 	return copies_outstanding(tp) ? far_copier_arm(tp->copier, tp->wake_fd) : 0;
 }
 

@@ -14,6 +14,8 @@
  * staged: READs land in a ring of pinned buffers and are copied on from there, WRITEs the other way;
  *         reads and copies overlap.
  *
+ * A WRITE that is longer than a slice and refused for its bounds may have landed in part, within them.
+ *
  * Host memory goes through as it is. The pieces of one op lie all on the device, or none. A completion
  * says that no READ, WRITE, copy or pin names the op's memory any more; CLOSED waits for that.
  */
@@ -33,8 +35,11 @@ struct far_gpu_config {
 	struct far_clock *clock;   /* borrowed */
 	uint64_t stage_bytes;      /* the ring, 1 MiB .. 4 GiB; 0: 64 MiB */
 	uint64_t slice_bytes;      /* the longest READ into it, 64 KiB .. stage / 4; 0: 4 MiB */
-	bool direct_far;           /* as far_mem_source.device_far */
-	uint32_t paths_off;        /* bits 1 << FAR_GPU_*: not to be taken; STAGED always is */
+	/* As the inner transport was opened with: of what is on its way, copies included. 0: no limit. */
+	uint64_t bytes_in_flight_max;
+	uint64_t peer_bytes_in_flight_max;
+	bool direct_far;    /* as far_mem_source.device_far */
+	uint32_t paths_off; /* bits 1 << FAR_GPU_*: not to be taken; STAGED always is */
 };
 
 /* One way's share, and why it is taken or not: a line for people. */

@@ -170,7 +170,8 @@ struct gpu_list {
 	bool flat;         /* went to the inner transport as it was */
 	bool barrier;      /* nothing more starts before all slices have ended */
 	bool live;
-	int status; /* of ops since the last token */
+	uint64_t bytes; /* staged; on their way until it ends */
+	int status;     /* of ops since the last token */
 };
 
 /* ---- links ---- */
@@ -189,7 +190,9 @@ struct gpu_link {
 	bool user_waits_inner;                      /* by the inner transport */
 	bool user_waits_writes;                     /* behind WRITEs that are not posted yet */
 	uint32_t user_waits_ops, user_waits_pieces; /* for room in our own rings */
-	uint32_t writes_unposted;                   /* ops that messages have to be behind */
+	uint64_t user_waits_bytes;
+	uint64_t bytes;           /* of staged lists */
+	uint32_t writes_unposted; /* ops that messages have to be behind */
 
 	struct far_list lists; /* not ended */
 	struct gpu_list *list_pool;
@@ -230,7 +233,7 @@ struct gpu_transport {
 	struct gpu_pinner pinner;
 	bool maps; /* the inner transport may map something */
 	int wake_fd;
-	bool armed;
+	uint64_t bytes;           /* of staged lists */
 	uint64_t copies_since_ns; /* when the copier was last given something */
 
 	struct far_list links;
@@ -278,7 +281,7 @@ void far_gpu_links_room(struct gpu_transport *tp);
 /* ---- list.c: what is posted ---- */
 int far_gpu_post(struct far_link *link, const struct far_op *ops, int count);
 /* Whether so much would be taken now. */
-bool far_gpu_link_takes(const struct gpu_link *link, uint32_t ops, uint32_t pieces);
+bool far_gpu_link_takes(const struct gpu_link *link, uint32_t ops, uint32_t pieces, uint64_t bytes);
 /* Starts what can start. Returns how much. */
 int far_gpu_lists_run(struct gpu_link *link);
 /* The inner transport ended one of ours. */

@@ -265,7 +265,8 @@ sendable_report(struct gpu_link *link)
 		now = true;
 	}
 	if (link->user_waits_ops > 0 &&
-	    far_gpu_link_takes(link, link->user_waits_ops, link->user_waits_pieces)) {
+	    far_gpu_link_takes(link, link->user_waits_ops, link->user_waits_pieces,
+			       link->user_waits_bytes)) {
 		link->user_waits_ops = 0;
 		now = true;
 	}

@@ -14,6 +14,7 @@ struct measure {
 	uint32_t writes;
 	uint32_t direct_ops;
 	uint64_t direct_bytes;
+	uint64_t staged_bytes;
 	bool staged;
 };
 
@@ -40,18 +41,29 @@ list_measure(const struct far_op *ops, int count)
 		m.tokens += ops[i].token != 0;
 		m.writes += ops[i].kind == FAR_OP_WRITE;
 		m.staged = m.staged || staged;
-		if (staged || !gpu_mem(ops[i].pieces[0].mem)->device)
+		if (!gpu_mem(ops[i].pieces[0].mem)->device)
 			continue;
-		m.direct_ops++;
+		m.direct_ops += !staged;
 		for (uint32_t p = 0; p < ops[i].piece_count; p++)
-			m.direct_bytes += ops[i].pieces[p].size_bytes;
+			*(staged ? &m.staged_bytes : &m.direct_bytes) +=
+				ops[i].pieces[p].size_bytes;
 	}
 	return m;
 }
 
 bool
-far_gpu_link_takes(const struct gpu_link *link, uint32_t ops, uint32_t pieces)
+far_gpu_link_takes(const struct gpu_link *link, uint32_t ops, uint32_t pieces, uint64_t bytes)
 {
+	const struct gpu_transport *tp = gpu_tp_const(link->link.tp);
+	uint64_t bytes_max = tp->config.bytes_in_flight_max;
+	uint64_t peer_bytes_max = tp->config.peer_bytes_in_flight_max;
+
+	/* What is larger than a limit goes alone, instead of never. */
+	if (bytes > 0 && bytes_max != 0 && tp->bytes != 0 && tp->bytes + bytes > bytes_max)
+		return false;
+	if (bytes > 0 && peer_bytes_max != 0 && link->bytes != 0 &&
+	    link->bytes + bytes > peer_bytes_max)
+		return false;
 	return link->list_tail - link->list_head < GPU_LISTS_MAX &&
 	       GPU_OPS_MAX - (link->op_tail - link->op_head) >= ops &&
 	       GPU_PIECES_MAX - (link->piece_tail - link->piece_head) >= pieces;
@@ -81,6 +93,8 @@ list_free(struct gpu_link *link, struct gpu_list *list)
 {
 	far_list_remove(&list->node);
 	list->live = false;
+	link->bytes -= list->bytes;
+	gpu_tp(link->link.tp)->bytes -= list->bytes;
 	while (link->list_head != link->list_tail) {
 		struct gpu_list *first = &link->list_pool[link->list_head % GPU_LISTS_MAX];
 
@@ -162,6 +176,9 @@ post_parts(struct gpu_link *link, const struct far_op *ops, int count, const str
 			op->bytes += ops[i].pieces[p].size_bytes;
 		}
 	}
+	list->bytes = m->staged_bytes;
+	link->bytes += list->bytes;
+	gpu_tp(link->link.tp)->bytes += list->bytes;
 	link->writes_unposted += m->writes;
 	(void)far_gpu_lists_run(link);
 	far_gpu_link_wake(link);
@@ -178,8 +195,9 @@ far_gpu_post(struct far_link *flink, const struct far_op *ops, int count)
 
 	if (!flink->up)
 		return -ENOTCONN;
-	if (!far_gpu_link_takes(link, ops_needed, pieces_needed)) {
+	if (!far_gpu_link_takes(link, ops_needed, pieces_needed, m.staged_bytes)) {
 		link->user_waits_ops = ops_needed;
+		link->user_waits_bytes = m.staged_bytes;
 		link->user_waits_pieces = pieces_needed;
 		return -EAGAIN;
 	}
@@ -285,8 +303,10 @@ batch_add(struct gpu_link *link, struct batch *batch, struct gpu_slice *slice, b
 	batch->group_bytes += slice->size_bytes;
 	batch->reads += op->kind == FAR_OP_READ;
 	batch->fenced = batch->fenced || fence;
-	/* Failures are told by token: one of ours must not cover ops of two of the caller's. */
-	if ((op->token != 0 && op->started == op->bytes) || batch->group_bytes >= GPU_GROUP_BYTES)
+	/* Failures are told by token: one of ours must not cover ops of two of the caller's, and of an op
+	 * that is cut each part says for itself what was wrong. */
+	if ((op->token != 0 && op->started == op->bytes) || slice->size_bytes < op->bytes ||
+	    batch->group_bytes >= GPU_GROUP_BYTES)
 		group_end(link, batch);
 }
 
@@ -294,6 +314,7 @@ enum start {
 	START_DONE, /* the op has wholly started */
 	START_LATER,
 	START_BATCH_FULL,
+	START_AFTER, /* when what is before it in its list has ended */
 };
 
 /* An op that the inner transport does by itself. */
@@ -422,6 +443,9 @@ start_op(struct gpu_link *link, struct gpu_list *list, struct gpu_op *op, struct
 	if (op->kind == FAR_OP_WRITE) {
 		if (batch->count > 0)
 			return START_BATCH_FULL;
+		/* Its bytes may be what those READs bring: landed is not enough, they are copied on. */
+		if (fence && list->slices > 0)
+			return START_AFTER;
 		list->barrier = list->barrier || fence;
 		return start_write(link, list, op);
 	}
@@ -437,7 +461,7 @@ list_run(struct gpu_link *link, struct gpu_list *list, int *work)
 	struct batch batch = {.at = list->at};
 	enum start start = START_DONE;
 
-	while (list->at < list->op_count && start != START_LATER) {
+	while (list->at < list->op_count && start != START_LATER && start != START_AFTER) {
 		struct gpu_op *op = op_at(link, list, list->at);
 
 		if (op->started == op->bytes) {

@@ -69,9 +69,6 @@ far_gpu_op_begun(struct gpu_link *link, struct gpu_op *op)
 	op->begun = true;
 	FAR_ASSERT(link->writes_unposted > 0);
 	link->writes_unposted--;
-	/* The peer shall not take for whole what is behind it. */
-	if (op->status < 0 && link->link.up && link->lost_status == 0)
-		link->lost_status = -EIO;
 }
 
 void
@@ -81,7 +78,8 @@ far_gpu_slice_end(struct gpu_slice *slice, int status)
 	struct gpu_op *op = slice->op;
 	struct gpu_transport *tp = gpu_tp(link->link.tp);
 
-	if (status < 0 && op->status == 0)
+	/* What the op did wrong says more than that the link was lost for it. */
+	if (status < 0 && (op->status == 0 || far_err_scope(op->status) == FAR_ERR_LINK))
 		op->status = status;
 	if (slice->pin != NULL)
 		far_gpu_pin_copied(tp, slice->pin);
@@ -184,6 +182,9 @@ copy_ended(struct gpu_slice *slice, int status)
 		FAR_ASSERT(slice->list->reads > 0);
 		slice->list->reads--;
 	}
+	/* The peer shall not take for whole what is behind a WRITE that never was. */
+	if (slice->op->kind == FAR_OP_WRITE && status < 0 && slice->link->lost_status == 0)
+		slice->link->lost_status = -ECONNRESET;
 	if (slice->op->kind == FAR_OP_READ || status < 0) {
 		far_gpu_slice_end(slice, status);
 		return;
