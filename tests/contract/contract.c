@@ -338,6 +338,8 @@ contract_mem_new(struct contract *c, enum contract_side side, size_t size_bytes,
 	rc = far_transport_mem_reg(c->tp[side], &source, rights, only != NULL ? only->link : NULL,
 				   &mem->mem);
 	assert_int_equal(rc, 0);
+	if (source.device != NULL)
+		contract_gpu_check(c);
 	assert_ptr_equal(mem->mem->base, mem->pages.base);
 	assert_int_equal(mem->mem->size_bytes, size_bytes);
 	assert_int_equal(mem->mem->rights, rights);

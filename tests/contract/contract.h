@@ -38,14 +38,17 @@ struct contract_backend {
 /* transport/gpu around the client's side, over a fake device. */
 struct contract_gpu {
 	bool device_memory; /* the client's local memory is the device's */
+	bool direct;        /* the inner transport has to register it */
 	bool mapped;
 	struct far_device *device; /* of the test that runs */
 };
 
-/* The backend, or, with "gpu-host", "gpu-staged" or "gpu-mapped" as the first argument, that variant. */
+/* The backend, or, with "gpu-host", "gpu-direct", "gpu-staged" or "gpu-mapped" as the first argument, that variant. */
 struct contract_backend contract_gpu_backend(const struct contract_backend *backend, int argc,
 					     char **argv);
 void contract_gpu_wrap(struct contract *c);
+/* Device memory was registered: it is reached in the way that the variant is for. */
+void contract_gpu_check(const struct contract *c);
 void contract_gpu_end(void);
 
 /* Runs the whole suite; returns an exit status. @variant is for people. */

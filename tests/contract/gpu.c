@@ -16,8 +16,9 @@ contract_gpu_backend(const struct contract_backend *backend, int argc, char **ar
 	if (argc < 2)
 		return out;
 	gpu.device_memory = strcmp(argv[1], "gpu-host") != 0;
+	gpu.direct = strcmp(argv[1], "gpu-direct") == 0;
 	gpu.mapped = strcmp(argv[1], "gpu-mapped") == 0;
-	if (gpu.device_memory && !gpu.mapped && strcmp(argv[1], "gpu-staged") != 0) {
+	if (gpu.device_memory && !gpu.direct && !gpu.mapped && strcmp(argv[1], "gpu-staged") != 0) {
 		printf("no such variant: %s\n", argv[1]);
 		exit(1);
 	}
@@ -37,7 +38,8 @@ contract_gpu_wrap(struct contract *c)
 		.slice_bytes = 128ULL << 10,
 		.bytes_in_flight_max = c->config[CLIENT].bytes_in_flight_max,
 		.peer_bytes_in_flight_max = c->config[CLIENT].peer_bytes_in_flight_max,
-		.paths_off = gpu.mapped ? 0 : 1U << FAR_GPU_MAPPED,
+		.paths_off = (gpu.mapped ? 0U : 1U << FAR_GPU_MAPPED) |
+			     (gpu.direct ? 0U : 1U << FAR_GPU_DIRECT),
 	};
 	struct far_transport *wrapped;
 
@@ -45,6 +47,15 @@ contract_gpu_wrap(struct contract *c)
 	assert_int_equal(far_gpu_open(c->tp[CLIENT], &config, &wrapped), 0);
 	assert_string_equal(wrapped->ops->name, c->backend->name);
 	c->tp[CLIENT] = wrapped;
+}
+
+void
+contract_gpu_check(const struct contract *c)
+{
+	struct far_gpu_status status;
+
+	far_gpu_status_get(c->tp[CLIENT], &status);
+	assert_int_equal(status.paths[FAR_GPU_DIRECT].used, gpu.direct);
 }
 
 void

@@ -44,16 +44,20 @@ static const struct contract_backend verbs_backend = {
 	.donor_kill = NULL,
 };
 
-/* An argument is a pattern of names of tests. */
+/* An argument is a variant with transport/gpu around the client, or a pattern of names of tests. */
 int
 main(int argc, char **argv)
 {
+	bool gpu = argc > 1 && strncmp(argv[1], "gpu-", 4) == 0;
+	const struct contract_backend backend =
+		contract_gpu_backend(&verbs_backend, gpu ? argc : 1, argv);
+
 	if (getenv(HOST_VARIABLE) == NULL) {
 		printf("skipped: %s names no address of an RDMA port of this host\n",
 		       HOST_VARIABLE);
 		return 77;
 	}
-	if (argc > 1)
+	if (argc > 1 && !gpu)
 		cmocka_set_test_filter(argv[1]);
-	return contract_run(&verbs_backend, "RDMA");
+	return contract_run(&backend, "RDMA");
 }

@@ -157,8 +157,8 @@ far_gpu_open(struct far_transport *inner, const struct far_gpu_config *config,
 		far_list_init(&tp->copying[i]);
 	tp->maps = (config->paths_off & (1U << FAR_GPU_MAPPED)) == 0;
 	mapped = &tp->status.paths[FAR_GPU_MAPPED];
-	if (!tp->maps)
-		(void)snprintf(mapped->why, sizeof(mapped->why), "switched off");
+	(void)snprintf(mapped->why, sizeof(mapped->why), "%s",
+		       tp->maps ? "nothing was read from a donor of this host" : "switched off");
 	rc = parts_open(tp, config);
 	if (rc < 0) {
 		transport_free(tp);

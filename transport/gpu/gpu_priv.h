@@ -231,7 +231,8 @@ struct gpu_transport {
 	struct far_copier *copier;
 	struct gpu_stage stage;
 	struct gpu_pinner pinner;
-	bool maps; /* the inner transport may map something */
+	bool maps;       /* the inner transport may map something */
+	bool pin_failed; /* that was told */
 	int wake_fd;
 	uint64_t bytes;           /* of staged lists */
 	uint64_t copies_since_ns; /* when the copier was last given something */

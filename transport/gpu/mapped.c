@@ -146,7 +146,8 @@ pin_result(struct gpu_transport *tp, struct gpu_pin *pin)
 		path->used = true;
 		(void)snprintf(path->why, sizeof(path->why),
 			       "the copy engine reads the donor's memory, mapped on this host");
-	} else if (!path->used && path->why[0] == '\0') {
+	} else if (!tp->pin_failed) {
+		tp->pin_failed = true;
 		(void)snprintf(path->why, sizeof(path->why),
 			       "the donor's memory cannot be pinned for the copy engine: %s",
 			       far_err_name(pin->rc));
@@ -235,8 +236,12 @@ key_find(struct gpu_link *link, const struct far_rkey *rkey)
 	if (link->key_count >= GPU_KEYS_MAX / 4 * 3)
 		return NULL;
 	rc = far_transport_map(link->inner, rkey, &mapped, &offset, &size);
-	if (rc == -EOPNOTSUPP)
+	if (rc == -EOPNOTSUPP) {
 		tp->maps = false;
+		(void)snprintf(tp->status.paths[FAR_GPU_MAPPED].why,
+			       sizeof(tp->status.paths[FAR_GPU_MAPPED].why),
+			       "%s maps no memory of its peers", tp->ops.name);
+	}
 	if (rc < 0)
 		return NULL;
 	*key = (struct gpu_key){
