@@ -487,7 +487,7 @@ contract_run(const struct contract_backend *backend, const char *variant)
 {
 	static const struct contract_tests *const areas[] = {
 		&contract_links, &contract_messages, &contract_reads,   &contract_writes,
-		&contract_keys,  &contract_endings,  &contract_polling,
+		&contract_keys,  &contract_endings,  &contract_polling, &contract_gpu_ways,
 	};
 	int failed = 0;
 
@@ -495,6 +495,9 @@ contract_run(const struct contract_backend *backend, const char *variant)
 	for (size_t i = 0; i < sizeof(areas) / sizeof(areas[0]); i++) {
 		char name[128];
 
+		if (areas[i] == &contract_gpu_ways &&
+		    (backend->gpu == NULL || !backend->gpu->device_memory || backend->gpu->direct))
+			continue;
 		snprintf(name, sizeof(name), "%s %s: %s", backend->name, variant, areas[i]->name);
 		failed +=
 			_cmocka_run_group_tests(name, areas[i]->tests, areas[i]->count, NULL, NULL);

@@ -206,5 +206,6 @@ extern const struct contract_tests contract_writes;
 extern const struct contract_tests contract_keys;
 extern const struct contract_tests contract_endings;
 extern const struct contract_tests contract_polling;
+extern const struct contract_tests contract_gpu_ways; /* of variants with device memory */
 
 #endif
