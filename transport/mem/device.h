@@ -252,9 +252,10 @@ far_copier_poll(struct far_copier *copier, enum far_copy_way way, uint64_t *done
 	return copier->device->ops->copier_poll(copier, way, done_out);
 }
 
-/* Before sleeping: writes to the eventfd when what is outstanding now is done. Returns 0; -EAGAIN:
- * something is done already, or nothing is outstanding: poll first. A device that fails writes
- * nothing (the driver calls nobody then): sleep for a bounded time, and poll. */
+/* Before sleeping: writes to the eventfd when the oldest of what is outstanding now is done, of each
+ * way: arm again after that. Returns 0; -EAGAIN: something is done already, or nothing is outstanding:
+ * poll first. A device that fails writes nothing (the driver calls nobody then): sleep for a bounded
+ * time, and poll. */
 static inline int
 far_copier_arm(struct far_copier *copier, int event_fd)
 {

@@ -8,7 +8,7 @@
 
 #define OBJECTS_MAX 512
 
-enum op_kind { OP_IN, OP_OUT, OP_CALL };
+enum op_kind { OP_IN, OP_OUT, OP_CALL, OP_WAIT }; /* the first two are copies */
 
 struct op {
 	struct op *next;
@@ -18,6 +18,8 @@ struct op {
 	size_t size_bytes;
 	CUhostFn call;
 	void *arg;
+	CUstream other; /* OP_WAIT: until so much of it is done; NULL: it has ended */
+	uint64_t other_seq;
 };
 
 struct CUstream_st {
@@ -63,6 +65,8 @@ op_run(const struct op *op, size_t size_bytes)
 	case OP_CALL:
 		op->call(op->arg);
 		break;
+	case OP_WAIT:
+		break;
 	}
 }
 
@@ -76,7 +80,7 @@ head_run(CUstream stream)
 	bool fails = false;
 	unsigned us = 0;
 
-	if (runs && op->kind != OP_CALL) {
+	if (runs && op->kind <= OP_OUT) {
 		us = delay_of(stream);
 		if (standin.held[op->kind] && standin.allowed != 0)
 			standin.allowed--;
@@ -107,8 +111,11 @@ head_is_held(const struct CUstream_st *stream)
 {
 	const struct op *op = stream->head;
 
-	return !stream->runs && !stream->ends && op->kind != OP_CALL && standin.held[op->kind] &&
-	       standin.allowed == 0 && standin.failed == CUDA_SUCCESS;
+	if (stream->runs || stream->ends || standin.failed != CUDA_SUCCESS)
+		return false;
+	if (op->kind == OP_WAIT)
+		return op->other != NULL && op->other->done < op->other_seq;
+	return op->kind <= OP_OUT && standin.held[op->kind] && standin.allowed == 0;
 }
 
 static void *
@@ -146,6 +153,10 @@ stream_end(CUstream stream)
 			streams[i] = NULL;
 		if (events[i] != NULL && events[i]->stream == stream)
 			events[i]->stream = NULL;
+		for (struct op *op = streams[i] != NULL ? streams[i]->head : NULL; op != NULL;
+		     op = op->next)
+			if (op->other == stream)
+				op->other = NULL;
 	}
 	stream->ends = true;
 	pthread_cond_broadcast(&standin.moved);
@@ -167,7 +178,7 @@ standin_device_in_use(uint64_t address, size_t size_bytes)
 	for (int i = 0; i < OBJECTS_MAX; i++)
 		for (const struct op *op = streams[i] != NULL ? streams[i]->head : NULL; op != NULL;
 		     op = op->next)
-			if (op->kind != OP_CALL &&
+			if (op->kind <= OP_OUT &&
 			    overlaps(op->address, op->size_bytes, address, size_bytes))
 				return true;
 	return false;
@@ -179,8 +190,8 @@ standin_host_in_use(const void *host, size_t size_bytes)
 	for (int i = 0; i < OBJECTS_MAX; i++)
 		for (const struct op *op = streams[i] != NULL ? streams[i]->head : NULL; op != NULL;
 		     op = op->next)
-			if (op->kind != OP_CALL && overlaps((uintptr_t)op->host, op->size_bytes,
-							    (uintptr_t)host, size_bytes))
+			if (op->kind <= OP_OUT && overlaps((uintptr_t)op->host, op->size_bytes,
+							   (uintptr_t)host, size_bytes))
 				return true;
 	return false;
 }
@@ -439,6 +450,23 @@ cuEventRecord(CUevent event, CUstream stream)
 	if (result == CUDA_SUCCESS) {
 		event->stream = stream;
 		event->seq = stream->issued;
+	}
+	return standin_leave(result);
+}
+
+CUresult
+cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flags)
+{
+	CUresult result = standin_enter(__func__);
+	struct op op = {.kind = OP_WAIT};
+	(void)flags;
+
+	if (result == CUDA_SUCCESS && (!is_event(event, __func__) || !is_stream(stream, __func__)))
+		result = CUDA_ERROR_INVALID_HANDLE;
+	if (result == CUDA_SUCCESS) {
+		op.other = event->stream;
+		op.other_seq = event->seq;
+		result = op_add(stream, op);
 	}
 	return standin_leave(result);
 }

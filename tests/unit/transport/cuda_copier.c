@@ -277,7 +277,7 @@ bytes_are_there_when_poll_says_so(void **state)
 /* ---- sleeping ---- */
 
 static void
-an_armed_copier_wakes_when_all_is_done(void **state)
+an_armed_copier_wakes_when_the_oldest_is_done(void **state)
 {
 	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	(void)state;
@@ -294,6 +294,32 @@ an_armed_copier_wakes_when_all_is_done(void **state)
 	assert_true(was_written(fd, 60000));
 	assert_int_equal(cuda_world_wait(&w, FAR_COPY_IN, 1), 0);
 	assert_int_equal(far_copier_arm(w.copier, fd), -EAGAIN);
+	cuda_world_close(&w);
+	(void)close(fd);
+}
+
+static void
+who_sleeps_is_woken_for_the_first_of_several(void **state)
+{
+	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	eventfd_t value;
+	(void)state;
+
+	cuda_world_open(&w);
+	cuda_driver->hold(true, true);
+	for (uint32_t i = 0; i < 3; i++) {
+		(void)add_in(2 * i, 2 * i); /* not neighbours */
+		assert_int_equal(far_copier_submit(w.copier), 0);
+	}
+	for (uint64_t done = 1; done <= 3; done++) {
+		assert_int_equal(far_copier_arm(w.copier, fd), 0);
+		assert_false(was_written(fd, 0));
+		cuda_driver->allow(1);
+		assert_true(was_written(fd, 60000));
+		assert_int_equal(eventfd_read(fd, &value), 0);
+		assert_int_equal(cuda_world_wait(&w, FAR_COPY_IN, done), 0);
+	}
+	cuda_driver->hold(false, false);
 	cuda_world_close(&w);
 	(void)close(fd);
 }
@@ -396,7 +422,8 @@ main(void)
 		CUDA_TEST(more_submits_than_events_are_all_told),
 		CUDA_TEST(too_many_outstanding_is_eagain_until_some_are_done),
 		CUDA_TEST(bytes_are_there_when_poll_says_so),
-		CUDA_TEST(an_armed_copier_wakes_when_all_is_done),
+		CUDA_TEST(an_armed_copier_wakes_when_the_oldest_is_done),
+		CUDA_TEST(who_sleeps_is_woken_for_the_first_of_several),
 		CUDA_TEST(what_is_done_already_is_polled_and_not_slept_on),
 		CUDA_TEST(a_copy_that_fails_ends_them_all),
 		CUDA_TEST(a_call_that_fails_gives_up_nothing_that_still_moves),

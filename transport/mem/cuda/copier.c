@@ -28,6 +28,7 @@ struct mark {
 
 struct way {
 	CUstream stream;
+	CUstream wakes;         /* waits for marks of the other, which a wake in it would hold up */
 	struct pending pending; /* was added and not issued: the next one may continue it */
 	uint64_t added;         /* numbers given */
 	uint64_t marked;        /* up to the last mark */
@@ -70,6 +71,9 @@ way_open(struct cuda_device *device, struct way *way)
 	atomic_init(&way->event_fd, -1);
 	rc = far_cuda_rc(device, lib->cuStreamCreate(&way->stream, CU_STREAM_NON_BLOCKING),
 			 "cuStreamCreate");
+	if (rc == 0)
+		rc = far_cuda_rc(device, lib->cuStreamCreate(&way->wakes, CU_STREAM_NON_BLOCKING),
+				 "cuStreamCreate");
 	for (uint32_t i = 0; i < EVENTS_MAX && rc == 0; i++)
 		rc = far_cuda_rc(device,
 				 lib->cuEventCreate(&way->marks[i].event, CU_EVENT_DISABLE_TIMING),
@@ -85,9 +89,13 @@ way_close(struct cuda_device *device, struct way *way)
 	/* A wake that was asked for uses this memory. */
 	if (way->stream != NULL)
 		(void)lib->cuStreamSynchronize(way->stream);
+	if (way->wakes != NULL)
+		(void)lib->cuStreamSynchronize(way->wakes);
 	for (uint32_t i = 0; i < EVENTS_MAX; i++)
 		if (way->marks[i].event != NULL)
 			(void)lib->cuEventDestroy(way->marks[i].event);
+	if (way->wakes != NULL)
+		(void)lib->cuStreamDestroy(way->wakes);
 	if (way->stream != NULL)
 		(void)lib->cuStreamDestroy(way->stream);
 }
@@ -336,6 +344,29 @@ wake(void *arg)
 		(void)eventfd_write(fd, 1);
 }
 
+/*
+ * A wake behind the oldest mark: who sleeps until the last copy has ended finds the copy engine idle with
+ * what he starts then. It waits in a stream of its own, as a callback holds up the stream it is in.
+ */
+static int
+wake_add(struct cuda_copier *copier, struct way *way, int event_fd)
+{
+	const struct cuda_lib *lib = &copier->device->lib;
+	const struct mark *mark = &way->marks[way->head % EVENTS_MAX];
+	CUresult result;
+
+	if (way->head == way->tail || way->armed == mark->seq)
+		return 0;
+	atomic_store_explicit(&way->event_fd, event_fd, memory_order_release);
+	result = lib->cuStreamWaitEvent(way->wakes, mark->event, 0);
+	if (result == CUDA_SUCCESS)
+		result = lib->cuLaunchHostFunc(way->wakes, wake, way);
+	if (result != CUDA_SUCCESS)
+		return far_cuda_fail(copier->device, result, "a wake");
+	way->armed = mark->seq;
+	return 0;
+}
+
 int
 far_cuda_copier_arm(struct far_copier *fcopier, int event_fd)
 {
@@ -356,18 +387,8 @@ far_cuda_copier_arm(struct far_copier *fcopier, int event_fd)
 	}
 	if (rc < 0 || !outstanding || device_failed(copier) || far_cuda_enter(copier->device) < 0)
 		return -EAGAIN;
-	for (int i = 0; i < FAR_COPY_WAYS && rc == 0; i++) {
-		struct way *way = &copier->ways[i];
-		CUresult result;
-
-		if (way->done == way->added || way->armed == way->added)
-			continue;
-		atomic_store_explicit(&way->event_fd, event_fd, memory_order_release);
-		result = copier->device->lib.cuLaunchHostFunc(way->stream, wake, way);
-		if (result != CUDA_SUCCESS)
-			rc = far_cuda_fail(copier->device, result, "cuLaunchHostFunc");
-		way->armed = way->added;
-	}
+	for (int i = 0; i < FAR_COPY_WAYS && rc == 0; i++)
+		rc = wake_add(copier, &copier->ways[i], event_fd);
 	far_cuda_leave(copier->device);
 	return rc < 0 ? -EAGAIN : 0;
 }

@@ -41,6 +41,7 @@
 	X(cuStreamDestroy, "cuStreamDestroy_v2", 4000)                                             \
 	X(cuStreamQuery, "cuStreamQuery", 2000)                                                    \
 	X(cuStreamSynchronize, "cuStreamSynchronize", 2000)                                        \
+	X(cuStreamWaitEvent, "cuStreamWaitEvent", 3020)                                            \
 	X(cuLaunchHostFunc, "cuLaunchHostFunc", 10000)                                             \
 	X(cuEventCreate, "cuEventCreate", 2000)                                                    \
 	X(cuEventDestroy, "cuEventDestroy_v2", 4000)                                               \
