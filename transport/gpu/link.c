@@ -312,11 +312,13 @@ far_gpu_links_report(struct gpu_transport *tp)
 	int events = 0;
 
 	/* A handler may open links, behind these; it ends none of them here and now. */
+	for (it = tp->links.next; it != &tp->links; it = it->next)
+		events += far_gpu_lists_report(FAR_CONTAINER_OF(it, struct gpu_link, all_node));
+	/* What ended on one link may be the room that another waits for. */
 	FAR_LIST_FOR_EACH_SAFE(it, next, &tp->links)
 	{
 		struct gpu_link *link = FAR_CONTAINER_OF(it, struct gpu_link, all_node);
 
-		events += far_gpu_lists_report(link);
 		events += lost_report(link);
 		events += sendable_report(link);
 		events += closed_report(tp, link);
