@@ -18,9 +18,9 @@ const uint64_t bench_sizes[BENCH_SIZES] = {64ULL << 10, 256ULL << 10, 1ULL << 20
 
 /* Each is opened before any runs: what writes over the pinned pattern does so when it was read. */
 static const struct bench_mover_ops *const movers[] = {
-	&bench_memcpy,      &bench_driver_load,   &bench_mapped_load,   &bench_free_load,
-	&bench_staged_load, &bench_client_mapped, &bench_client_staged, &bench_driver_store,
-	&bench_free_store,  &bench_staged_store,  &bench_client_store,
+	&bench_memcpy,       &bench_driver_load,   &bench_mapped_load,  &bench_free_load,
+	&bench_staged_load,  &bench_client_mapped, &bench_client_awake, &bench_client_staged,
+	&bench_driver_store, &bench_free_store,    &bench_staged_store, &bench_client_store,
 };
 #define MOVERS (sizeof(movers) / sizeof(movers[0]))
 

@@ -54,7 +54,8 @@ struct bench_mover_ops {
 extern const struct bench_mover_ops bench_driver_load, bench_driver_store, bench_memcpy;
 extern const struct bench_mover_ops bench_mapped_load, bench_free_load, bench_staged_load;
 extern const struct bench_mover_ops bench_free_store, bench_staged_store;
-extern const struct bench_mover_ops bench_client_mapped, bench_client_staged, bench_client_store;
+extern const struct bench_mover_ops bench_client_mapped, bench_client_awake, bench_client_staged,
+	bench_client_store;
 
 /* --exposer PATH BYTES: a process whose memory is read and written over shm, with the set's pattern. */
 int bench_exposer_run(int argc, char **argv);

@@ -15,6 +15,7 @@
 #define IN_FLIGHT     4
 #define WARM_MAX      10
 #define WAIT_NS       20000000000ULL
+#define BUSY_POLL_US  5000U
 
 struct bench_mover {
 	struct bench *bench;
@@ -36,7 +37,8 @@ key_of(uint64_t size_bytes, uint64_t idx)
 }
 
 static struct far_client *
-client_open(struct bench_mover *mover, const char *memory, const char *mapped)
+client_open(struct bench_mover *mover, const char *memory, const char *mapped,
+	    uint32_t busy_poll_us)
 {
 	struct far_donor_options donor = {.size_bytes = sizeof(donor),
 					  .name = mover->donor.name,
@@ -49,6 +51,7 @@ client_open(struct bench_mover *mover, const char *memory, const char *mapped)
 		.donor_count = 1,
 		.l1_memory = memory,
 		.l1_gpu_mapped = mapped,
+		.busy_poll_us = busy_poll_us,
 		.store_deadline_ns = WAIT_NS,
 	};
 	struct far_client *client;
@@ -91,7 +94,7 @@ mover_new(struct bench *bench, uint64_t donor_bytes)
 static void
 donor_fill(struct bench_mover *mover)
 {
-	struct far_client *writer = client_open(mover, "host", NULL);
+	struct far_client *writer = client_open(mover, "host", NULL, 0);
 	struct far_flush_result result = {.size_bytes = sizeof(result)};
 
 	for (int s = 0; s < BENCH_SIZES; s++) {
@@ -200,13 +203,13 @@ load_check(struct bench_mover *mover)
 }
 
 static void
-load_open(struct bench *bench, bool mapped, struct bench_mover **out)
+load_open(struct bench *bench, bool mapped, uint32_t busy_poll_us, struct bench_mover **out)
 {
 	/* Twice what is stored: a donor that is written fast keeps lanes free for what comes next. */
 	struct bench_mover *mover = mover_new(bench, 2 * BENCH_SIZES * bench->set_bytes);
 
 	donor_fill(mover);
-	mover->client = client_open(mover, "cuda", mapped ? "auto" : "never");
+	mover->client = client_open(mover, "cuda", mapped ? "auto" : "never", busy_poll_us);
 	*out = mover;
 }
 
@@ -214,7 +217,7 @@ static bool
 staged_open(struct bench *bench, struct bench_mover **out, char why[160])
 {
 	(void)why;
-	load_open(bench, false, out);
+	load_open(bench, false, 0, out);
 	return true;
 }
 
@@ -232,13 +235,14 @@ path_bytes(struct far_client *client, const char *path)
 }
 
 static bool
-mapped_open(struct bench *bench, struct bench_mover **out, char why[160])
+mapped_open_with(struct bench *bench, uint32_t busy_poll_us, struct bench_mover **out,
+		 char why[160])
 {
 	if ((bench->gpu.device->info.flags & FAR_DEVICE_MAP_READONLY) == 0) {
 		snprintf(why, 160, "this GPU pins no memory that is mapped read-only");
 		return false;
 	}
-	load_open(bench, true, out);
+	load_open(bench, true, busy_poll_us, out);
 	/* Segments are pinned beside the first loads: until nothing is staged any more. */
 	for (int i = 0; i < WARM_MAX; i++) {
 		uint64_t before = path_bytes((*out)->client, "staged");
@@ -252,13 +256,25 @@ mapped_open(struct bench *bench, struct bench_mover **out, char why[160])
 	return true;
 }
 
+static bool
+mapped_open(struct bench *bench, struct bench_mover **out, char why[160])
+{
+	return mapped_open_with(bench, 0, out, why);
+}
+
+static bool
+awake_open(struct bench *bench, struct bench_mover **out, char why[160])
+{
+	return mapped_open_with(bench, BUSY_POLL_US, out, why);
+}
+
 static void
 mapped_close(struct bench_mover *mover)
 {
 	uint64_t staged = path_bytes(mover->client, "staged") - mover->staged_bytes;
 
 	if (staged > 0)
-		printf("prefetch-mapped: %llu MiB of what was measured were staged\n",
+		printf("prefetch, mapped: %llu MiB of what was measured were staged\n",
 		       (unsigned long long)staged >> 20);
 	client_close(mover);
 }
@@ -267,8 +283,19 @@ const struct bench_mover_ops bench_client_mapped = {
 	.name = "prefetch-mapped",
 	.text = "far_prefetch() over shm: looked up, read by the copy engine, validated, flipped",
 	.way = BENCH_LOAD,
-	.aim = 0.95,
 	.open = mapped_open,
+	.pass = load_pass,
+	.once = load_once,
+	.check = load_check,
+	.close = mapped_close,
+};
+
+const struct bench_mover_ops bench_client_awake = {
+	.name = "prefetch-awake",
+	.text = "the same with busy_poll: 5 ms: the client's thread does not sleep in between",
+	.way = BENCH_LOAD,
+	.aim = 0.95,
+	.open = awake_open,
 	.pass = load_pass,
 	.once = load_once,
 	.check = load_check,
@@ -294,7 +321,7 @@ store_open(struct bench *bench, struct bench_mover **out, char why[160])
 	struct bench_mover *mover = mover_new(bench, 4 * bench->set_bytes + 8 * BENCH_BLOCK_MAX);
 
 	(void)why;
-	mover->client = client_open(mover, "cuda", "never");
+	mover->client = client_open(mover, "cuda", "never", 0);
 	*out = mover;
 	return true;
 }
