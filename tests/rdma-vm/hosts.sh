@@ -1,12 +1,18 @@
 #!/usr/bin/env bash
-# hosts.sh - in the guest: several RDMA hosts in one machine, and waiting with a limit. Sourced.
-# Network namespaces would be the obvious hosts, but soft-RoCE lives in the first one alone. So each
+# hosts.sh - several RDMA hosts in one machine, and waiting with a limit. Sourced by suites.
+# With BED_DEVICE, all hosts are that real device, which talks to itself, and nothing is set up; else
+# they are soft-RoCE, in the guest. Network namespaces would be the obvious hosts, but soft-RoCE lives in the first one alone. So each
 # host is a device pair into one bridge, with an address and an rxe device of its own, and routing
 # rules that send what goes from one to another over the wire, not over lo: netem, counters and
 # `ip link set h1 down` act on real packets.
 
 # shellcheck disable=SC2034 # for who sources this
 readonly bed_address=10.78.0. bed_address6=fd00:78::
+# A guest's /tmp is gone with it, a real machine's is not ours.
+bed_tmp=/tmp
+[[ -z ${BED_DEVICE:-} ]] || bed_tmp=$BED_OUT
+readonly bed_tmp
+readonly bed_sysfs=/sys/class/infiniband/${BED_DEVICE:-}
 
 bed_fail() {
 	printf 'failed: %s\n' "$*"
@@ -70,8 +76,53 @@ bed_routes() { # N ADDRESS PREFIX-SIZE [nodad]
 	echo "rule del pref 0"
 }
 
-# bed_hosts N [MTU]: hosts 1 to N, at most 9: devices h1..., rxe1..., addresses 10.78.0.1..., fd00:78::1...
+bed_soft() { # whether hosts are made here, with wires that can be counted and spoilt
+	[[ -z ${BED_DEVICE:-} ]]
+}
+
+# The network devices that the real one belongs to, by its GIDs or, with IP over InfiniBand, by the bus.
+bed_device_cards() {
+	{
+		cat "$bed_sysfs"/ports/1/gid_attrs/ndevs/* 2>/dev/null # those of empty GIDs cannot be read
+		find "$bed_sysfs/device/net/" -mindepth 1 -maxdepth 1 -printf '%f\n' 2>/dev/null
+	} | sort -u
+}
+
+bed_device_address() {
+	local card
+
+	for card in $(bed_device_cards); do
+		ip -4 -o addr show dev "$card" scope global 2>/dev/null | sed -n 's|.* inet \([0-9.]*\)/.*|\1|p'
+	done | head -n 1
+}
+
+bed_device_check() {
+	local state
+
+	[[ -n $BED_DEVICE && -d $bed_sysfs ]] || bed_fail "there is no RDMA device '$BED_DEVICE'; there are:" \
+		"$(cd /sys/class/infiniband 2>/dev/null && echo *); next: farpool doctor"
+	state=$(<"$bed_sysfs/ports/1/state")
+	[[ $state == *ACTIVE* ]] || bed_fail "port 1 of $BED_DEVICE is $state; next: farpool doctor"
+	bed_real=$(bed_device_address)
+	[[ -n $bed_real ]] || bed_fail "the network device of $BED_DEVICE has no IPv4 address;" \
+		"next: ip addr add 10.0.0.1/24 dev $(bed_device_cards | head -n 1)"
+	echo "note: $BED_DEVICE talks to itself at $bed_real: no wire, no other host"
+}
+
+bed_host() { # HOST: its address
+	if bed_soft; then echo "$bed_address$1"; else echo "$bed_real"; fi
+}
+
+bed_rdma() { # HOST: its RDMA device
+	if bed_soft; then echo "rxe$1"; else echo "$BED_DEVICE"; fi
+}
+
+# bed_hosts N [MTU]: hosts 1 to N, at most 9; soft ones: devices h1..., rxe1..., addresses 10.78.0.1..., fd00:78::1...
 bed_hosts() {
+	if bed_soft; then bed_hosts_make "$@"; else bed_device_check; fi
+}
+
+bed_hosts_make() { # N [MTU]
 	local count=$1 mtu=${2:-4200} i conf=/proc/sys/net
 
 	modprobe -a rdma_rxe rdma_ucm ib_uverbs veth bridge || bed_fail "no modules for soft-RoCE"
@@ -91,6 +142,18 @@ bed_hosts() {
 	done
 }
 
-bed_sent() { # HOST: bytes that it put on its wire
+# Programs of tests that skip for lack of RDMA fail here; on a real device, which can do less, it is noted.
+bed_skips() { # FILE PATTERN-OF-WHAT-MAY-BE-SKIPPED: whether others were
+	local skipped
+
+	skipped=$(sed -n 's/^\[  SKIPPED \] //p' "$1" | grep -vE "test\(s\)|$2" | sort -u)
+	[[ -n $skipped ]] || return 1
+	bed_soft && return 0
+	sed 's/^/note: skipped: /' <<<"$skipped"
+	return 1
+}
+
+bed_sent() { # HOST: bytes that it put on its wire; a real device that talks to itself has none
+	! bed_soft && echo 0 && return
 	cat "/sys/class/net/h$1/statistics/tx_bytes"
 }
