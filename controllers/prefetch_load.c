@@ -3,6 +3,8 @@
 
 #include "base/assert.h"
 #include "base/err.h"
+#include "base/mark.h"
+#include "base/mutant.h"
 
 static struct prefetch_load **
 load_bucket(const struct far_prefetch *ctl, const struct far_key *key)
@@ -73,8 +75,10 @@ far_prefetch_load_join(struct far_prefetch *ctl, struct prefetch_load *load,
 	}
 	FAR_ASSERT((view->stage & PREFETCH_STAGE_LOAD) == 0);
 	view->stage |= (uint32_t)(load - ctl->loads) + 1;
-	if (joined)
+	if (joined) {
+		FAR_MARK("a request joins the load of another");
 		view->stage |= PREFETCH_STAGE_JOINED;
+	}
 	far_list_push_back(&load->interests, &view->interest);
 	if (far_prefetch_load_has(load, view))
 		far_prefetch_view_found(ctl, view);
@@ -129,6 +133,12 @@ far_prefetch_load_leave(struct far_prefetch *ctl, struct far_prefetch_view *view
 		return;
 	}
 	/* The buffer is the adapter's until done. */
+	if (FAR_MUTANT(BUFFER_FREED_EARLY) && load->loan != 0 && !load->loan_is_over) {
+		int rc;
+
+		(void)far_l1_abort_write(ctl->l1, ctl->session, &load->loan, 1, &rc);
+		load->loan_is_over = true;
+	}
 	FAR_ASSERT(task->wanted > 0);
 	task->wanted--;
 	if (cancel && task->wanted == 0 && !task->cancelled) {

@@ -1,6 +1,8 @@
 /* prefetch_record.c - what the recorder is told of prefetching: one record per batch and way. */
 #include "controllers/prefetch_priv.h"
 
+#include "base/mark.h"
+
 void
 far_prefetch_tell_begun(struct far_prefetch *ctl, const struct far_prefetch_req *req)
 {
@@ -114,6 +116,7 @@ far_prefetch_tell_abandoned(struct far_prefetch *ctl, const struct prefetch_load
 	};
 
 	ctl->counts.loads_abandoned++;
+	FAR_MARK("a load ended that nobody wanted any more");
 	if (ctl->config.recorder != NULL)
 		far_record_tally_add(&ctl->tally, ctl->config.recorder, &like, load->size_bytes);
 }

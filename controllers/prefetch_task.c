@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "base/err.h"
+#include "base/mutant.h"
 
 /* ---- the budget of bytes in flight ---- */
 
@@ -353,6 +354,8 @@ task_done(struct far_l2_task *l2_task)
 	struct far_prefetch *ctl = task->ctl;
 	uint32_t end = task->first + l2_task->count;
 
+	for (uint32_t i = 0; FAR_MUTANT(FAILED_LOAD_ANNOUNCED) && i < l2_task->count; i++)
+		l2_task->items[i].rc = 0;
 	FAR_ASSERT(task->live);
 	task->live = false;
 	ctl->adapters[l2_task->l2->idx].tasks_live--;

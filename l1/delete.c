@@ -1,6 +1,8 @@
 /* delete.c - keys that go because somebody says so: at once, or into quarantine until let go. */
 #include "l1/l1_priv.h"
 
+#include "base/mark.h"
+
 /*
  * A doomed block is gone for everybody but those who hold loans on it. One that was deleted by
  * force leaves the table here, and its memory is in quarantine; a temporary is doomed by its last
@@ -72,6 +74,7 @@ block_delete(struct far_l1 *l1, uint32_t idx, bool force, enum far_l1_why why, s
 			return -ENOENT;
 		far_l1_table_unlink(l1, idx);
 		l1->quarantine_bytes += block_bytes(l1, idx);
+		FAR_MARK("a held block is deleted by force: quarantine");
 		if (doom == DOOM_READ)
 			deleted_add(l1, news, idx, FAR_L1_WHY_FORCED);
 		return 0;

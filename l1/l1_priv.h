@@ -7,6 +7,7 @@
 
 #include "base/assert.h"
 #include "base/err.h"
+#include "base/mutant.h"
 #include "l1/l1.h"
 
 /*
@@ -76,6 +77,8 @@ static inline bool
 word_evictable(uint64_t word)
 {
 	word &= ~(WORD_TEMPORARY | WORD_USES_MASK);
+	if (FAR_MUTANT(LOCK_ENDED) && word_state(word) == WORD_READY)
+		word &= ~(WORD_READERS_MAX << WORD_READER_SHIFT);
 	return (word & ~(UINT64_MAX << WORD_GEN_SHIFT)) == WORD_READY;
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "base/copy.h"
+#include "base/mark.h"
 #include "base/publish.h"
 
 #define VICTIMS_LOOKED_AT 8U /* the oldest sealed lanes among which the coldest is taken */
@@ -163,6 +164,7 @@ block_move(struct far_pool *pool, struct pool_lane *from, uint32_t slot_idx)
 	pool->merge->fill_bytes = offset + slot->size_bytes;
 	far_pool_index_repoint(pool, slot_idx, pool->merge, offset);
 	pool->stats[FAR_STATUS_blocks_moved]++;
+	FAR_MARK("a hot block is moved by eviction");
 	return true;
 }
 

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/log.h"
+#include "base/mark.h"
 
 /* A link that was answered LANE_FULL and asks again within this time keeps its place. */
 #define WAITS_NS FAR_NS_PER_S
@@ -386,6 +387,7 @@ far_pool_lane_recall(struct far_pool *pool, struct pool_lane *lane)
 	lane->since_ns = far_clock_now(pool->clock);
 	far_pool_lane_state_set(pool, lane, LANE_RECALLED);
 	pool->stats[FAR_STATUS_lanes_recalled]++;
+	FAR_MARK("a lane is asked back");
 	far_pool_link_send(lane->link, FAR_FRAME_LANE_RECALL, 0, &body, NULL, 0);
 }
 
@@ -418,6 +420,7 @@ far_pool_lanes_tick(struct far_pool *pool, uint64_t now_ns, bool judge)
 
 	while (judge && (lane = lane_front(pool, LANE_RECALLED)) != NULL &&
 	       lane->since_ns + config->recall_ns <= now_ns) {
+		FAR_MARK("a lane that was asked back was not ended in time");
 		far_log_warn("link from %s closed: a lane was asked back and not ended",
 			     lane->link->link->peer);
 		far_pool_link_end(lane->link);

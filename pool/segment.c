@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/log.h"
+#include "base/mark.h"
 
 int
 far_pool_segments_open(struct far_pool *pool)
@@ -183,6 +184,7 @@ segment_close(struct far_pool *pool, struct pool_segment *segment)
 	struct pool_lane *lanes = far_pool_segment_lanes(pool, idx);
 	struct pool_segment old = *segment;
 
+	FAR_MARK("a segment is given back");
 	atomic_thread_fence(memory_order_seq_cst);
 	far_pool_mems_dereg(segment->mems);
 	for (uint32_t i = 0; i < segment->lane_count; i++) {

@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "base/checksum.h"
 #include "base/log.h"
+#include "base/mark.h"
 
 static void
 refuse(struct pool_link *link, uint64_t tag, struct far_frame_refused *refused, int rc)
@@ -175,6 +176,8 @@ serve_commit(struct pool_link *link, const struct far_frame *frame)
 	for (uint32_t i = 0; i < frame->count; i++)
 		pool->results[i] = block_commit(pool, lane, &blocks[i]);
 	lane->fill_bytes = fill_bytes;
+	if (lane->state == LANE_RECALLED)
+		FAR_MARK("a COMMIT into a lane that is asked back");
 	if (lane->state == LANE_OPEN) {
 		lane->since_ns = far_clock_now(pool->clock);
 		far_pool_lane_state_set(pool, lane, LANE_OPEN);

@@ -7,6 +7,7 @@
 
 #include "base/assert.h"
 #include "base/checksum.h"
+#include "base/mutant.h"
 #include "base/rng.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the index is laid out little-endian");
@@ -165,7 +166,7 @@ far_slot_check(const struct far_slot *slot, uint64_t epoch)
 
 	if (memcmp(slot, &empty, sizeof(empty)) == 0)
 		return FAR_SLOT_EMPTY;
-	if (slot->checksum != far_xxh64(slot, LINE_SEALED, epoch))
+	if (slot->checksum != far_xxh64(slot, LINE_SEALED, epoch) && !FAR_MUTANT(TORN_SLOT_TAKEN))
 		return FAR_SLOT_TORN;
 	/* A sealed slot always carries the flag and a length; anything else is nobody's slot. */
 	if ((slot->flags & FAR_SLOT_USED) == 0 || slot->size_bytes == 0)

@@ -32,7 +32,9 @@
 #define FAR_RAILS_MAX        8U
 #define FAR_EXTENT_ALIGN     64U /* of every extent; FAR_EXTENT_ALIGN_BIG for 4 KiB and more */
 #define FAR_EXTENT_ALIGN_BIG 4096U
-#define FAR_LANE_BYTES_MIN   (4ULL << 20)
+#ifndef FAR_LANE_BYTES_MIN /* the simulation makes them small: more happens to them */
+#define FAR_LANE_BYTES_MIN (4ULL << 20)
+#endif
 #define FAR_LANE_BYTES_MAX   (64ULL << 20)
 #define FAR_BLOCK_BYTES_MAX  FAR_LANE_BYTES_MAX
 

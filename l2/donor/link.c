@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/mutant.h"
 
 #define TIMEOUT_NS_DEFAULT   (5 * FAR_NS_PER_S)
 #define RETRY_NS_MIN_DEFAULT (50 * FAR_NS_PER_MS)
@@ -119,7 +120,8 @@ link_end(struct far_donor *donor, int rc, enum far_l2_state state, const char *r
 		donor->link_state = LINK_IDLE;
 	far_donor_tasks_stop(donor, -EHOSTDOWN);
 	far_donor_listings_stop(donor, -EHOSTDOWN);
-	far_donor_store_lost(donor);
+	if (!FAR_MUTANT(LOST_LINK_FORGOTTEN))
+		far_donor_store_lost(donor);
 	far_donor_notes_lost(donor);
 	far_donor_index_reset(donor);
 	if (donor->link != NULL)

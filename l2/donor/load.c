@@ -2,6 +2,8 @@
 #include "l2/donor/donor_priv.h"
 
 #include "base/checksum.h"
+#include "base/mark.h"
+#include "base/mutant.h"
 
 /* The live line lies behind the slots of a list in the job's scratch. */
 #define LIVE_AT ((size_t)DONOR_LOAD_BLOCKS_MAX * FAR_SLOT_BYTES)
@@ -142,6 +144,7 @@ entry_end(struct far_donor *donor, struct donor_job *job, uint32_t entry, int rc
 static bool
 entry_stale(struct far_donor *donor, struct donor_entry *entry)
 {
+	FAR_MARK("the slot changed between the data and the second look");
 	donor->status.stale_rejects++;
 	entry->follows++;
 	entry->look_up = true;
@@ -206,7 +209,7 @@ validation_add(struct far_donor *donor, struct donor_job *job, struct donor_list
 		};
 		*op = (struct far_op){
 			.kind = FAR_OP_READ,
-			.flags = i == 0 ? FAR_OP_FENCE : 0,
+			.flags = i == 0 && !FAR_MUTANT(VALIDATION_UNFENCED) ? FAR_OP_FENCE : 0,
 			.remote_addr = donor->index_addr +
 				       (live ? donor->header.live_at : item->hint[HINT_AT]),
 			.rkey = donor->index_rkey,
@@ -319,7 +322,8 @@ block_judge(struct far_donor *donor, struct donor_job *job, struct donor_entry *
 
 	/* @bytes are our copy: nobody writes them any more. */
 	memcpy(&is, bytes, sizeof(is));
-	if (memcmp(&item->hint[HINT_SLOT], bytes, sizeof(is)) == 0)
+	if (memcmp(&item->hint[HINT_SLOT], bytes,
+		   FAR_MUTANT(SLOT_COMPARED_BY_KEY) ? sizeof(is.key) : sizeof(is)) == 0)
 		return block_accept(donor, item, &is);
 	donor_hint_slot(item, &was);
 	if (!entry_stale(donor, entry))
@@ -336,6 +340,7 @@ block_judge(struct far_donor *donor, struct donor_job *job, struct donor_entry *
 	donor_hint_set(item, &is, item->hint[HINT_AT], donor->epoch);
 	entry->look_up = false;
 	donor->status.moved_followed++;
+	FAR_MARK("a moved block is followed out of the second look");
 	return 1;
 }
 
@@ -344,6 +349,7 @@ block_judge(struct far_donor *donor, struct donor_job *job, struct donor_entry *
 static void
 list_failed(struct far_donor *donor, struct donor_job *job, int status)
 {
+	FAR_MARK("a list failed and its blocks go on one by one");
 	if (job->alone && !entry_stale(donor, &job->entries[0]))
 		entry_end(donor, job, 0, status == -ESTALE || status == -EACCES ? -ESTALE : -EIO);
 	job->alone = true;
@@ -373,6 +379,7 @@ far_donor_load_done(struct far_donor *donor, struct donor_job *job, int status)
 	}
 	memcpy(&live, job->scratch + LIVE_AT, sizeof(live));
 	if (far_index_live_check(&live) < 0) {
+		FAR_MARK("the line with the epoch was torn");
 		donor->status.torn_rereads++;
 		if (job->live_rereads++ < DONOR_REREADS_MAX && donor_is_up(donor))
 			validate_again(donor, job);
@@ -381,6 +388,7 @@ far_donor_load_done(struct far_donor *donor, struct donor_job *job, int status)
 		return;
 	}
 	if (live.epoch != donor->epoch) {
+		FAR_MARK("the epoch changed amid a load");
 		far_donor_link_fail(donor, -ESTALE, "its epoch moved on");
 		far_donor_job_run(donor, job);
 		return;

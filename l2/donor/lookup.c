@@ -1,6 +1,8 @@
 /* lookup.c - jobs: lists of READs for the items of a task, and their first phase, the lookup. */
 #include "l2/donor/donor_priv.h"
 
+#include "base/mark.h"
+
 enum find_result {
 	FIND_ABSENT,
 	FIND_TORN,
@@ -214,8 +216,10 @@ hit_take(struct far_donor *donor, struct far_l2_task *task, struct donor_entry *
 	}
 	entry->look_up = false;
 	entry->table_tried = false;
-	if (entry->follows > 0)
+	if (entry->follows > 0) {
+		FAR_MARK("a moved block is found by another lookup");
 		donor->status.moved_followed++;
+	}
 	return true;
 }
 
@@ -241,6 +245,7 @@ entry_resolve(struct far_donor *donor, struct donor_job *job, uint32_t posted,
 		return true;
 	case FIND_TORN:
 		if (entry->rereads < DONOR_REREADS_MAX) {
+			FAR_MARK("a torn slot is read again");
 			entry->rereads++;
 			donor->status.torn_rereads++;
 			return true;

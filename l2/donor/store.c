@@ -2,6 +2,7 @@
 #include "l2/donor/donor_priv.h"
 
 #include "base/checksum.h"
+#include "base/mark.h"
 
 #define BATCH_BYTES_BEST (4ULL << 20) /* so that one list is committed while the next is written */
 
@@ -68,6 +69,7 @@ batch_end(struct far_donor *donor, struct donor_batch *batch, int rc)
 			donor->status.stores++;
 			donor->status.store_bytes += batch->blocks[i].size_bytes;
 		} else if (item_rc == -EEXIST) {
+			FAR_MARK("two writers stored one key: the second is told that it is there");
 			donor->status.stores_had++;
 		}
 		far_donor_item_end(donor, batch->entries[i].task, batch->entries[i].item, item_rc);

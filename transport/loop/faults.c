@@ -181,3 +181,10 @@ far_loop_partition(struct far_loop_fabric *fabric, const char *a, const char *b,
 	}
 	links_cut(fabric, a, b);
 }
+
+void
+far_loop_landing_set(struct far_loop_fabric *fabric, far_loop_landing_fn *landing, void *arg)
+{
+	fabric->landing = landing;
+	fabric->landing_arg = arg;
+}

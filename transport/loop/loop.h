@@ -47,6 +47,10 @@ void far_loop_partition(struct far_loop_fabric *fabric, const char *a, const cha
 /* Memory that is registered from now on gets the keys and addresses of the fabric's start again, as
  * after a reboot: an old key may name new memory. */
 void far_loop_keys_repeat(struct far_loop_fabric *fabric);
+/* Told of every run of bytes that a READ puts into local memory, just before. NULL: nobody is. */
+typedef void far_loop_landing_fn(void *arg, const void *addr, uint64_t size_bytes);
+void far_loop_landing_set(struct far_loop_fabric *fabric, far_loop_landing_fn *landing, void *arg);
+
 /* What happened so far, for coverage: how often each unkindness was taken. */
 struct far_loop_counts {
 	uint64_t ops;

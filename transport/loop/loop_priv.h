@@ -62,6 +62,8 @@ struct far_loop_fabric {
 	uint64_t addr_next;
 	uint64_t link_next;
 	struct far_loop_counts counts;
+	far_loop_landing_fn *landing; /* NULL: nobody wants to know */
+	void *landing_arg;
 };
 
 /* A transport: one end of the fabric. Several may carry one name: they live and die together. */

@@ -100,7 +100,8 @@ line_is_touched(const struct loop_op *op, uint64_t addr, uint8_t moment, bool ag
 static void
 op_touch(struct loop_op *op, uint8_t *remote, uint8_t moment, bool again)
 {
-	struct far_loop_counts *counts = &op_link(op)->host->fabric->counts;
+	struct far_loop_fabric *fabric = op_link(op)->host->fabric;
+	struct far_loop_counts *counts = &fabric->counts;
 	const struct far_piece *piece = op->pieces;
 	uint64_t offset = 0;       /* of the next byte in the op */
 	uint64_t piece_offset = 0; /* of the same byte in its piece */
@@ -120,9 +121,12 @@ op_touch(struct loop_op *op, uint8_t *remote, uint8_t moment, bool again)
 
 			if (size > piece->size_bytes - piece_offset)
 				size = piece->size_bytes - piece_offset;
-			if (touched && op->kind == FAR_OP_READ)
+			if (touched && op->kind == FAR_OP_READ) {
+				if (fabric->landing != NULL)
+					fabric->landing(fabric->landing_arg, local, size);
 				memcpy(local, remote + offset, size);
-			else if (touched)
+			}
+			if (touched && op->kind == FAR_OP_WRITE)
 				memcpy(remote + offset, local, size);
 			offset += size;
 			piece_offset += size;

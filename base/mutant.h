@@ -1,0 +1,34 @@
+/* mutant.h - rules that keep a promise, each of which the simulation can break to see that it notices. */
+#ifndef FAR_BASE_MUTANT_H
+#define FAR_BASE_MUTANT_H
+
+/* clang-format off */
+#define FAR_MUTANTS(of) \
+	of(VALIDATION_UNFENCED, "the second look at a slot is not fenced behind the data") \
+	of(SLOT_COMPARED_BY_KEY, "the second look compares the key, not the whole slot") \
+	of(TORN_SLOT_TAKEN, "a slot is taken whatever its checksum") \
+	of(COMMIT_OVERTAKES, "a COMMIT arrives before the bytes that it speaks of") \
+	of(BUFFER_FREED_EARLY, "a load's buffer is freed when nobody wants it, not when it ended") \
+	of(FAILED_LOAD_ANNOUNCED, "a load that failed is flipped to readable") \
+	of(LOCK_ENDED, "eviction takes blocks that are locked for reading") \
+	of(DEADLINE_IGNORED, "a request waits for its loads, whatever its deadline") \
+	of(LOST_LINK_FORGOTTEN, "what was on its way when a link was lost is never ended")
+/* clang-format on */
+
+enum far_mutant {
+	FAR_MUTANT_NONE,
+#define FAR_MUTANT_ENUM(name, text) FAR_MUTANT_##name,
+	FAR_MUTANTS(FAR_MUTANT_ENUM)
+#undef FAR_MUTANT_ENUM
+		FAR_MUTANT_COUNT,
+};
+
+/* Whether that rule is broken; never, but in the simulation's own build. */
+#ifdef FAR_MARKS
+extern enum far_mutant far_mutant;
+#define FAR_MUTANT(name) (far_mutant == FAR_MUTANT_##name)
+#else
+#define FAR_MUTANT(name) 0
+#endif
+
+#endif
