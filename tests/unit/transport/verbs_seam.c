@@ -63,6 +63,10 @@ count_post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **
 			it->opcode = IBV_WR_RDMA_WRITE;
 			verbs_seam.read_as_write = false;
 		}
+		if (it->opcode == IBV_WR_RDMA_WRITE) {
+			it->wr.rdma.remote_addr += (uint64_t)verbs_seam.write_shift;
+			verbs_seam.write_shift = 0;
+		}
 	}
 	if (verbs_seam.swallow) {
 		verbs_seam.swallow = false;

@@ -20,6 +20,7 @@ struct verbs_seam {
 	unsigned garble;             /* how the next SEND is; 0: as it is */
 	bool swallow;                /* the next chain goes nowhere */
 	bool read_as_write;          /* the next READ goes out as a WRITE */
+	int64_t write_shift;         /* the next WRITE goes so many bytes behind where it should */
 	unsigned opened, closed;     /* devices */
 	const struct ibv_cq *broken; /* cannot be read */
 };

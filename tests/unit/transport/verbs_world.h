@@ -47,6 +47,7 @@ struct verbs_world {
 	struct far_transport *client;
 	struct far_listener *listener;
 	struct verbs_end d, c;
+	struct verbs_end e;         /* the donor's, of a link from another process */
 	struct verbs_memory region; /* the donor's, to be read */
 	struct verbs_memory lane;   /* the donor's, to be written */
 	struct verbs_memory local;  /* the client's */
