@@ -2,6 +2,7 @@
 #include "tests/unit/transport/verbs_seam.h"
 
 #include "tests/support/log_capture.h"
+#include "tests/support/syscalls.h"
 
 const struct verbs_lib *verbs_seam_real;
 struct verbs_seam verbs_seam;
@@ -53,6 +54,9 @@ frame_garble(struct ibv_send_wr *wr)
 static int
 count_post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **bad_out)
 {
+	uint64_t syscalls;
+	int rc;
+
 	verbs_seam.doorbells++;
 	for (struct ibv_send_wr *it = wr; it != NULL; it = it->next) {
 		verbs_seam.wrs++;
@@ -72,14 +76,19 @@ count_post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **
 		verbs_seam.swallow = false;
 		return 0;
 	}
-	return verbs_seam_real->ibv_post_send(qp, wr, bad_out);
+	syscalls = syscalls_count();
+	rc = verbs_seam_real->ibv_post_send(qp, wr, bad_out);
+	verbs_seam.syscalls += syscalls_count() - syscalls;
+	return rc;
 }
 
 static int
 count_poll_cq(struct ibv_cq *cq, int count, struct ibv_wc *wcs)
 {
+	uint64_t syscalls = syscalls_count();
 	int got = cq == verbs_seam.broken ? -1 : verbs_seam_real->ibv_poll_cq(cq, count, wcs);
 
+	verbs_seam.syscalls += syscalls_count() - syscalls;
 	for (int i = 0; i < got; i++)
 		verbs_seam.completions += (wcs[i].wr_id & VERBS_ID_RECV) == 0;
 	return got;

@@ -12,6 +12,8 @@ struct verbs_seam {
 	unsigned wrs;
 	unsigned completions; /* of what was sent */
 	unsigned fenced;
+	uint64_t
+		syscalls; /* within the libraries, for doorbells and completions; if they are counted */
 	uint8_t reads_max[2]; /* as queue pairs were told, in their order */
 	uint8_t reads_served[2];
 	unsigned pairs;
