@@ -20,6 +20,8 @@ end_event(struct far_link_handler *handler, const struct far_event *event)
 		break;
 	case FAR_EV_MESSAGE:
 		end->messages++;
+		if (event->msg_bytes == sizeof(end->remote))
+			memcpy(&end->remote, event->msg, sizeof(end->remote));
 		if (end->on_message != NULL)
 			end->on_message(end);
 		break;
@@ -103,11 +105,10 @@ verbs_world_is_possible(void)
 	return false;
 }
 
-int
-verbs_world_listen(struct verbs_world *w)
+static void
+world_init(struct verbs_world *w)
 {
 	static unsigned given;
-	int rc;
 
 	w->alloc_bytes = far_alloc_live_bytes();
 	w->pages_bytes = far_pages_live_bytes();
@@ -118,6 +119,14 @@ verbs_world_listen(struct verbs_world *w)
 	(void)snprintf(w->address, sizeof(w->address), "%s:%u", getenv(HOST_VARIABLE),
 		       30000U + ((unsigned)getpid() * 131U + given++) % 20000U);
 	w->config.clock = far_clock_real();
+}
+
+int
+verbs_world_listen(struct verbs_world *w)
+{
+	int rc;
+
+	world_init(w);
 	w->config.posts_no_reads = w->donor_posts_no_reads;
 	rc = far_transport_open("verbs", &w->config, &w->donor);
 	w->config.posts_no_reads = false;
@@ -180,6 +189,16 @@ verbs_world_expose(struct verbs_world *w)
 		return rc;
 	verbs_world_wait(w, w->c.messages > 0 || w->c.lost > 0);
 	return w->c.lost > 0 ? w->c.lost_status : 0;
+}
+
+void
+verbs_world_join(struct verbs_world *w, void (*start)(void *arg, const char *address), void *arg)
+{
+	world_init(w);
+	start(arg, w->address);
+	assert_int_equal(verbs_world_connect(w), 0);
+	assert_int_equal(memory_open(&w->local, w->client, FAR_RIGHT_LOCAL, NULL), 0);
+	verbs_world_wait(w, w->c.messages == 1);
 }
 
 struct far_op

@@ -29,6 +29,7 @@ struct verbs_end {
 	int lost_status;
 	int done_status; /* the first that failed */
 	int done_status_last;
+	struct far_remote remote; /* the last message that was one */
 	void (*on_message)(struct verbs_end *end);
 	void *arg;
 };
@@ -71,6 +72,9 @@ int verbs_world_use(struct verbs_world *w);
 /* All of them. */
 int verbs_world_begin(struct verbs_world *w);
 void verbs_world_close(struct verbs_world *w);
+/* Instead: the client alone, of a donor in another process, which @start starts and waits for. */
+void verbs_world_join(struct verbs_world *w, void (*start)(void *arg, const char *address),
+		      void *arg);
 /* Another link, where both ends have closed; the region is exposed over it. */
 void verbs_world_again(struct verbs_world *w);
 
