@@ -188,7 +188,7 @@ link_end(struct verbs_link *link)
 	if (link->lingering)
 		return false;
 	/* Each completion that is outstanding gives a turn, and so does the deadline. */
-	if (link->qp != NULL && link->sq_head != link->sq_tail &&
+	if (link->qp != NULL && link->sq_head != link->sq_tail && !link->flushed &&
 	    far_clock_now(tp->clock) < link->deadline_ns)
 		return false;
 	link->deadline_ns = FAR_TIME_NEVER;

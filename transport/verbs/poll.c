@@ -129,6 +129,13 @@ sends_retire(struct verbs_link *link, uint32_t idx, enum ibv_wc_status status)
 		far_verbs_link_fail(link, -ECONNRESET);
 		return;
 	}
+	/* What stands before it and is not told may have succeeded, or be forgotten: it ends with the
+	 * link. */
+	if (link->sq[idx].kind == VERBS_WR_END) {
+		link->flushed = true;
+		far_verbs_link_wake(link);
+		return;
+	}
 	for (; link->sq_head != end; link->sq_head++) {
 		const struct verbs_wr *wr = &link->sq[link->sq_head % link->sq_depth];
 		bool failed = status != IBV_WC_SUCCESS && link->sq_head + 1 == end;

@@ -218,6 +218,27 @@ far_verbs_chain_refused(struct verbs_link *link, const struct ibv_send_wr *wrs, 
 	return refused;
 }
 
+/* What is given to a queue pair in error comes back at once, behind all that was given before it. Where
+ * it cannot be, VERBS_DRAIN_NS ends the wait. */
+static void
+end_post(struct verbs_link *link)
+{
+	uint32_t idx = link->sq_tail % link->sq_depth;
+	struct ibv_send_wr *bad = NULL;
+	struct ibv_send_wr wr = {
+		.wr_id = far_verbs_wr_id(link, idx),
+		.opcode = IBV_WR_SEND,
+		.send_flags = IBV_SEND_SIGNALED,
+	};
+
+	if (link->sq_head == link->sq_tail || far_verbs_sq_room(link) == 0 || link->device->dead)
+		return;
+	link->sq[idx] = (struct verbs_wr){.kind = VERBS_WR_END};
+	link->sq_tail++;
+	if (far_verbs_lib->ibv_post_send(link->qp, &wr, &bad) != 0)
+		link->sq_tail--;
+}
+
 void
 far_verbs_qp_stop(struct verbs_link *link)
 {
@@ -227,7 +248,8 @@ far_verbs_qp_stop(struct verbs_link *link)
 	if (link->qp == NULL || !link->qp_moves)
 		return;
 	link->qp_moves = false;
-	(void)qp_move(link, &attr, IBV_QP_STATE);
+	if (qp_move(link, &attr, IBV_QP_STATE) == 0)
+		end_post(link);
 }
 
 bool

@@ -346,10 +346,10 @@ enum verbs_link_state {
 };
 
 /* What the device has of a link, in its order. */
-enum verbs_wr_kind { VERBS_WR_OP, VERBS_WR_FRAME, VERBS_WR_CTL };
+enum verbs_wr_kind { VERBS_WR_OP, VERBS_WR_FRAME, VERBS_WR_CTL, VERBS_WR_END };
 
 struct verbs_wr {
-	uint32_t op; /* OP: its place in the queue; CTL: its buffer */
+	uint32_t op; /* OP: its place in the queue; CTL: its buffer; END is nothing but the last */
 	uint8_t kind;
 	bool last; /* of its op */
 };
@@ -386,6 +386,7 @@ struct verbs_link {
 	bool hung_up;      /* by the peer; what it said before may still be in the CQ: */
 	bool send_refused; /* FAR_EV_SENDABLE is owed */
 	bool lingering;
+	bool flushed; /* all that the device still had to tell of what it was given is told */
 	uint32_t hello_bytes;
 	uint8_t hello[FAR_HELLO_BYTES_MAX];
 
@@ -492,7 +493,8 @@ int far_verbs_qp_allow(struct verbs_link *link, uint32_t access);
  * how many work requests it does not have. */
 uint32_t far_verbs_chain_refused(struct verbs_link *link, const struct ibv_send_wr *wrs,
 				 uint32_t count, const struct ibv_send_wr *bad);
-/* Nothing more lands and nothing more leaves: the device gives back what it has. */
+/* Nothing more lands and nothing more leaves: the device gives back what it has, and says so behind
+ * the last of it, as it tells of no success unasked. */
 void far_verbs_qp_stop(struct verbs_link *link);
 /* The device has nothing of the link any more, or is killed. */
 void far_verbs_qp_close(struct verbs_link *link);

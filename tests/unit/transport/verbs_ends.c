@@ -242,6 +242,38 @@ a_message_behind_many_bytes_is_heard_before_the_end(void **state)
 	verbs_seam_end(&w);
 }
 
+/* What arrived unasked is never told: time stands still, and nobody waits for it. */
+static void
+a_link_that_is_lost_ends_as_soon_as_its_device_has_let_go(void **state)
+{
+	struct far_clock_fake clock;
+	struct verbs_world w = {0};
+	struct far_piece piece;
+	struct far_op op;
+	(void)state;
+
+	far_clock_fake_init(&clock, far_clock_now(far_clock_real()));
+	w.config.clock = &clock.clock;
+	memset(&verbs_seam, 0, sizeof(verbs_seam));
+	far_log_capture_start();
+	assert_int_equal(verbs_world_begin(&w), 0);
+	verbs_seam_settle(&w);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(far_transport_send(w.c.link, "up", 2), 0);
+		assert_int_equal(far_transport_send(w.d.link, "down", 4), 0);
+	}
+	verbs_world_wait(&w, w.d.messages == 3 && w.c.messages == 4);
+	op = verbs_world_op(&w, FAR_OP_READ, &piece, &w.region, 0, 64);
+	op.token = 1;
+	verbs_seam.read_as_write = true;
+	assert_int_equal(far_transport_post(w.c.link, &op, 1), 0);
+	assert_true(VERBS_LINK(w.d.link)->frames_out > 0);
+	verbs_world_wait(&w, w.c.lost == 1 && w.d.lost == 1);
+	verbs_world_wait(&w, w.c.link == NULL && w.d.link == NULL);
+	assert_int_equal(w.c.done_status, -EACCES);
+	verbs_seam_end(&w);
+}
+
 static void
 a_device_that_forgets_costs_the_link_and_not_for_ever(void **state)
 {
@@ -335,6 +367,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(the_last_buffer_of_two_sides_is_not_spent_on_credits),
 		cmocka_unit_test(last_words_are_heard_before_the_end),
 		cmocka_unit_test(a_message_behind_many_bytes_is_heard_before_the_end),
+		cmocka_unit_test(a_link_that_is_lost_ends_as_soon_as_its_device_has_let_go),
 		cmocka_unit_test(a_device_that_forgets_costs_the_link_and_not_for_ever),
 		cmocka_unit_test(a_device_that_forgets_a_frame_of_ours_costs_the_link_as_well),
 		cmocka_unit_test(a_device_that_failed_is_opened_again_with_what_was_registered),
