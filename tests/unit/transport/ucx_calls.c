@@ -31,6 +31,8 @@ static struct {
 	ucs_status_t status;
 	bool done;
 	unsigned failed[CALL_COUNT];
+	enum call last; /* that failed */
+	int live;       /* objects of UCX, with its requests */
 } fault;
 
 static bool
@@ -40,7 +42,23 @@ fails(enum call call)
 		return false;
 	fault.done = true;
 	fault.failed[call]++;
+	fault.last = call;
 	return true;
+}
+
+/* An object more, where there is one. */
+static ucs_status_t
+made(ucs_status_t status)
+{
+	fault.live += status == UCS_OK;
+	return status;
+}
+
+static ucs_status_ptr_t
+asked(ucs_status_ptr_t request)
+{
+	fault.live += UCS_PTR_IS_PTR(request);
+	return request;
 }
 
 /* ---- the table ---- */
@@ -48,7 +66,8 @@ fails(enum call call)
 static ucs_status_t
 config_read(const char *prefix, const char *file, ucp_config_t **out)
 {
-	return fails(CALL_CONFIG_READ) ? fault.status : real->ucp_config_read(prefix, file, out);
+	return fails(CALL_CONFIG_READ) ? fault.status
+				       : made(real->ucp_config_read(prefix, file, out));
 }
 
 static ucs_status_t
@@ -63,14 +82,14 @@ init_version(unsigned major, unsigned minor, const ucp_params_t *params, const u
 	     ucp_context_h *out)
 {
 	return fails(CALL_INIT) ? fault.status
-				: real->ucp_init_version(major, minor, params, config, out);
+				: made(real->ucp_init_version(major, minor, params, config, out));
 }
 
 static ucs_status_t
 worker_create(ucp_context_h context, const ucp_worker_params_t *params, ucp_worker_h *out)
 {
 	return fails(CALL_WORKER_CREATE) ? fault.status
-					 : real->ucp_worker_create(context, params, out);
+					 : made(real->ucp_worker_create(context, params, out));
 }
 
 static ucs_status_t
@@ -89,8 +108,9 @@ get_efd(ucp_worker_h worker, int *out)
 static ucs_status_t
 listener_create(ucp_worker_h worker, const ucp_listener_params_t *params, ucp_listener_h *out)
 {
-	ucs_status_t status =
-		fails(CALL_LISTEN) ? fault.status : real->ucp_listener_create(worker, params, out);
+	ucs_status_t status = fails(CALL_LISTEN)
+				      ? fault.status
+				      : made(real->ucp_listener_create(worker, params, out));
 
 	if (status == UCS_OK)
 		listener_last = *out;
@@ -102,7 +122,7 @@ static ucs_status_t
 ep_create(ucp_worker_h worker, const ucp_ep_params_t *params, ucp_ep_h *out)
 {
 	if (!fails(CALL_EP_CREATE))
-		return real->ucp_ep_create(worker, params, out);
+		return made(real->ucp_ep_create(worker, params, out));
 	if (params->field_mask & UCP_EP_PARAM_FIELD_CONN_REQUEST)
 		(void)real->ucp_listener_reject(listener_last, params->conn_request);
 	return fault.status;
@@ -121,7 +141,7 @@ am_send(ucp_ep_h ep, unsigned id, const void *header, size_t header_bytes, const
 {
 	if (fails(CALL_SEND))
 		return UCS_STATUS_PTR(fault.status);
-	return real->ucp_am_send_nbx(ep, id, header, header_bytes, buffer, count, param);
+	return asked(real->ucp_am_send_nbx(ep, id, header, header_bytes, buffer, count, param));
 }
 
 static ucs_status_t
@@ -135,10 +155,25 @@ static ucs_status_ptr_t
 ep_close(ucp_ep_h ep, const ucp_request_param_t *param)
 {
 	bool failing = fails(CALL_EP_CLOSE);
-	ucs_status_ptr_t request = real->ucp_ep_close_nbx(ep, param);
+	ucs_status_ptr_t request = asked(real->ucp_ep_close_nbx(ep, param));
 
+	fault.live--;
 	return failing && !UCS_PTR_IS_PTR(request) ? UCS_STATUS_PTR(fault.status) : request;
 }
+
+/* Those that cannot fail, and end what was made. */
+#define ENDS(name, type)                                                                           \
+	static void count_##name(type object)                                                      \
+	{                                                                                          \
+		real->name(object);                                                                \
+		fault.live--;                                                                      \
+	}
+
+ENDS(ucp_config_release, ucp_config_t *)
+ENDS(ucp_cleanup, ucp_context_h)
+ENDS(ucp_worker_destroy, ucp_worker_h)
+ENDS(ucp_listener_destroy, ucp_listener_h)
+ENDS(ucp_request_free, void *)
 
 static void
 table_fill(struct ucx_lib *lib)
@@ -156,6 +191,11 @@ table_fill(struct ucx_lib *lib)
 	lib->ucp_am_send_nbx = am_send;
 	lib->ucp_worker_arm = arm;
 	lib->ucp_ep_close_nbx = ep_close;
+	lib->ucp_config_release = count_ucp_config_release;
+	lib->ucp_cleanup = count_ucp_cleanup;
+	lib->ucp_worker_destroy = count_ucp_worker_destroy;
+	lib->ucp_listener_destroy = count_ucp_listener_destroy;
+	lib->ucp_request_free = count_ucp_request_free;
 }
 
 /* ---- lives ---- */
@@ -179,6 +219,7 @@ live(void)
 static void
 fail_each(ucs_status_t status)
 {
+	unsigned survived = 0;
 	struct ucx_lib lib;
 
 	table_fill(&lib);
@@ -194,13 +235,17 @@ fail_each(ucs_status_t status)
 		far_log_capture_expect("ucx: ");
 		rc = live();
 		far_log_capture_finish();
+		if (fault.live != 0)
+			fail_msg("call %u, of kind %d: %d objects left", n, fault.last, fault.live);
 		if (!fault.done) {
 			assert_int_equal(rc, 0);
+			print_message("%u calls failed, %u lives did without\n", n - 1, survived);
 			far_ucx_lib = real;
 			return;
 		}
 		if (rc != 0 && (rc > 0 || !far_err_listed(rc)))
 			fail_msg("call %u: %d is not listed", n, rc);
+		survived += rc == 0;
 	}
 	fail_msg("no life got by without the call that fails");
 }
