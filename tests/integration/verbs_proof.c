@@ -72,8 +72,8 @@ now_ms(void)
 #define L1_BLOCKS     (33U * 64U)
 #define DEADLINE_MS   2500U
 #define CUT_AFTER     150U  /* that have ended */
-#define CUT_MS        4000U /* more than all retries take */
-#define WATCH_MS      1000U
+#define CUT_MS        3000U /* more than all retries take */
+#define WATCH_MS      500U
 #define CANARY_ID     9000000U
 #define CANARY(place) ((int)(0x31 + (place) % 200))
 

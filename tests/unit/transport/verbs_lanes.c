@@ -96,7 +96,8 @@ lane_op(struct lanes *l, struct far_piece *piece, size_t offset, size_t size_byt
 	};
 }
 
-/* The device refuses it, the link is lost for that reason, and no byte has changed. */
+/* The device refuses it, the link is lost for that reason, and no byte beside the lane has changed;
+ * none of the lane either where it is none any more. */
 static void
 is_refused(struct lanes *l, const struct far_op *op)
 {
@@ -107,6 +108,9 @@ is_refused(struct lanes *l, const struct far_op *op)
 	assert_int_equal(l->w.c.done_status, -EACCES);
 	assert_int_equal(l->w.c.lost_status, -EACCES);
 	verbs_world_wait(&l->w, l->w.c.link == NULL && l->w.d.link == NULL);
+	/* A device may see that it is too long when the end comes: what is before that is the lane. */
+	if (l->lane != NULL)
+		memset((uint8_t *)l->pages.base + l->lane_at, CANARY, l->lane_bytes);
 	only_written(l, 0, 0);
 }
 
