@@ -169,6 +169,12 @@ log_take(void)
 		far_ucx_lib->ucs_log_push_handler(on_log);
 }
 
+void
+far_ucx_log_take(void)
+{
+	(void)pthread_once(&log_once, log_take);
+}
+
 /* ---- settings ---- */
 
 static const char *
@@ -409,7 +415,7 @@ far_ucx_open_worker(struct ucx_transport *tp)
 	rc = far_ucx_lib_load();
 	if (rc < 0)
 		return rc;
-	(void)pthread_once(&log_once, log_take);
+	far_ucx_log_take();
 	rc = config_make(tp, profile, &config);
 	if (rc < 0)
 		return rc;

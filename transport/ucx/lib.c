@@ -141,10 +141,21 @@ load_first(void)
 }
 
 int
-far_ucx_lib_load(void)
+far_ucx_lib_load_quietly(char *why, size_t why_bytes)
 {
 	(void)pthread_once(&load_once, load_first);
 	if (load_rc < 0)
-		far_log_error("ucx: %s", load_why);
+		(void)snprintf(why, why_bytes, "%s", load_why);
 	return load_rc;
+}
+
+int
+far_ucx_lib_load(void)
+{
+	char why[WHY_BYTES];
+	int rc = far_ucx_lib_load_quietly(why, sizeof(why));
+
+	if (rc < 0)
+		far_log_error("ucx: %s", why);
+	return rc;
 }

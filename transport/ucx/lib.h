@@ -26,6 +26,7 @@
 	X(ucp_config_read)                                                                         \
 	X(ucp_config_release)                                                                      \
 	X(ucp_conn_request_query)                                                                  \
+	X(ucp_context_print_info)                                                                  \
 	X(ucp_ep_close_nbx)                                                                        \
 	X(ucp_ep_create)                                                                           \
 	X(ucp_ep_flush_nbx)                                                                        \
@@ -73,6 +74,8 @@ extern const struct ucx_lib *far_ucx_lib;
  * Returns: 0; -ENODEV: not on this host, or of another kind (the log says what to do); -ENOMEM.
  */
 int far_ucx_lib_load(void);
+/* The same for who tells of it himself. @why: of a failure, one line; untouched else. */
+int far_ucx_lib_load_quietly(char *why, size_t why_bytes);
 
 /* The same for one file, without settings; a test names others. @why: of a failure, one line. */
 int far_ucx_lib_find(const char *soname, struct ucx_lib *out, char *why, size_t why_bytes);

@@ -96,6 +96,8 @@ void far_ucx_close_worker(struct ucx_transport *tp);
 int far_ucx_open_asker(struct ucx_transport *tp, ucp_context_h *out);
 void far_ucx_close_asker(ucp_context_h asker);
 /* Between the two, what UCX says goes to our log; they nest. */
+/* What UCX says in calls of ours goes to our log from here on. */
+void far_ucx_log_take(void);
 void far_ucx_enter(void);
 void far_ucx_leave(void);
 /* A failed endpoint: -ECONNREFUSED where the peer never answered, else -ECONNRESET. */

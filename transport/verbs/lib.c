@@ -112,10 +112,21 @@ load_first(void)
 }
 
 int
-far_verbs_lib_load(void)
+far_verbs_lib_load_quietly(char *why, size_t why_bytes)
 {
 	(void)pthread_once(&load_once, load_first);
 	if (load_rc < 0)
-		far_log_error("verbs: %s", load_why);
+		(void)snprintf(why, why_bytes, "%s", load_why);
 	return load_rc;
+}
+
+int
+far_verbs_lib_load(void)
+{
+	char why[WHY_BYTES];
+	int rc = far_verbs_lib_load_quietly(why, sizeof(why));
+
+	if (rc < 0)
+		far_log_error("verbs: %s", why);
+	return rc;
 }

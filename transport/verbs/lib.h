@@ -27,8 +27,10 @@
 	X(ibv_destroy_comp_channel)                                                                \
 	X(ibv_destroy_cq)                                                                          \
 	X(ibv_destroy_qp)                                                                          \
+	X(ibv_free_device_list)                                                                    \
 	X(ibv_get_async_event)                                                                     \
 	X(ibv_get_cq_event)                                                                        \
+	X(ibv_get_device_list)                                                                     \
 	X(ibv_get_device_name)                                                                     \
 	X(ibv_modify_qp)                                                                           \
 	X(ibv_open_device)                                                                         \
@@ -88,6 +90,8 @@ extern const struct verbs_lib *far_verbs_lib;
  * Returns: 0; -ENODEV: not on this host, or too old (the log says what to do).
  */
 int far_verbs_lib_load(void);
+/* The same for who tells of it himself. @why: of a failure, one line; untouched else. */
+int far_verbs_lib_load_quietly(char *why, size_t why_bytes);
 
 /* The same for two files; a test names others. @why: of a failure, one line. */
 int far_verbs_lib_find(const char *lib_soname, const char *cm_soname, struct verbs_lib *out,
