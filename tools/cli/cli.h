@@ -40,6 +40,12 @@ void far_cli_common_init(struct far_cli_common *common);
 /* Prints "farpool: ..." on stderr; returns 1, the exit status of a failure. */
 int far_cli_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* The configuration that the options make. @l1_size: as below. @config: to be ended with
+ * far_client_config_fini(), whatever the result. Returns 0, or a negative errno with one line in
+ * @error, or none. */
+int far_cli_config(const struct far_cli_common *common, const char *l1_size,
+		   struct far_client_config *config, char error[FAR_PARAM_ERROR_BYTES]);
+
 /* Opens a client as the options say. @l1_size: L1 of a command that needs little, whatever the
  * configuration of the engine says; NULL: the configuration's, or 256MiB. --set goes over both.
  * @wait: every donor must be up within the timeout. Prints its own error. 0 or 1. */
@@ -58,5 +64,6 @@ int far_cli_get(int argc, char **argv);
 int far_cli_delete(int argc, char **argv);
 int far_cli_status(int argc, char **argv);
 int far_cli_replay(int argc, char **argv);
+int far_cli_doctor(int argc, char **argv);
 
 #endif

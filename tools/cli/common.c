@@ -149,9 +149,9 @@ apply_sets(const struct far_cli_common *common, struct far_client_config *config
 	return 0;
 }
 
-static int
-make_config(const struct far_cli_common *common, const char *l1_size,
-	    struct far_client_config *config, char error[FAR_PARAM_ERROR_BYTES])
+int
+far_cli_config(const struct far_cli_common *common, const char *l1_size,
+	       struct far_client_config *config, char error[FAR_PARAM_ERROR_BYTES])
 {
 	int rc;
 
@@ -197,7 +197,7 @@ far_cli_open(struct far_cli_common *common, const char *l1_size, bool wait, stru
 
 	if (common->config_path == NULL && common->donor_count == 0)
 		return far_cli_fail("no donors: give --config FILE, or --donor NAME=ADDRESS");
-	rc = make_config(common, l1_size, &config, error);
+	rc = far_cli_config(common, l1_size, &config, error);
 	if (rc == 0 && config.donor_count == 0) {
 		rc = -EINVAL;
 		snprintf(error, sizeof(error), "%s lists no donors: add one to 'donors:'",

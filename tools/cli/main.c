@@ -19,6 +19,7 @@ static const struct command commands[] = {
 	{"delete", far_cli_delete, "remove a block from every donor"},
 	{"status", far_cli_status, "what each donor lends, holds and did"},
 	{"replay", far_cli_replay, "replay real or generated traffic and print what it cost"},
+	{"doctor", far_cli_doctor, "check this host, and prove a path to a donor"},
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
