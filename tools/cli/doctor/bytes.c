@@ -1,6 +1,7 @@
 /* bytes.c - blocks stored at a donor, read back past L1 and compared: how fast, and at whose cost. */
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,7 @@ struct bytes {
 	struct far_key keys[SIZES][ROUNDS];
 	size_t stored; /* of them, in the order of their storing */
 	uint64_t reads;
+	uint64_t read_ns; /* all of them together */
 };
 
 static uint64_t
@@ -175,6 +177,7 @@ block_read(struct bytes *bytes, const struct far_key *key, uint32_t size_bytes, 
 	*ns_out = far_now_ns() - begin_ns;
 	rc = far_load_result(load, 0);
 	bytes->reads++;
+	bytes->read_ns += *ns_out;
 	if (far_load_release(load, far_now_ns() + CLOSE_NS) != 0)
 		return -EBUSY;
 	return rc;
@@ -351,32 +354,46 @@ others_read(struct bytes *bytes)
 
 /* ---- how ---- */
 
+static bool
+cpu_between(const struct far_donor_status *before, const struct far_donor_status *after,
+	    uint64_t *ns_out)
+{
+	if (before->donor_value_count <= FAR_STATUS_cpu_ns ||
+	    after->donor_value_count <= FAR_STATUS_cpu_ns)
+		return false;
+	*ns_out = after->donor_values[FAR_STATUS_cpu_ns] - before->donor_values[FAR_STATUS_cpu_ns];
+	return true;
+}
+
+/* What the donor's process did while blocks were read, and in as much time without. Its own work for
+ * other clients, and for being asked, is in both. */
 static void
 cost_add(struct bytes *bytes, const struct far_donor_status *before,
-	 const struct far_donor_status *after, uint64_t reads)
+	 const struct far_donor_status *after)
 {
+	struct far_donor_status control = {.size_bytes = sizeof(control)};
+	uint64_t busy_ns = 0, idle_ns = 0;
+	char busy[FAR_DOCTOR_TIME_TEXT], idle[FAR_DOCTOR_TIME_TEXT];
 	uint64_t messages = after->messages_sent - before->messages_sent;
-	char text[FAR_DOCTOR_TIME_TEXT];
+	uint64_t rest_ns = bytes->read_ns < FAR_NS_PER_S ? bytes->read_ns : FAR_NS_PER_S;
 
-	/* The second question for its counters is one itself. */
-	messages -= messages > 0;
-	if (before->donor_value_count <= FAR_STATUS_cpu_ns ||
-	    after->donor_value_count <= FAR_STATUS_cpu_ns) {
-		far_doctor_more(bytes->report, "%" PRIu64 " reads took %" PRIu64 " messages", reads,
-				messages);
+	/* The second question for its counters is one itself. Over TCP all else is, below them. */
+	if (after->one_sided != 0)
+		far_doctor_more(bytes->report, "messages during %" PRIu64 " reads: %" PRIu64,
+				bytes->reads, messages - (messages > 0));
+	(void)poll(NULL, 0, (int)(rest_ns / FAR_NS_PER_MS) + 1);
+	if (far_donor_status_get(bytes->client, 0, deadline_of(bytes), &control) < 0 ||
+	    !cpu_between(before, after, &busy_ns) || !cpu_between(after, &control, &idle_ns))
 		return;
-	}
 	far_doctor_more(bytes->report,
-			"%" PRIu64 " reads took %" PRIu64 " messages, and %s of the donor's CPU, "
-			"all else that it did included",
-			reads, messages,
-			far_doctor_time(after->donor_values[FAR_STATUS_cpu_ns] -
-						before->donor_values[FAR_STATUS_cpu_ns],
-					text));
+			"CPU time of the donor's process: %s during %" PRIu64 " reads, %s in as "
+			"much time without",
+			far_doctor_time(busy_ns, busy), bytes->reads,
+			far_doctor_time(idle_ns, idle));
 }
 
 static void
-path_check(struct bytes *bytes, const struct far_donor_status *before, uint64_t reads)
+path_check(struct bytes *bytes, const struct far_donor_status *before)
 {
 	struct far_donor_status after = {.size_bytes = sizeof(after)};
 	bool rdma = far_doctor_rdma_count(bytes->trip->host) > 0;
@@ -409,8 +426,8 @@ path_check(struct bytes *bytes, const struct far_donor_status *before, uint64_t 
 				       "and add that address here");
 		}
 	}
-	if (reads > 0)
-		cost_add(bytes, before, &after, reads);
+	if (bytes->reads > 0)
+		cost_add(bytes, before, &after);
 }
 
 /* ---- all of it ---- */
@@ -449,10 +466,11 @@ steps_run(struct bytes *bytes, const struct far_doctor_peer *peer)
 	if (good) {
 		(void)far_donor_status_get(bytes->client, 0, deadline_of(bytes), &before);
 		bytes->reads = 0;
+		bytes->read_ns = 0;
 		good = bytes->trip->read_only ? others_read(bytes) : stored_read(bytes);
 	}
 	if (good)
-		path_check(bytes, &before, bytes->reads);
+		path_check(bytes, &before);
 	tidy_up(bytes);
 }
 

@@ -202,8 +202,10 @@ connect_failed(const struct far_doctor_trip *trip, const struct far_address *add
 			report,
 			"its process is stopped or overloaded: pgrep -a farpoold; kill -CONT PID");
 	} else if (rc == -ETIMEDOUT && strcmp(address->scheme, "verbs") == 0) {
-		far_doctor_fix(report, "is the host up? does its firewall let RoCE in? there: "
-				       "nft add rule inet filter input udp dport 4791 accept");
+		far_doctor_fix(report,
+			       "there: pgrep -a farpoold; kill -CONT PID    (is it stopped?)");
+		far_doctor_fix(report, "and its firewall: nft add rule inet filter input udp dport "
+				       "4791 accept");
 	} else if (rc == -ETIMEDOUT && trip->config->trust == FAR_TRUST_NONE &&
 		   port_answers(trip, address)) {
 		far_doctor_more(report,

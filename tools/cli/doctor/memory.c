@@ -10,15 +10,43 @@
 #include "base/pages_limit.h"
 #include "tools/cli/doctor/doctor.h"
 
-#define MIB             (1ULL << 20)
-#define HUGE_BYTES      (2 * MIB)
-#define CAP_IPC_LOCK    14
-#define MEMINFO_BYTES   8192U
-#define HUGE_SOME_BYTES (4096 * MIB) /* for the fix, where no size is known */
+#define MIB           (1ULL << 20)
+#define HUGE_BYTES    (2 * MIB)
+#define CAP_IPC_LOCK  14
+#define MEMINFO_BYTES 8192U
 /* What links and a small command lock: below it not even farpool get works over RDMA. */
 #define LOCKED_BYTES_MIN (64 * MIB)
 
 typedef char size_text[FAR_DOCTOR_SIZE_TEXT];
+
+/* ---- huge pages, which all of it may come from ---- */
+
+/* Whole pages of one size, of the machine or of a node ("" or "/sys/devices/system/node/node0"). */
+static bool
+pool_read(const char *root, const char *place, uint64_t page_kib, int64_t *total, int64_t *free_out)
+{
+	return far_doctor_read_number(root, total,
+				      "%s/hugepages/hugepages-%" PRIu64 "kB/nr_hugepages", place,
+				      page_kib) &&
+	       far_doctor_read_number(root, free_out,
+				      "%s/hugepages/hugepages-%" PRIu64 "kB/free_hugepages", place,
+				      page_kib);
+}
+
+/* What is free of them in bytes, of one node alone where the configuration names it. */
+static uint64_t
+huge_free(const struct far_doctor_host *host)
+{
+	char place[64] = "/sys/kernel/mm";
+	int64_t total, unused;
+
+	if (host->wanted.numa_node >= 0)
+		(void)snprintf(place, sizeof(place), "/sys/devices/system/node/node%d",
+			       host->wanted.numa_node);
+	if (!pool_read(host->root, place, 2048, &total, &unused) || unused < 0)
+		return 0;
+	return (uint64_t)unused > UINT64_MAX / HUGE_BYTES ? 0 : (uint64_t)unused * HUGE_BYTES;
+}
 
 /* ---- how much ---- */
 
@@ -41,12 +69,13 @@ available_check(const struct far_doctor_host *host, struct far_doctor_report *re
 		       far_doctor_size(available, a), far_doctor_size(total, b));
 	if (wanted->host_bytes == 0)
 		return;
-	/* Huge pages that are reserved are not available to others: their own check has them. */
-	if (wanted->host_bytes > available) {
-		far_doctor_worsen(report, FAR_DOCTOR_WARN);
-		far_doctor_more(report,
-				"%s asks for %s: it starts only with huge pages that are free",
-				wanted->what, far_doctor_size(wanted->host_bytes, c));
+	if (wanted->host_bytes <= huge_free(host)) {
+		far_doctor_more(report, "%s, %s, comes from huge pages", wanted->what,
+				far_doctor_size(wanted->host_bytes, c));
+	} else if (wanted->host_bytes > available) {
+		far_doctor_worsen(report, FAR_DOCTOR_FAIL);
+		far_doctor_more(report, "%s asks for %s: it will not start", wanted->what,
+				far_doctor_size(wanted->host_bytes, c));
 		far_doctor_fix(report, "lower it to less than %s", far_doctor_size(available, a));
 	} else if (!host->memory_fits) {
 		far_doctor_worsen(report, FAR_DOCTOR_FAIL);
@@ -171,18 +200,6 @@ locked_check(const struct far_doctor_host *host, struct far_doctor_report *repor
 
 /* ---- pages ---- */
 
-/* Whole pages of one size, of the machine or of a node ("" or "/sys/devices/system/node/node0"). */
-static bool
-pool_read(const char *root, const char *place, uint64_t page_kib, int64_t *total, int64_t *free_out)
-{
-	return far_doctor_read_number(root, total,
-				      "%s/hugepages/hugepages-%" PRIu64 "kB/nr_hugepages", place,
-				      page_kib) &&
-	       far_doctor_read_number(root, free_out,
-				      "%s/hugepages/hugepages-%" PRIu64 "kB/free_hugepages", place,
-				      page_kib);
-}
-
 static void
 nodes_add(const struct far_doctor_host *host, struct far_doctor_report *report)
 {
@@ -231,26 +248,26 @@ others_add(const struct far_doctor_host *host, struct far_doctor_report *report)
 	}
 }
 
-/* Whether one node alone has enough, where the configuration names one. */
-static int64_t
-wanted_free(const struct far_doctor_host *host, int64_t unused)
+/* Where no size is known: a quarter of the machine. */
+static uint64_t
+bytes_guess(const char *root)
 {
-	char place[64];
-	int64_t total, of_node;
+	char text[MEMINFO_BYTES];
+	uint64_t total = 0;
 
-	if (host->wanted.numa_node < 0)
-		return unused;
-	(void)snprintf(place, sizeof(place), "/sys/devices/system/node/node%d",
-		       host->wanted.numa_node);
-	return pool_read(host->root, place, 2048, &total, &of_node) ? of_node : unused;
+	if (!far_doctor_read(root, text, sizeof(text), "/proc/meminfo") ||
+	    !far_meminfo_find(text, "MemTotal:", &total))
+		return 0;
+	return total / 4;
 }
 
 static void
 huge_fix(const struct far_doctor_host *host, struct far_doctor_report *report, int64_t total,
 	 int64_t unused)
 {
-	uint64_t bytes = host->wanted.host_bytes > 0 ? host->wanted.host_bytes : HUGE_SOME_BYTES;
-	uint64_t pages = (bytes + HUGE_BYTES - 1) / HUGE_BYTES;
+	uint64_t bytes =
+		host->wanted.host_bytes > 0 ? host->wanted.host_bytes : bytes_guess(host->root);
+	uint64_t pages = bytes / HUGE_BYTES + (bytes % HUGE_BYTES != 0);
 
 	/* Those that are taken stay with whoever has them. */
 	pages += (uint64_t)(total > unused ? total - unused : 0);
@@ -260,11 +277,10 @@ huge_fix(const struct far_doctor_host *host, struct far_doctor_report *report, i
 			       "hugepages-2048kB/nr_hugepages",
 			       pages, host->wanted.numa_node);
 	else
-		far_doctor_fix(report,
-			       "sysctl -w vm.nr_hugepages=%" PRIu64 "    (early after boot)",
-			       pages);
+		far_doctor_fix(report, "sysctl -w vm.nr_hugepages=%" PRIu64, pages);
 	if (host->wanted.host_bytes == 0)
-		far_doctor_fix(report, "for 4 GiB: one page for each 2 MiB that is lent");
+		far_doctor_fix(report, "a quarter of this host's memory: take one for each 2 MiB "
+				       "that is lent");
 }
 
 static void
@@ -283,7 +299,7 @@ huge_check(const struct far_doctor_host *host, struct far_doctor_report *report)
 			far_doctor_fix(report, "huge_pages: auto");
 		return;
 	}
-	free_bytes = (uint64_t)(unused > 0 ? wanted_free(host, unused) : 0) * HUGE_BYTES;
+	free_bytes = huge_free(host);
 	if (total <= 0)
 		far_doctor_add(report, FAR_DOCTOR_NONE, "huge pages",
 			       "none of 2 MiB are reserved: ordinary pages are used");
@@ -328,22 +344,13 @@ static void
 transparent_check(const struct far_doctor_host *host, struct far_doctor_report *report)
 {
 	char shared[16];
-	int64_t total = 0, unused = 0;
-	bool never;
 
 	if (!choice_read(host->root, "shmem_enabled", shared)) {
 		far_doctor_add(report, FAR_DOCTOR_NONE, "transparent pages",
 			       "this kernel has no transparent huge pages");
 		return;
 	}
-	never = strcmp(shared, "never") == 0 || strcmp(shared, "deny") == 0;
 	far_doctor_add(report, FAR_DOCTOR_OK, "transparent pages", "for shared memory: %s", shared);
-	(void)pool_read(host->root, "/sys/kernel/mm", 2048, &total, &unused);
-	if (!never || total > 0 || far_doctor_rdma_count(host) == 0)
-		return;
-	far_doctor_worsen(report, FAR_DOCTOR_WARN);
-	far_doctor_more(report, "where no huge pages are reserved, they are the second best");
-	far_doctor_fix(report, "echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled");
 }
 
 void

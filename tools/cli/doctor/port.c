@@ -11,6 +11,7 @@
 
 #define SYSFS_PORT     "/sys/class/infiniband/%s/ports/%u"
 #define GIDS_SHOWN_MAX 8U
+#define GIDS_MAX       1024U
 #define MTU_GOOD       4096U
 #define ROCE_BYTES     58U /* of headers in a packet of RoCE v2 over IPv6, with its checksum */
 
@@ -232,13 +233,16 @@ mtu_check(const struct port *port, struct far_doctor_report *report)
 
 	if (!port->active || port->seen == NULL || port->seen->rc != 0)
 		return;
-	far_doctor_more(report, "MTU %" PRIu32 " of %" PRIu32, port->seen->mtu_bytes,
-			port->seen->mtu_bytes_max);
 	if (port->interface[0] == '\0' || port->infiniband ||
 	    !far_doctor_read_number(port->host->root, &of_interface, "/sys/class/net/%s/mtu",
-				    port->interface))
+				    port->interface)) {
+		far_doctor_more(report, "MTU %" PRIu32 " of %" PRIu32, port->seen->mtu_bytes,
+				port->seen->mtu_bytes_max);
 		return;
-	far_doctor_more(report, "%s has %" PRId64, port->interface, of_interface);
+	}
+	far_doctor_more(report, "MTU %" PRIu32 " of %" PRIu32 ", that of %s is %" PRId64,
+			port->seen->mtu_bytes, port->seen->mtu_bytes_max, port->interface,
+			of_interface);
 	if (port->seen->mtu_bytes >= MTU_GOOD || port->seen->mtu_bytes >= port->seen->mtu_bytes_max)
 		return;
 	far_doctor_worsen(report, FAR_DOCTOR_WARN);
@@ -363,7 +367,6 @@ roce_check(const struct port *port, const struct gids *gids, struct far_doctor_r
 static void
 gids_check(const struct port *port, struct far_doctor_report *report)
 {
-	static struct far_doctor_names entries;
 	struct gids gids = {0};
 	char mode[32];
 
@@ -371,11 +374,13 @@ gids_check(const struct port *port, struct far_doctor_report *report)
 			    "/sys/kernel/config/rdma_cm/%s/ports/%u/default_roce_mode",
 			    port->device, port->number))
 		gids.mode_v1 = strstr(mode, "v1") != NULL;
-	far_doctor_list(port->host->root, &entries, SYSFS_PORT "/gids", port->device, port->number);
-	for (size_t i = 0; i < entries.count; i++) {
+	for (uint32_t i = 0;
+	     i < GIDS_MAX && far_doctor_exists(port->host->root, SYSFS_PORT "/gids/%" PRIu32,
+					       port->device, port->number, i);
+	     i++) {
 		struct gid gid;
 
-		if (gid_read(port, (uint32_t)strtoul(entries.names[i], NULL, 10), &gid))
+		if (gid_read(port, i, &gid))
 			gid_add(port, &gids, &gid, report);
 	}
 	/* Of a port that is down they say nothing: its state is what has to be mended. */

@@ -9,6 +9,7 @@
 #include "tools/cli/doctor/doctor.h"
 
 #define SYSFS_DEVICES "/sys/class/infiniband"
+#define LARGE_BYTES   (1ULL << 40)
 
 /* The driver of a network card, and the module that makes an RDMA device of it. */
 static const struct {
@@ -220,10 +221,11 @@ limits_add(const struct far_doctor_host *host, const struct far_verbs_device_see
 									: seen->reads_served_max;
 	char region[FAR_DOCTOR_SIZE_TEXT];
 
-	far_doctor_more(report,
-			"%" PRIu32 " reads in flight per link, %" PRIu32
-			" links, registrations of up to %s",
-			reads, seen->links_max, far_doctor_size(seen->region_bytes_max, region));
+	far_doctor_more(report, "%" PRIu32 " reads in flight per link, %" PRIu32 " links", reads,
+			seen->links_max);
+	if (seen->region_bytes_max < LARGE_BYTES)
+		far_doctor_more(report, "one registration takes %s: more are made",
+				far_doctor_size(seen->region_bytes_max, region));
 	if (reads == 0) {
 		far_doctor_worsen(report, FAR_DOCTOR_FAIL);
 		far_doctor_more(report, "it keeps no read in flight: farpool cannot use it");
@@ -260,7 +262,7 @@ device_check(const struct far_doctor_host *host, const char *device,
 	const struct far_verbs_device_seen *seen = seen_find(host, device);
 	char type[64] = "", firmware[64] = "", pci[64], model[64];
 
-	/* "1: CA" is a channel adapter; the number is for programs. */
+	/* "1: CA" is the usual kind, "4: RNIC" iWARP; the number is for programs. */
 	(void)far_doctor_read(host->root, type, sizeof(type), SYSFS_DEVICES "/%s/node_type",
 			      device);
 	(void)far_doctor_read(host->root, firmware, sizeof(firmware), SYSFS_DEVICES "/%s/fw_ver",
@@ -268,13 +270,12 @@ device_check(const struct far_doctor_host *host, const char *device,
 	pci_of(host, device, pci);
 	if (!far_doctor_read(host->root, model, sizeof(model), SYSFS_DEVICES "/%s/hca_type",
 			     device))
-		(void)snprintf(model, sizeof(model), "%s", pci[0] != '\0' ? "" : "in software");
-	far_doctor_add(report, FAR_DOCTOR_OK, device, "%s%s%s%s%s%s%s%s", model,
-		       model[0] != '\0' ? ", " : "",
-		       strchr(type, ' ') != NULL ? strchr(type, ' ') + 1 : "device",
+		(void)snprintf(model, sizeof(model), "%s",
+			       pci[0] != '\0' ? "RDMA device" : "in software");
+	far_doctor_add(report, FAR_DOCTOR_OK, device, "%s%s%s%s%s%s", model,
+		       strstr(type, "RNIC") != NULL ? ", iWARP" : "",
 		       pci[0] != '\0' ? ", PCI " : "", pci,
-		       firmware[0] != '\0' ? ", firmware " : "", firmware,
-		       host->verbs.rc != 0 ? "; not asked: no libraries" : "");
+		       firmware[0] != '\0' ? ", firmware " : "", firmware);
 	if (host->verbs.rc == 0 && (seen == NULL || seen->rc != 0))
 		unseen_add(host, device, report);
 	else if (host->verbs.rc == 0)

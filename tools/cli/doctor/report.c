@@ -202,8 +202,8 @@ far_doctor_print(const struct far_doctor_report *report, FILE *out)
 		check_print(check, out);
 	}
 	if (report->left_out > 0)
-		fprintf(out, "\n%zu more checks had no room here\n", report->left_out);
-	if (failed + warned == 0)
+		fprintf(out, "\n%zu more check(s) had no room here\n", report->left_out);
+	if (failed + warned + report->left_out == 0)
 		fprintf(out, "\nnothing failed\n");
 	else
 		fprintf(out, "\n%zu failed, %zu warned: what to do stands behind each \"fix:\"\n",

@@ -183,24 +183,36 @@ interface_check(const struct far_doctor_trip *trip, const struct sockaddr_storag
 /* ---- RDMA ---- */
 
 static void
-rdma_fix(const struct far_verbs_route *route, int rc, const char *interface,
-	 struct far_doctor_report *report)
+rdma_failed(const struct far_verbs_route *route, int rc, const char *interface,
+	    struct far_doctor_report *report)
 {
-	if (rc == -ENODEV && route->device[0] == '\0')
-		far_doctor_fix(report, "use an address of the peer's RDMA network; rdma link shows "
-				       "which interfaces have devices");
-	if (rc == -ENODEV && route->device[0] == '\0' && strcmp(interface, "lo") != 0)
-		far_doctor_fix(report,
-			       "one in software: modprobe rdma_rxe && rdma link add rxe0 type rxe "
-			       "netdev %s",
-			       interface);
-	else if (rc == -ENODEV && route->device[0] == '\0')
-		far_doctor_fix(report, "on this host itself: use shm:, or an address that is not "
-				       "127.0.0.1");
-	else if (rc == -EHOSTDOWN || rc == -ETIMEDOUT)
-		far_doctor_fix(report, "ping the address: is the host up, is it in this network?");
-	else
+	if (rc == -EOPNOTSUPP) {
+		far_doctor_add(report, FAR_DOCTOR_FAIL, "route", "this farpool has no verbs");
 		far_doctor_fix(report, "see RDMA above");
+	} else if (strcmp(interface, "lo") == 0) {
+		far_doctor_add(report, FAR_DOCTOR_FAIL, "route",
+			       "RDMA does not go over lo: that is this host itself");
+		far_doctor_fix(report, "use shm:, or this host's address on its RDMA network");
+	} else if (rc == -ENODEV && route->device[0] == '\0') {
+		far_doctor_add(report, FAR_DOCTOR_FAIL, "route",
+			       "no RDMA device leads there: packets would go over %s", interface);
+		far_doctor_fix(report,
+			       "use the peer's address on the RDMA network: rdma link shows "
+			       "which interfaces here have devices");
+		far_doctor_fix(report,
+			       "or one in software, on both hosts: modprobe rdma_rxe && rdma "
+			       "link add rxe0 type rxe netdev %s",
+			       interface);
+	} else if (rc == -EHOSTDOWN || rc == -ETIMEDOUT) {
+		far_doctor_add(report, FAR_DOCTOR_FAIL, "route",
+			       "nobody there has this address (asked over %s)", interface);
+		far_doctor_fix(report, "ip neigh; ping: is the host up, and in this network?");
+	} else {
+		far_doctor_add(report, FAR_DOCTOR_FAIL, "route", "RDMA finds no %s%s%s: %s",
+			       route->step, route->device[0] != '\0' ? " over " : "", route->device,
+			       strerror(-rc));
+		far_doctor_fix(report, "see RDMA above");
+	}
 }
 
 static bool
@@ -218,14 +230,7 @@ rdma_check(const struct far_doctor_trip *trip, const struct sockaddr_storage *pe
 		interface = interface_of(trip->host, &source);
 	rc = far_verbs_route_find(text, trip->timeout_ns, &route);
 	if (rc < 0) {
-		far_doctor_add(report, FAR_DOCTOR_FAIL, "route", "%s%s",
-			       rc == -ENODEV && route.device[0] == '\0'
-				       ? "no RDMA device leads there; packets would go over "
-				       : "RDMA finds no way there",
-			       rc == -ENODEV && route.device[0] == '\0' ? interface : "");
-		if (rc != -ENODEV)
-			far_doctor_more(report, "%s: %s", route.step, strerror(-rc));
-		rdma_fix(&route, rc, interface, report);
+		rdma_failed(&route, rc, interface, report);
 		return false;
 	}
 	far_doctor_add(report, FAR_DOCTOR_OK, "route", "%s port %" PRIu32 ", interface %s",
