@@ -53,7 +53,7 @@ every_line_fits_in_100_columns(void **state)
 	static const char text[] = "word another word and one more word that fills the line so "
 				   "that it has to be cut between two of them, again and again, "
 				   "until all of it was said and nothing of it is missing";
-	char whole[1024] = "";
+	size_t bytes = 0;
 	(void)state;
 
 	far_doctor_group(&report, "Group");
@@ -63,9 +63,11 @@ every_line_fits_in_100_columns(void **state)
 	print();
 	for (char *line = strtok(printed, "\n"); line != NULL; line = strtok(NULL, "\n")) {
 		assert_true(strlen(line) <= 100);
-		strcat(whole, line);
+		for (const char *at = line; *at != '\0'; at++)
+			bytes += *at != ' ';
 	}
-	assert_non_null(strstr(whole, "missing"));
+	/* All of it, three times, beside names and the last line. */
+	assert_true(bytes > 3 * (sizeof(text) - 1) - 3 * 40);
 }
 
 /* A command is for pasting: it is whole, however long. */

@@ -390,6 +390,11 @@ cost_add(struct bytes *bytes, const struct far_donor_status *before,
 			"much time without",
 			far_doctor_time(busy_ns, busy), bytes->reads,
 			far_doctor_time(idle_ns, idle));
+	if (strcmp(bytes->address->scheme, "verbs") == 0 &&
+	    far_doctor_rdma_in_software(bytes->trip->host))
+		far_doctor_more(bytes->report,
+				"RDMA is in software here: the kernel does the device's work, at "
+				"the cost of whichever process runs");
 }
 
 static void
