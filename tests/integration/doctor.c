@@ -246,14 +246,17 @@ a_configuration_asks_for_what_it_needs(void **state)
 	snprintf(path, sizeof(path), "%s/large.yaml", rig.dir);
 	file = fopen(path, "we");
 	assert_non_null(file);
-	fprintf(file, "name: large\nlisten: shm:%s/l.sock\nmemory: 16TiB\nhuge_pages: on\n",
+	fprintf(file,
+		"name: large\nlisten: shm:%s/l.sock\nmemory: 8TiB\nlane: 64MiB\nsegment: "
+		"64GiB\nhuge_pages: on\n",
 		rig.dir);
 	assert_int_equal(fclose(file), 0);
 	rig_run(&run, 60, argv);
 	assert_int_equal(run.status, 1);
 	flatten(run.out, path_flat);
-	assert_non_null(strstr(path_flat, "memory of the donor asks for 16 TiB: it will not start"));
+	assert_non_null(strstr(path_flat, "memory of the donor asks for 8 TiB: it will not start"));
 	assert_non_null(strstr(run.out, "sysctl -w vm.nr_hugepages="));
+	assert_string_equal(run.err, "");
 	file = fopen(path, "we");
 	assert_non_null(file);
 	fprintf(file, "nme: large\n");

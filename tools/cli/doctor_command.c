@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/log.h"
 #include "client/arena.h"
 #include "tools/cli/cli.h"
 #include "tools/cli/doctor/doctor.h"
@@ -147,7 +148,9 @@ configs_read(struct doctor_options *given, struct far_client_config *config,
 	     struct far_doctor_wanted *wanted, struct far_doctor_report *report)
 {
 	char error[FAR_PARAM_ERROR_BYTES] = "";
+	enum far_log_level level = far_log_level_get();
 	struct farpoold_config donor;
+	int rc;
 
 	wanted->numa_node = -1;
 	if (far_cli_config(&given->common, NULL, config, error) < 0) {
@@ -164,7 +167,9 @@ configs_read(struct doctor_options *given, struct far_client_config *config,
 		scheme_want(wanted, given->targets[i].scheme, config->trust == FAR_TRUST_FABRIC);
 	if (given->donor_config == NULL)
 		return 0;
-	if (farpoold_config_load(given->donor_config, NULL, 0, &donor, error) < 0) {
+	rc = farpoold_config_load(given->donor_config, NULL, 0, &donor, error);
+	far_log_level_set(level); /* the donor's is not ours */
+	if (rc < 0) {
 		config_failed(report, given->donor_config, error);
 		return 0;
 	}
