@@ -135,9 +135,7 @@ client_check(struct bytes *bytes, const struct far_doctor_peer *peer)
 	if (rc == 0)
 		return true;
 	far_doctor_add(bytes->report, FAR_DOCTOR_FAIL, "index", "%s", error);
-	far_doctor_log_add(bytes->report);
-	far_doctor_fix(bytes->report, "see the donor's log: it took the connection, and its index "
-				      "could not be read");
+	far_doctor_fix(bytes->report, "on the donor's host: pgrep -a farpoold, and its log");
 	return false;
 }
 
