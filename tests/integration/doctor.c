@@ -51,7 +51,7 @@ flatten(const char *text, char *out)
 		bool blank = *text == ' ' || *text == '\n';
 
 		if (!blank || text[1] == '\0' || (text[1] != ' ' && text[1] != '\n'))
-			*out++ = blank ? ' ' : *text;
+			*out++ = (char)(blank ? ' ' : *text);
 	}
 	*out = '\0';
 }
@@ -135,6 +135,31 @@ each_address_of_a_list_is_proved_by_itself(void **state)
 	doctor(list, NULL, "20s");
 	assert_path(0, "ok", "path", "one-sided over shm");
 	assert_path(0, "ok", "path", "served over ucx");
+}
+
+static void
+donors_of_a_configuration_go_by_their_names(void **state)
+{
+	const char *const one[] = {FAR_TEST_FARPOOL, "doctor",  "--config", rig.client_config,
+				   "--to",           "donor-a", NULL};
+	const char *const all[] = {FAR_TEST_FARPOOL, "doctor", "--config", rig.client_config,
+				   "--to",           "all",    NULL};
+	const char *const none[] = {FAR_TEST_FARPOOL, "doctor",  "--config", rig.client_config,
+				    "--to",           "donor-x", NULL};
+	char heading[256];
+	(void)state;
+
+	snprintf(heading, sizeof(heading), "\nTo %s\n", rig.donors[0].address);
+	rig_client_config(&rig, "16MiB", NULL);
+	rig_run(&run, 60, one);
+	assert_int_equal(run.status, 0);
+	assert_non_null(strstr(run.out, heading));
+	rig_run(&run, 60, all);
+	assert_int_equal(run.status, 0);
+	assert_non_null(strstr(run.out, heading));
+	rig_run(&run, 60, none);
+	assert_int_equal(run.status, 1);
+	assert_non_null(strstr(run.err, "'donor-x' is no donor of --config"));
 }
 
 static void
@@ -275,6 +300,7 @@ main(void)
 		TEST(shared_memory_is_proved_one_sided_and_left_as_it_was),
 		TEST(ucx_over_tcp_is_said_to_be_served),
 		TEST(each_address_of_a_list_is_proved_by_itself),
+		TEST(donors_of_a_configuration_go_by_their_names),
 		TEST(read_only_stores_nothing_and_reads_what_is_there),
 		TEST(an_address_where_nobody_is_says_what_to_do),
 		TEST(without_an_rdma_device_verbs_fails_and_says_why),

@@ -17,8 +17,10 @@
 struct doctor_options {
 	struct far_cli_common common;
 	const char *donor_config;
-	const char *root; /* of /proc, /sys, /dev; for tests */
-	struct far_address targets[TARGETS_MAX];
+	const char *root;            /* of /proc, /sys, /dev; for tests */
+	const char *to[TARGETS_MAX]; /* as it was typed */
+	size_t to_count;
+	struct far_address targets[TARGETS_MAX]; /* what it stands for */
 	size_t target_count;
 	bool read_only;
 };
@@ -35,24 +37,6 @@ static const struct argp_option options[] = {
 	{0},
 };
 
-static void
-targets_add(struct doctor_options *given, const char *text, struct argp_state *state)
-{
-	struct far_address_list list;
-	char error[192];
-
-	if (far_address_list_parse(text, &list, error) < 0) {
-		argp_failure(state, 2, 0, "--to: %s", error);
-		return;
-	}
-	for (uint32_t i = 0; i < list.count; i++) {
-		if (given->target_count == TARGETS_MAX)
-			argp_failure(state, 2, 0, "--to: %u addresses are the most", TARGETS_MAX);
-		else
-			given->targets[given->target_count++] = list.items[i];
-	}
-}
-
 static error_t
 parse(int key, char *arg, struct argp_state *state)
 {
@@ -63,7 +47,10 @@ parse(int key, char *arg, struct argp_state *state)
 		state->child_inputs[0] = &given->common;
 		return 0;
 	case 'T':
-		targets_add(given, arg, state);
+		if (given->to_count == TARGETS_MAX)
+			argp_failure(state, 2, 0, "--to: %u are the most", TARGETS_MAX);
+		else
+			given->to[given->to_count++] = arg;
 		return 0;
 	case 'r':
 		given->read_only = true;
@@ -80,6 +67,53 @@ parse(int key, char *arg, struct argp_state *state)
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}
+}
+
+/* ---- where to go ---- */
+
+static int
+addresses_add(struct doctor_options *given, const char *text)
+{
+	struct far_address_list list;
+	char error[192];
+
+	if (far_address_list_parse(text, &list, error) < 0)
+		return far_cli_fail("--to: %s", error);
+	for (uint32_t i = 0; i < list.count; i++) {
+		if (given->target_count == TARGETS_MAX)
+			return far_cli_fail("--to: %u addresses are the most", TARGETS_MAX);
+		given->targets[given->target_count++] = list.items[i];
+	}
+	return 0;
+}
+
+/* Addresses have a colon, names have none. Returns 0, or an exit status. */
+static int
+targets_find(struct doctor_options *given, const struct far_client_config *config)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < given->to_count && rc == 0; i++) {
+		const char *to = given->to[i];
+		size_t found = 0;
+
+		if (strchr(to, ':') != NULL) {
+			rc = addresses_add(given, to);
+			continue;
+		}
+		for (size_t j = 0; j < config->donor_count && rc == 0; j++) {
+			if (strcmp(to, "all") != 0 && strcmp(to, config->donors[j].name) != 0)
+				continue;
+			found++;
+			rc = addresses_add(given, config->donors[j].address);
+		}
+		if (rc == 0 && found == 0)
+			rc = far_cli_fail(
+				"--to: '%.63s' is no donor of --config or --donor, and no "
+				"address: write for example verbs:10.0.0.3:7471",
+				to);
+	}
+	return rc;
 }
 
 /* ---- what is asked of this host ---- */
@@ -163,6 +197,9 @@ configs_read(struct doctor_options *given, struct far_client_config *config,
 	} else {
 		client_want(wanted, &given->common, config);
 	}
+	rc = targets_find(given, config);
+	if (rc != 0)
+		return rc;
 	for (size_t i = 0; i < given->target_count; i++)
 		scheme_want(wanted, given->targets[i].scheme, config->trust == FAR_TRUST_FABRIC);
 	if (given->donor_config == NULL)

@@ -14,8 +14,8 @@
 #include "tools/cli/fill.h"
 
 #define L1_SIZE     "32MiB"
-#define SIZES       3U
-#define ROUNDS      7U /* medians of so many */
+#define SIZES       ((size_t)3)
+#define ROUNDS      ((size_t)7) /* medians of so many */
 #define BUFFER_SIZE (1U << 20)
 #define LISTED_MAX  64U
 #define POISON      0xA5

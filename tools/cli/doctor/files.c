@@ -15,14 +15,13 @@
 static bool
 path_make(const char *root, char path[FAR_DOCTOR_PATH_MAX], const char *fmt, va_list args)
 {
-	size_t used = strlen(root);
+	int used = snprintf(path, FAR_DOCTOR_PATH_MAX, "%s", root);
 	int more;
 
-	if (used >= FAR_DOCTOR_PATH_MAX)
+	if (used < 0 || (size_t)used >= FAR_DOCTOR_PATH_MAX)
 		return false;
-	memcpy(path, root, used);
-	more = vsnprintf(path + used, FAR_DOCTOR_PATH_MAX - used, fmt, args);
-	return more >= 0 && (size_t)more < FAR_DOCTOR_PATH_MAX - used;
+	more = vsnprintf(path + used, FAR_DOCTOR_PATH_MAX - (size_t)used, fmt, args);
+	return more >= 0 && (size_t)more < FAR_DOCTOR_PATH_MAX - (size_t)used;
 }
 
 #define PATH_MAKE(path, ok)                                                                        \

@@ -8,8 +8,8 @@
 #include "tools/cli/doctor/doctor.h"
 
 /* F_SEAL_FUTURE_WRITE; MADV_POPULATE_WRITE, 5.14, is done without. */
-#define KERNEL_MAJOR 5
-#define KERNEL_MINOR 1
+#define KERNEL_MAJOR 5UL
+#define KERNEL_MINOR 1UL
 
 /* How many a list like "0-3,8" names. Odd text counts as far as it makes sense. */
 static unsigned
@@ -36,10 +36,14 @@ static void
 kernel_check(const struct far_doctor_host *host, struct far_doctor_report *report)
 {
 	char text[128];
-	int major = 0, minor = 0;
+	char *dot = text;
+	unsigned long major = 0, minor = 0;
 
-	if (!far_doctor_read(host->root, text, sizeof(text), "/proc/sys/kernel/osrelease") ||
-	    sscanf(text, "%d.%d", &major, &minor) != 2) {
+	if (far_doctor_read(host->root, text, sizeof(text), "/proc/sys/kernel/osrelease"))
+		major = strtoul(text, &dot, 10);
+	if (dot != text && *dot == '.')
+		minor = strtoul(dot + 1, NULL, 10);
+	if (major == 0) {
 		far_doctor_add(report, FAR_DOCTOR_WARN, "kernel", "/proc says no version");
 		far_doctor_fix(report, "mount -t proc proc /proc");
 		return;
@@ -49,7 +53,7 @@ kernel_check(const struct far_doctor_host *host, struct far_doctor_report *repor
 		return;
 	far_doctor_worsen(report, FAR_DOCTOR_FAIL);
 	far_doctor_fix(report,
-		       "run Linux %d.%d or newer: memory that is lent is sealed against its "
+		       "run Linux %lu.%lu or newer: memory that is lent is sealed against its "
 		       "borrowers",
 		       KERNEL_MAJOR, KERNEL_MINOR);
 }

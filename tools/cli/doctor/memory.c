@@ -234,11 +234,13 @@ others_add(const struct far_doctor_host *host, struct far_doctor_report *report)
 
 	far_doctor_list(host->root, &sizes, "/sys/kernel/mm/hugepages");
 	for (size_t i = 0; i < sizes.count; i++) {
+		static const char head[] = "hugepages-";
 		uint64_t kib = 0;
 		int64_t total, unused;
 
-		if (sscanf(sizes.names[i], "hugepages-%" SCNu64 "kB", &kib) != 1 || kib == 2048 ||
-		    kib > UINT64_MAX / 1024)
+		if (strncmp(sizes.names[i], head, sizeof(head) - 1) == 0)
+			kib = strtoull(sizes.names[i] + sizeof(head) - 1, NULL, 10);
+		if (kib == 0 || kib == 2048 || kib > UINT64_MAX / 1024)
 			continue;
 		if (pool_read(host->root, "/sys/kernel/mm", kib, &total, &unused) && total > 0)
 			far_doctor_more(report,

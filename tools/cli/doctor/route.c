@@ -152,7 +152,7 @@ static bool
 interface_check(const struct far_doctor_trip *trip, const struct sockaddr_storage *peer,
 		struct far_doctor_report *report)
 {
-	struct sockaddr_storage source;
+	struct sockaddr_storage source = {.ss_family = AF_UNSPEC};
 	char text[FAR_ADDRESS_BYTES_MAX];
 	const char *interface;
 	int64_t number;
@@ -219,7 +219,7 @@ static bool
 rdma_check(const struct far_doctor_trip *trip, const struct sockaddr_storage *peer,
 	   struct far_doctor_report *report)
 {
-	struct sockaddr_storage source;
+	struct sockaddr_storage source = {.ss_family = AF_UNSPEC};
 	struct far_verbs_route route;
 	char text[FAR_ADDRESS_BYTES_MAX];
 	const char *interface = "lo";
