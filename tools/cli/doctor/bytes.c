@@ -425,8 +425,7 @@ path_check(struct bytes *bytes, const struct far_donor_status *before)
 					"this host has RDMA devices, and they are not "
 					"used for it");
 			far_doctor_fix(bytes->report,
-				       "let the donor listen at verbs:HOST:PORT too, "
-				       "and add that address here");
+				       "let the donor listen at verbs:HOST:PORT too, and use that");
 		}
 	}
 	if (bytes->reads > 0)

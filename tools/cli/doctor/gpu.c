@@ -59,9 +59,8 @@ reach_add(const struct far_doctor_host *host, const struct far_doctor_gpu *gpu,
 	if (gpu->dma_buf_rc != 0 && !peermem) {
 		far_doctor_worsen(report, FAR_DOCTOR_WARN);
 		far_doctor_more(report, "NICs cannot reach it: its blocks go through host memory");
-		far_doctor_fix(report, "use NVIDIA's open kernel modules, 515 or newer, on Linux "
-				       "5.12 or newer");
-		far_doctor_fix(report, "or: modprobe nvidia-peermem");
+		far_doctor_fix(report, "NVIDIA's open kernel modules (515 on, Linux 5.12 on), or:");
+		far_doctor_fix(report, "modprobe nvidia-peermem");
 	}
 	distances_add(host, gpu, report);
 }

@@ -198,24 +198,21 @@ connect_failed(const struct far_doctor_trip *trip, const struct far_address *add
 	} else if (rc == -ECONNREFUSED) {
 		far_doctor_fix(report, "start the donor there, with listen: %s", address->text);
 	} else if (rc == -ETIMEDOUT && strcmp(address->scheme, "shm") == 0) {
-		far_doctor_fix(
-			report,
-			"its process is stopped or overloaded: pgrep -a farpoold; kill -CONT PID");
+		far_doctor_more(report, "its process is stopped or overloaded");
+		far_doctor_fix(report, "pgrep -a farpoold; kill -CONT PID");
 	} else if (rc == -ETIMEDOUT && strcmp(address->scheme, "verbs") == 0) {
 		far_doctor_fix(report,
 			       "there: pgrep -a farpoold; kill -CONT PID    (is it stopped?)");
-		far_doctor_fix(report, "and its firewall: nft add rule inet filter input udp dport "
-				       "4791 accept");
+		far_doctor_fix(report, "and for its firewall, since RoCE is UDP:");
+		far_doctor_fix(report, "nft add rule inet filter input udp dport 4791 accept");
 	} else if (rc == -ETIMEDOUT && trip->config->trust == FAR_TRUST_NONE &&
 		   port_answers(trip, address)) {
 		far_doctor_more(report,
 				"its port is open, so its process is stopped or overloaded");
 		far_doctor_fix(report, "there: pgrep -a farpoold; kill -CONT PID");
 	} else if (rc == -ETIMEDOUT) {
-		far_doctor_fix(report,
-			       "is the host up? does its firewall let it in? there: "
-			       "nft add rule inet filter input tcp dport %s accept",
-			       port);
+		far_doctor_fix(report, "is the host up? if so, there, for its firewall:");
+		far_doctor_fix(report, "nft add rule inet filter input tcp dport %s accept", port);
 	} else {
 		far_doctor_fix(report, "see the donor's log, and the checks above");
 	}

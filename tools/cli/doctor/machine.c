@@ -52,10 +52,8 @@ kernel_check(const struct far_doctor_host *host, struct far_doctor_report *repor
 	if (major > KERNEL_MAJOR || (major == KERNEL_MAJOR && minor >= KERNEL_MINOR))
 		return;
 	far_doctor_worsen(report, FAR_DOCTOR_FAIL);
-	far_doctor_fix(report,
-		       "run Linux %lu.%lu or newer: memory that is lent is sealed against its "
-		       "borrowers",
-		       KERNEL_MAJOR, KERNEL_MINOR);
+	far_doctor_more(report, "memory that is lent cannot be sealed against its borrowers");
+	far_doctor_fix(report, "run Linux %lu.%lu or newer", KERNEL_MAJOR, KERNEL_MINOR);
 }
 
 static void

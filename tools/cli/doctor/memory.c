@@ -82,8 +82,9 @@ available_check(const struct far_doctor_host *host, struct far_doctor_report *re
 		far_doctor_more(report,
 				"%s asks for %s: a control group of this process allows less",
 				wanted->what, far_doctor_size(wanted->host_bytes, c));
-		far_doctor_fix(report, "lower it, or raise the limit: MemoryMax= in the unit, "
-				       "docker run --memory, a pod's resources.limits");
+		far_doctor_fix(report, "lower it, or raise that limit:");
+		far_doctor_fix(report, "MemoryMax=      (in its unit, under [Service])");
+		far_doctor_fix(report, "--memory        (docker run)");
 	}
 }
 
@@ -104,8 +105,7 @@ memfd_check(const struct far_doctor_host *host, struct far_doctor_report *report
 	    strcmp(text, "2") == 0)
 		far_doctor_fix(report, "sysctl -w vm.memfd_noexec=0");
 	else
-		far_doctor_fix(report, "allow memfd_create and sealing in the sandbox or seccomp "
-				       "profile that this runs in");
+		far_doctor_fix(report, "allow memfd_create() in the seccomp profile it runs under");
 }
 
 /* ---- how much may be locked ---- */
@@ -281,8 +281,7 @@ huge_fix(const struct far_doctor_host *host, struct far_doctor_report *report, i
 	else
 		far_doctor_fix(report, "sysctl -w vm.nr_hugepages=%" PRIu64, pages);
 	if (host->wanted.host_bytes == 0)
-		far_doctor_fix(report, "a quarter of this host's memory: take one for each 2 MiB "
-				       "that is lent");
+		far_doctor_fix(report, "(a quarter of this host; one for each 2 MiB that is lent)");
 }
 
 static void

@@ -173,8 +173,7 @@ state_fix(const struct port *port, const char *state, struct far_doctor_report *
 	if ((flags & 1) == 0)
 		far_doctor_fix(report, "ip link set dev %s up", port->interface);
 	else if (port->infiniband && strstr(state, "INIT") != NULL)
-		far_doctor_fix(report, "no subnet manager answers: systemctl start opensm on one "
-				       "host, or switch it on in the switch");
+		far_doctor_fix(report, "systemctl start opensm    (or a switch's subnet manager)");
 	else if (strstr(physical, "Disabled") != NULL && port->interface[0] == '\0')
 		far_doctor_fix(report, "ip link show: bring its interface up");
 	else
@@ -313,7 +312,7 @@ gid_add(const struct port *port, struct gids *gids, const struct gid *gid,
 static void
 address_fix(const struct port *port, struct far_doctor_report *report)
 {
-	far_doctor_fix(report, "ip address add 10.0.0.1/24 dev %s    (one that peers can reach)",
+	far_doctor_fix(report, "ip address add 10.0.0.1/24 dev %s    (one that peers reach)",
 		       port->interface[0] != '\0' ? port->interface : "INTERFACE");
 }
 

@@ -23,26 +23,25 @@ static bool
 socket_check(const struct far_address *address, struct far_doctor_report *report)
 {
 	const char *path = far_address_rest(address);
+	const char *slash = strrchr(path, '/');
 	struct stat info;
 
 	if (stat(path, &info) < 0) {
-		far_doctor_add(report, FAR_DOCTOR_FAIL, "address", "%s: %s", path, strerror(errno));
-		if (errno == EACCES)
-			far_doctor_fix(report,
-				       "chmod a+x on the folders above it, or run this as the "
-				       "donor's user");
+		int error = errno;
+
+		far_doctor_add(report, FAR_DOCTOR_FAIL, "address", "%s: %s", path, strerror(error));
+		if (error == EACCES)
+			far_doctor_fix(report, "run this as the donor's user");
 		else
-			far_doctor_fix(report, "start the donor on this host, or correct the path: "
-					       "ss -xl | grep farpool");
-		far_doctor_fix(
-			report, "in a container: docker run -v %.*s:%.*s",
-			(int)(strrchr(path, '/') != NULL ? strrchr(path, '/') - path : 0), path,
-			(int)(strrchr(path, '/') != NULL ? strrchr(path, '/') - path : 0), path);
+			far_doctor_fix(report, "start the donor on this host, or correct the path");
+		if (slash != NULL && slash != path)
+			far_doctor_fix(report, "in a container: docker run -v %.*s:%.*s",
+				       (int)(slash - path), path, (int)(slash - path), path);
 		return false;
 	}
 	if (!S_ISSOCK(info.st_mode)) {
 		far_doctor_add(report, FAR_DOCTOR_FAIL, "address", "%s is no socket", path);
-		far_doctor_fix(report, "correct the path: ss -xl | grep farpool");
+		far_doctor_fix(report, "correct the path");
 		return false;
 	}
 	far_doctor_add(report, FAR_DOCTOR_OK, "address", "a socket on this host");
@@ -162,9 +161,7 @@ interface_check(const struct far_doctor_trip *trip, const struct sockaddr_storag
 		far_host_format(peer, text);
 		far_doctor_add(report, FAR_DOCTOR_FAIL, "route", "no way to %s: %s", text,
 			       strerror(-rc));
-		far_doctor_fix(report,
-			       "ip route get ADDRESS    (and add a route, or the address of "
-			       "its network)");
+		far_doctor_fix(report, "ip route get ADDRESS    (then add what is missing)");
 		return false;
 	}
 	interface = interface_of(trip->host, &source);
@@ -196,13 +193,9 @@ rdma_failed(const struct far_verbs_route *route, int rc, const char *interface,
 	} else if (rc == -ENODEV && route->device[0] == '\0') {
 		far_doctor_add(report, FAR_DOCTOR_FAIL, "route",
 			       "no RDMA device leads there: packets would go over %s", interface);
-		far_doctor_fix(report,
-			       "use the peer's address on the RDMA network: rdma link shows "
-			       "which interfaces here have devices");
-		far_doctor_fix(report,
-			       "or one in software, on both hosts: modprobe rdma_rxe && rdma "
-			       "link add rxe0 type rxe netdev %s",
-			       interface);
+		far_doctor_fix(report, "use the peer's address in the RDMA network: rdma link");
+		far_doctor_fix(report, "or, in software, on both hosts: modprobe rdma_rxe");
+		far_doctor_fix(report, "rdma link add rxe0 type rxe netdev %s", interface);
 	} else if (rc == -EHOSTDOWN || rc == -ETIMEDOUT) {
 		far_doctor_add(report, FAR_DOCTOR_FAIL, "route",
 			       "nobody there has this address (asked over %s)", interface);

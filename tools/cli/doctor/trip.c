@@ -64,8 +64,7 @@ transport_check(const struct far_address *address, struct far_doctor_report *rep
 		return true;
 	far_doctor_add(report, FAR_DOCTOR_FAIL, "address", "'%s' is no transport of this farpool",
 		       address->scheme);
-	far_doctor_fix(report, "write shm:/PATH, verbs:HOST:PORT or ucx:HOST:PORT, as listen: of "
-			       "the donor has it");
+	far_doctor_fix(report, "write shm:/PATH, verbs:HOST:PORT or ucx:HOST:PORT");
 	return false;
 }
 

@@ -124,12 +124,12 @@ fabric_check(const struct far_doctor_host *host, struct far_doctor_report *repor
 	far_doctor_add(report, host->wanted.fabric ? FAR_DOCTOR_FAIL : FAR_DOCTOR_NONE, "over RDMA",
 		       "UCX finds no RDMA device%s",
 		       host->wanted.fabric ? ", and trust: fabric needs one" : "");
-	if (far_doctor_rdma_count(host) > 0)
-		far_doctor_fix(report,
-			       "apt-get install ibverbs-providers, and a UCX that was built "
-			       "with verbs: ucx_info -d");
-	else if (host->wanted.fabric)
+	if (far_doctor_rdma_count(host) > 0) {
+		far_doctor_fix(report, "apt-get install ibverbs-providers");
+		far_doctor_fix(report, "ucx_info -d    (or a UCX that was built with verbs)");
+	} else if (host->wanted.fabric) {
 		far_doctor_fix(report, "see RDMA above, or trust: none");
+	}
 }
 
 static void
