@@ -376,9 +376,11 @@ cost_add(struct bytes *bytes, const struct far_donor_status *before,
 	uint64_t rest_ns = bytes->read_ns < FAR_NS_PER_S ? bytes->read_ns : FAR_NS_PER_S;
 
 	/* The second question for its counters is one itself. Over TCP all else is, below them. */
+	messages -= messages > 0;
 	if (after->one_sided != 0)
-		far_doctor_more(bytes->report, "messages during %" PRIu64 " reads: %" PRIu64,
-				bytes->reads, messages - (messages > 0));
+		far_doctor_more(bytes->report, "messages during %" PRIu64 " reads: %" PRIu64 "%s",
+				bytes->reads, messages,
+				messages > 0 ? ", about which blocks were used" : "");
 	(void)poll(NULL, 0, (int)(rest_ns / FAR_NS_PER_MS) + 1);
 	if (far_donor_status_get(bytes->client, 0, deadline_of(bytes), &control) < 0 ||
 	    !cpu_between(before, after, &busy_ns) || !cpu_between(after, &control, &idle_ns))
@@ -388,11 +390,6 @@ cost_add(struct bytes *bytes, const struct far_donor_status *before,
 			"much time without",
 			far_doctor_time(busy_ns, busy), bytes->reads,
 			far_doctor_time(idle_ns, idle));
-	if (strcmp(bytes->address->scheme, "verbs") == 0 &&
-	    far_doctor_rdma_in_software(bytes->trip->host))
-		far_doctor_more(bytes->report,
-				"RDMA is in software here: the kernel does the device's work, at "
-				"the cost of whichever process runs");
 }
 
 static void

@@ -79,7 +79,5 @@ void far_doctor_ports(const struct far_doctor_host *host, const char *device,
 bool far_doctor_may_lock(const char *root);
 /* RDMA devices that the kernel has. */
 size_t far_doctor_rdma_count(const struct far_doctor_host *host);
-/* All of them are soft-RoCE and its kind. */
-bool far_doctor_rdma_in_software(const struct far_doctor_host *host);
 
 #endif

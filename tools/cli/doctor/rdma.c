@@ -42,21 +42,6 @@ pci_of(const struct far_doctor_host *host, const char *device, char pci[64])
 	(void)far_doctor_link(host->root, pci, 64, SYSFS_DEVICES "/%s/device", device);
 }
 
-bool
-far_doctor_rdma_in_software(const struct far_doctor_host *host)
-{
-	static struct far_doctor_names devices;
-	char pci[64];
-
-	far_doctor_list(host->root, &devices, SYSFS_DEVICES);
-	for (size_t i = 0; i < devices.count; i++) {
-		pci_of(host, devices.names[i], pci);
-		if (pci[0] != '\0')
-			return false;
-	}
-	return devices.count > 0;
-}
-
 static bool
 has_rdma(const struct far_doctor_host *host, const struct far_doctor_names *devices,
 	 const char *card)
