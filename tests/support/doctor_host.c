@@ -66,8 +66,8 @@ doctor_host_open(void)
 	host.root = top;
 	host.wanted.numa_node = -1;
 	host.memory_fits = true;
-	host.gpu_rc = -ENODEV;
-	snprintf(host.gpu_error, sizeof(host.gpu_error), "no driver");
+	host.gpu.rc = -ENODEV;
+	snprintf(host.gpu.error, sizeof(host.gpu.error), "no driver");
 	doctor_host_file("/proc/sys/kernel/osrelease", "6.1.0-56-amd64");
 	doctor_host_file("/proc/meminfo", "MemTotal: 16777216 kB\nMemAvailable: 12582912 kB");
 	doctor_host_file(

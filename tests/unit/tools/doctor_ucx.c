@@ -138,9 +138,9 @@ ucx_without_tcp_fails_where_it_is_asked_for(void **state)
 static struct far_doctor_gpu *
 gpu_make(void)
 {
-	struct far_doctor_gpu *gpu = &host->gpus[host->gpu_count++];
+	struct far_doctor_gpu *gpu = &host->gpu.gpus[host->gpu.count++];
 
-	host->gpu_rc = 0;
+	host->gpu.rc = 0;
 	snprintf(gpu->name, sizeof(gpu->name), "NVIDIA H100");
 	snprintf(gpu->driver, sizeof(gpu->driver), "580.1, CUDA 13.0");
 	snprintf(gpu->pci, sizeof(gpu->pci), "0000:07:00.0");
@@ -172,9 +172,25 @@ no_gpu_is_a_failure_where_one_is_asked_for(void **state)
 	host->wanted.cuda = true;
 	examine_gpus();
 	doctor_host_expect(&report, "CUDA", FAR_DOCTOR_FAIL, "no driver", "nvidia-smi");
-	host->gpu_rc = -EOPNOTSUPP;
+	host->gpu.rc = -EOPNOTSUPP;
 	examine_gpus();
 	doctor_host_expect(&report, "CUDA", FAR_DOCTOR_FAIL, "no driver", "nvidia-cuda-dev");
+}
+
+static void
+what_does_not_answer_is_a_failure_whoever_asked(void **state)
+{
+	(void)state;
+	host->gpu.rc = -ETIMEDOUT;
+	examine_gpus();
+	doctor_host_expect(&report, "CUDA", FAR_DOCTOR_FAIL, "no driver", "nvidia-smi");
+	host->ucx.rc = -ETIMEDOUT;
+	examine_ucx();
+	doctor_host_expect(&report, "library", FAR_DOCTOR_FAIL, "", "dmesg");
+	host->verbs.rc = -ETIMEDOUT;
+	memset(&report, 0, sizeof(report));
+	far_doctor_rdma(host, &report);
+	doctor_host_expect(&report, "libraries", FAR_DOCTOR_FAIL, "", "dmesg");
 }
 
 static void
@@ -237,6 +253,7 @@ main(void)
 		TEST(exported_settings_that_decide_the_way_are_warned_of),
 		TEST(ucx_without_tcp_fails_where_it_is_asked_for),
 		TEST(no_gpu_is_a_failure_where_one_is_asked_for),
+		TEST(what_does_not_answer_is_a_failure_whoever_asked),
 		TEST(a_gpu_near_its_nic_is_good),
 		TEST(a_gpu_behind_another_processor_is_a_warning),
 		TEST(a_gpu_that_nics_cannot_reach_is_a_warning_where_nics_are),

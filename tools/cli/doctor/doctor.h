@@ -44,6 +44,14 @@ struct far_doctor_gpu {
 	int dma_buf_rc; /* of trying: 0, or why not */
 };
 
+/* What the driver of GPUs says. */
+struct far_doctor_gpus {
+	struct far_doctor_gpu gpus[FAR_DOCTOR_GPUS_MAX];
+	size_t count;
+	int rc; /* 0, or why there is none; -ETIMEDOUT: it did not answer */
+	char error[256];
+};
+
 /* What is found out before it is judged, so that a test can make it up. */
 struct far_doctor_host {
 	const char *root; /* of /proc, /sys and /dev; "": the host's */
@@ -54,16 +62,21 @@ struct far_doctor_host {
 	size_t address_count;
 	struct far_verbs_inspection verbs;
 	struct far_ucx_inspection ucx;
-	struct far_doctor_gpu gpus[FAR_DOCTOR_GPUS_MAX];
-	size_t gpu_count;
-	int gpu_rc; /* 0, or why there is none */
-	char gpu_error[256];
+	struct far_doctor_gpus gpu;
+	bool hangs; /* a driver never answered: a thread of ours is in it, and exit() might wait for it */
 };
 
+/* How long one library may take, with all its devices: a driver of a broken one never answers. */
+#define FAR_DOCTOR_LOOK_NS (30ULL * 1000000000ULL)
+
 /* Looks at this host: opens RDMA devices, UCX and GPUs for a moment, all without touching what others
- * use. @host: root and wanted are the caller's, the rest is filled. Blocks for as long as the drivers
- * take. Thread: any, once at a time. */
+ * use. @host: root and wanted are the caller's, the rest is filled; rc is -ETIMEDOUT of what did not
+ * answer. Blocks for FAR_DOCTOR_LOOK_NS for each of the three. Thread: any, once at a time. */
 void far_doctor_look(struct far_doctor_host *host);
+
+/* Calls @work with memory of @bytes, zeroed, in a thread of its own, and copies it to @out when it has
+ * returned. Returns 0; -ETIMEDOUT: it has not, and the thread and its memory stay behind; -ENOMEM. */
+int far_doctor_in_time(void (*work)(void *memory), void *out, size_t bytes, uint64_t timeout_ns);
 
 /* Each judges one area, and adds its checks under its own heading. */
 void far_doctor_machine(const struct far_doctor_host *host, struct far_doctor_report *report);

@@ -69,19 +69,22 @@ void
 far_doctor_gpus(const struct far_doctor_host *host, struct far_doctor_report *report)
 {
 	far_doctor_group(report, "GPU");
-	if (host->gpu_count == 0) {
-		far_doctor_add(report, host->wanted.cuda ? FAR_DOCTOR_FAIL : FAR_DOCTOR_NONE,
-			       "CUDA", "%s", host->gpu_error);
-		if (host->wanted.cuda && host->gpu_rc == -EOPNOTSUPP)
-			far_doctor_fix(report,
-				       "apt-get install nvidia-cuda-dev, then build farpool "
-				       "again; or l1.memory: host");
+	if (host->gpu.count == 0) {
+		far_doctor_add(report,
+			       host->wanted.cuda || host->gpu.rc == -ETIMEDOUT ? FAR_DOCTOR_FAIL
+									       : FAR_DOCTOR_NONE,
+			       "CUDA", "%s", host->gpu.error);
+		if (host->gpu.rc == -ETIMEDOUT)
+			far_doctor_fix(report, "nvidia-smi; dmesg | grep -i nvrm");
+		else if (host->wanted.cuda && host->gpu.rc == -EOPNOTSUPP)
+			far_doctor_fix(report, "apt-get install nvidia-cuda-dev, then build again; "
+					       "or l1.memory: host");
 		else if (host->wanted.cuda)
-			far_doctor_fix(report, "nvidia-smi    (in a container: docker run --gpus "
-					       "all)");
+			far_doctor_fix(report,
+				       "nvidia-smi    (in a container: docker run --gpus all)");
 	}
-	for (size_t i = 0; i < host->gpu_count; i++) {
-		const struct far_doctor_gpu *gpu = &host->gpus[i];
+	for (size_t i = 0; i < host->gpu.count; i++) {
+		const struct far_doctor_gpu *gpu = &host->gpu.gpus[i];
 		char name[FAR_DOCTOR_NAME_MAX], memory[FAR_DOCTOR_SIZE_TEXT];
 
 		(void)snprintf(name, sizeof(name), "GPU %zu", i);

@@ -330,6 +330,9 @@ infiniband_check(const struct port *port, struct far_doctor_report *report)
 		far_doctor_more(report, "%s has no address, and peers are found by address",
 				port->interface);
 		address_fix(port, report);
+	} else {
+		far_doctor_more(report, "peers find it at verbs:%s:PORT",
+				address_usable(port)->text);
 	}
 }
 

@@ -155,14 +155,17 @@ static void
 libraries_check(const struct far_doctor_host *host, bool needed, struct far_doctor_report *report)
 {
 	const struct far_verbs_inspection *verbs = &host->verbs;
-	enum far_doctor_verdict without = needed ? FAR_DOCTOR_FAIL : FAR_DOCTOR_NONE;
+	enum far_doctor_verdict without =
+		needed || verbs->rc == -ETIMEDOUT ? FAR_DOCTOR_FAIL : FAR_DOCTOR_NONE;
 
 	if (verbs->rc == 0) {
 		far_doctor_add(report, FAR_DOCTOR_OK, "libraries", "libibverbs, librdmacm");
 		return;
 	}
 	far_doctor_add(report, without, "libraries", "%s", verbs->error);
-	if (verbs->rc == -EOPNOTSUPP)
+	if (verbs->rc == -ETIMEDOUT)
+		far_doctor_fix(report, "dmesg | grep -iE 'mlx|infiniband|rdma'");
+	else if (verbs->rc == -EOPNOTSUPP)
 		far_doctor_fix(report, "apt-get install libibverbs-dev librdmacm-dev, then build "
 				       "farpool again");
 	else

@@ -19,11 +19,14 @@ library_check(const struct far_doctor_host *host, struct far_doctor_report *repo
 	const struct far_ucx_inspection *ucx = &host->ucx;
 
 	if (ucx->rc < 0) {
-		far_doctor_add(report,
-			       host->wanted.ucx || host->wanted.fabric ? FAR_DOCTOR_FAIL
-								       : FAR_DOCTOR_NONE,
-			       "library", "%s", ucx->error);
-		if (ucx->rc == -EOPNOTSUPP)
+		bool failed = host->wanted.ucx || host->wanted.fabric || ucx->rc == -ETIMEDOUT;
+
+		far_doctor_add(report, failed ? FAR_DOCTOR_FAIL : FAR_DOCTOR_NONE, "library", "%s",
+			       ucx->error);
+		if (ucx->rc == -ETIMEDOUT)
+			far_doctor_fix(report,
+				       "ucx_info -d; dmesg | grep -iE 'mlx|infiniband|rdma'");
+		else if (ucx->rc == -EOPNOTSUPP)
 			far_doctor_fix(report,
 				       "apt-get install libucx-dev, then build farpool again");
 		else
