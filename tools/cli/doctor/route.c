@@ -56,13 +56,13 @@ far_doctor_name_find(const char *text, uint64_t timeout_ns, struct sockaddr_stor
 {
 	uint64_t deadline_ns = far_now_ns() + timeout_ns;
 	struct far_resolve *resolve;
-	struct far_list dropped;
+	/* A look-up that is not over by then goes on, and stays in this list. */
+	static struct far_list dropped = {.prev = &dropped, .next = &dropped};
 	socklen_t bytes;
 	int rc = far_host_parse(text, out, &bytes);
 
 	if (rc != -EAGAIN)
 		return rc;
-	far_list_init(&dropped);
 	rc = far_resolve_open(&dropped, text, &resolve);
 	if (rc < 0)
 		return rc;
