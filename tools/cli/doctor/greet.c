@@ -140,7 +140,8 @@ drive(struct greeting *greeting, uint64_t until_ns, bool closing)
 /* ---- what it comes to ---- */
 
 static void
-open_failed(const struct far_address *address, int rc, struct far_doctor_report *report)
+open_failed(const struct far_doctor_trip *trip, const struct far_address *address, int rc,
+	    struct far_doctor_report *report)
 {
 	far_doctor_add(report, FAR_DOCTOR_FAIL, "connect", "%s cannot be used on this host: %s",
 		       address->scheme, strerror(-rc));
@@ -151,7 +152,7 @@ open_failed(const struct far_address *address, int rc, struct far_doctor_report 
 		far_doctor_fix(report, "ulimit -l unlimited    (see locked memory above)");
 	else
 		far_doctor_fix(report, "see %s above",
-			       strcmp(address->scheme, "verbs") == 0 ? "RDMA" : "UCX");
+			       far_doctor_goes_by_rdma(trip, address) ? "RDMA" : "UCX");
 }
 
 /* Whether the kernel there completes a connection, which it does for a process that is stopped. */
@@ -200,13 +201,12 @@ connect_failed(const struct far_doctor_trip *trip, const struct far_address *add
 	} else if (rc == -ETIMEDOUT && strcmp(address->scheme, "shm") == 0) {
 		far_doctor_more(report, "its process is stopped or overloaded");
 		far_doctor_fix(report, "pgrep -a farpoold; kill -CONT PID");
-	} else if (rc == -ETIMEDOUT && strcmp(address->scheme, "verbs") == 0) {
+	} else if (rc == -ETIMEDOUT && far_doctor_goes_by_rdma(trip, address)) {
 		far_doctor_fix(report,
 			       "there: pgrep -a farpoold; kill -CONT PID    (is it stopped?)");
 		far_doctor_fix(report, "and for its firewall, since RoCE is UDP:");
 		far_doctor_fix(report, "nft add rule inet filter input udp dport 4791 accept");
-	} else if (rc == -ETIMEDOUT && trip->config->trust == FAR_TRUST_NONE &&
-		   port_answers(trip, address)) {
+	} else if (rc == -ETIMEDOUT && port_answers(trip, address)) {
 		far_doctor_more(report,
 				"its port is open, so its process is stopped or overloaded");
 		far_doctor_fix(report, "there: pgrep -a farpoold; kill -CONT PID");
@@ -298,7 +298,7 @@ far_doctor_greet(const struct far_doctor_trip *trip, const struct far_address *a
 	int rc = far_transport_open(address->scheme, &config, &greeting.tp);
 
 	if (rc < 0) {
-		open_failed(address, rc, report);
+		open_failed(trip, address, rc, report);
 		return false;
 	}
 	rc = far_transport_connect(greeting.tp, rest, "", 0, deadline_ns, &greeting.handler,

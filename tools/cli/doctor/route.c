@@ -231,6 +231,12 @@ rdma_check(const struct far_doctor_trip *trip, const struct sockaddr_storage *pe
 	if (route.gid_idx >= 0)
 		far_doctor_more(report, "gid %" PRId32 " (%s), MTU %" PRIu32, route.gid_idx,
 				route.gid_type, route.mtu_bytes);
+	for (uint32_t i = 0; i < trip->host->verbs.device_count; i++)
+		if (strcmp(trip->host->verbs.devices[i].name, route.device) == 0)
+			far_doctor_more(report,
+					"up to %" PRIu32
+					" reads in flight, or what the peer serves",
+					trip->host->verbs.devices[i].reads_asked_max);
 	return true;
 }
 
@@ -245,7 +251,7 @@ far_doctor_route(const struct far_doctor_trip *trip, const struct far_address *a
 	memset(&peer, 0, sizeof(peer));
 	if (!name_check(trip, far_address_rest(address), &peer, report))
 		return false;
-	if (strcmp(address->scheme, "verbs") == 0)
+	if (far_doctor_goes_by_rdma(trip, address))
 		return rdma_check(trip, &peer, report);
 	return interface_check(trip, &peer, report);
 }

@@ -57,6 +57,13 @@ far_doctor_time(uint64_t ns, char out[FAR_DOCTOR_TIME_TEXT])
 	return out;
 }
 
+bool
+far_doctor_goes_by_rdma(const struct far_doctor_trip *trip, const struct far_address *address)
+{
+	return strcmp(address->scheme, "verbs") == 0 ||
+	       (strcmp(address->scheme, "ucx") == 0 && trip->config->trust == FAR_TRUST_FABRIC);
+}
+
 static bool
 transport_check(const struct far_address *address, struct far_doctor_report *report)
 {

@@ -26,6 +26,9 @@ void far_doctor_prove(const struct far_doctor_trip *trip, const struct far_addre
 
 /* ---- its parts ---- */
 
+/* Whether bytes to that address go by RDMA: UCX does so where the fabric is trusted. */
+bool far_doctor_goes_by_rdma(const struct far_doctor_trip *trip, const struct far_address *address);
+
 /* route.c: which way packets take. Adds its check. Returns whether it is worth going on. */
 bool far_doctor_route(const struct far_doctor_trip *trip, const struct far_address *address,
 		      struct far_doctor_report *report);
