@@ -76,6 +76,18 @@ times_format(uint64_t times[SIZES][ROUNDS], char *out, size_t out_bytes)
 	}
 }
 
+/* Where small things pass and large ones are lost: a switch, or the peer, has a smaller MTU. */
+static void
+mtu_fix(struct bytes *bytes, int rc)
+{
+	if ((rc != -ETIMEDOUT && rc != -EHOSTDOWN) || strcmp(bytes->address->scheme, "shm") == 0)
+		return;
+	far_doctor_more(bytes->report,
+			"where small packets arrive and large ones do not, the MTU is "
+			"smaller on the way");
+	far_doctor_fix(bytes->report, "ping -M do -s 8972 HOST    (MTU 9000; -s 4072: 4100)");
+}
+
 /* ---- a client with one donor ---- */
 
 static int
@@ -136,6 +148,7 @@ client_check(struct bytes *bytes, const struct far_doctor_peer *peer)
 		return true;
 	far_doctor_add(bytes->report, FAR_DOCTOR_FAIL, "index", "%s", error);
 	far_doctor_fix(bytes->report, "on the donor's host: pgrep -a farpoold, and its log");
+	mtu_fix(bytes, rc);
 	return false;
 }
 
@@ -194,8 +207,8 @@ read_failed(struct bytes *bytes, const char *name, int rc)
 		far_doctor_fix(bytes->report, "lend more: memory: in the donor's configuration");
 	else
 		far_doctor_fix(bytes->report,
-			       "on the donor's host: pgrep -a farpoold, and its log; "
-			       "then the network between");
+			       "on the donor's host: pgrep -a farpoold, and its log");
+	mtu_fix(bytes, rc);
 }
 
 /* A key that nobody has: what is read is the index. */
@@ -229,6 +242,7 @@ block_store(struct bytes *bytes, const struct far_key *key, uint32_t size_bytes,
 {
 	struct far_flush_result before = {.size_bytes = sizeof(before)};
 	struct far_flush_result after = {.size_bytes = sizeof(after)};
+	struct far_donor_status status = {.size_bytes = sizeof(status)};
 	uint64_t begin_ns;
 	int rc = far_flush(bytes->client, deadline_of(bytes), &before);
 
@@ -242,7 +256,11 @@ block_store(struct bytes *bytes, const struct far_key *key, uint32_t size_bytes,
 	*ns_out = far_now_ns() - begin_ns;
 	if (rc < 0)
 		return rc;
-	return after.stored > before.stored ? 0 : -ENOSPC;
+	if (after.stored > before.stored)
+		return 0;
+	/* It has no room, or it is out of reach. */
+	(void)far_donor_status_get(bytes->client, 0, deadline_of(bytes), &status);
+	return strcmp(status.state, "up") == 0 && status.times_down == 0 ? -ENOSPC : -EHOSTDOWN;
 }
 
 static bool
@@ -273,9 +291,12 @@ store_check(struct bytes *bytes)
 					      "grants_full); or --read-only");
 	} else {
 		far_doctor_add(bytes->report, FAR_DOCTOR_FAIL, "store", "%s",
-			       rc == -ETIMEDOUT ? "no donor confirmed it in time" : strerror(-rc));
+			       rc == -ETIMEDOUT   ? "the donor did not confirm it in time"
+			       : rc == -EHOSTDOWN ? "the connection broke"
+						  : strerror(-rc));
 		far_doctor_fix(bytes->report,
 			       "on the donor's host: pgrep -a farpoold, and its log");
+		mtu_fix(bytes, rc);
 	}
 	far_doctor_log_add(bytes->report);
 	return false;
