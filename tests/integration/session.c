@@ -146,7 +146,7 @@ reader_killed_amid_its_reading_leaves_its_locks_and_no_others(void **state)
 
 	(void)state;
 	rig_open(&rig);
-	rig_donor_add(&rig, "donor-a", "16MiB", NULL);
+	rig_donor_add(&rig, "donor-a", "16MiB", "block_min: 4KiB\n");
 	client = rig_client(&rig, "1MiB", NULL);
 	/* Twice what L1 holds: the first ones come from the donor. */
 	for (uint64_t id = 0; id < 512; id++) {
