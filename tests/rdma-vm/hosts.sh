@@ -144,12 +144,14 @@ bed_hosts_make() { # N [MTU]
 
 # Programs of tests that skip for lack of RDMA fail here; on a real device, which can do less, it is noted.
 bed_skips() { # FILE PATTERN-OF-WHAT-MAY-BE-SKIPPED: whether others were
-	local skipped
+	local skipped name
 
 	skipped=$(sed -n 's/^\[  SKIPPED \] //p' "$1" | grep -vE "test\(s\)|$2" | sort -u)
 	[[ -n $skipped ]] || return 1
 	bed_soft && return 0
-	sed 's/^/note: skipped: /' <<<"$skipped"
+	while IFS= read -r name; do
+		echo "note: skipped: $name"
+	done <<<"$skipped"
 	return 1
 }
 
