@@ -6,7 +6,7 @@
 
 #define CABLE_VARIABLE "FAR_TEST_RDMA_CABLE"
 #define LIST_OPS       64U
-#define ROUNDS         200U
+#define ROUNDS         100U
 #define POLLS_BLIND    32U /* between two looks at descriptors: poll.c */
 
 /* ---- allocations of the whole process, the device's library included ---- */

@@ -191,8 +191,8 @@ static void
 what_is_under_way_when_the_lane_is_taken_back_does_not_land(void **state)
 {
 	(void)state;
-	for (uint32_t round = 0; round < 3; round++) {
-		stopped_and_continued(4096, 0, round * LANE_BYTES / 4, false);
+	for (uint32_t round = 0; round < 2; round++) {
+		stopped_and_continued(4096, 0, (round + 1) * LANE_BYTES / 4, false);
 		stopped_and_continued(65536, round, LANE_BYTES / 2, false);
 	}
 }
