@@ -146,6 +146,27 @@ a_message_behind_writes_goes_when_they_are_on_their_way(void **state)
 	contract_close(s.c);
 }
 
+/* None of its bytes is ever put on its way, so nothing may wait for that. */
+static void
+a_message_goes_behind_a_write_of_no_bytes(void **state)
+{
+	struct scene s;
+	struct far_piece piece;
+	struct far_op op;
+	(void)state;
+
+	scene_begin(&s);
+	piece = (struct far_piece){s.local->base, 0, s.local->mem};
+	op = contract_op(FAR_OP_WRITE, &piece, &s.lane->mem->remote, 0);
+	op.token = contract_token(s.client);
+	contract_post(s.client, &op, 1);
+	contract_wait(s.c, s.client->done[op.token]);
+	assert_int_equal(s.client->status[op.token], 0);
+	contract_send(s.client, "commit", 6);
+	contract_wait(s.c, s.donor->message_count == 1);
+	contract_close(s.c);
+}
+
 static void
 what_cannot_be_pinned_is_staged(void **state)
 {
@@ -203,6 +224,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_device_that_failed_costs_its_ops_and_no_link),
 	cmocka_unit_test(a_message_behind_a_write_that_was_never_copied_does_not_arrive),
 	cmocka_unit_test(a_message_behind_writes_goes_when_they_are_on_their_way),
+	cmocka_unit_test(a_message_goes_behind_a_write_of_no_bytes),
 	cmocka_unit_test(what_cannot_be_pinned_is_staged),
 	cmocka_unit_test(pins_end_with_the_last_link),
 };

@@ -465,6 +465,9 @@ list_run(struct gpu_link *link, struct gpu_list *list, int *work)
 		struct gpu_op *op = op_at(link, list, list->at);
 
 		if (op->started == op->bytes) {
+			/* One of no bytes never is on its way: messages need not wait for it. */
+			if (op->slices == 0)
+				far_gpu_op_begun(link, op);
 			list->at++;
 			continue;
 		}
