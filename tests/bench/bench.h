@@ -16,6 +16,7 @@
 #define BENCH_ONCE_COUNT 100 /* latencies that a round takes of a mover and a size */
 #define BENCH_MOVERS_MAX 8
 #define BENCH_TEXT_BYTES 200
+#define BENCH_DONOR_NAME "bench"
 
 struct bench_plan {
 	uint64_t set_bytes; /* moved per pass; a multiple of the largest block */

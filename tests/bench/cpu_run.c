@@ -9,7 +9,7 @@
 #include "base/err.h"
 #include "base/rng.h"
 #include "tests/bench/cpu.h"
-#include "tests/bench/donor.h"
+#include "tools/perf/donor.h"
 
 #define DONOR_BYTES ((uint64_t)256 << 20)
 #define CONNECT_NS  (30 * FAR_NS_PER_S)
@@ -29,7 +29,7 @@ struct rig {
 	struct far_recorder *recorder; /* NULL: nothing is recorded */
 	struct far_l1 *l1;
 	far_l1_session session;
-	struct bench_donor donor;
+	struct perf_donor donor;
 	struct far_transport *tp; /* NULL: the adapter has none */
 	struct far_mem *mem;
 	struct far_l2 *adapter;
@@ -123,10 +123,17 @@ transport_open(struct rig *rig, char *why)
 		.fd = rig->pages.fd,
 		.relaxed = true,
 	};
-	int rc = bench_donor_start(&rig->donor, rig->plan->farpoold, "shm", DONOR_BYTES, 1024);
+	struct perf_donor_config donor = {
+		.program = rig->plan->farpoold,
+		.name = BENCH_DONOR_NAME,
+		.over = "shm",
+		.memory_bytes = DONOR_BYTES,
+		.block_bytes_min = 1024,
+	};
+	int rc = perf_donor_start(&rig->donor, &donor);
 
 	if (rc < 0) {
-		bench_donor_last_words(&rig->donor, why, BENCH_TEXT_BYTES);
+		perf_donor_last_words(&rig->donor, why, BENCH_TEXT_BYTES);
 		return rc;
 	}
 	rc = far_transport_open("shm", &config, &rig->tp);
@@ -291,7 +298,7 @@ rig_close(struct rig *rig)
 		far_transport_mem_dereg(rig->mem);
 	if (rig->tp != NULL)
 		far_transport_close(rig->tp);
-	bench_donor_stop(&rig->donor);
+	perf_donor_stop(&rig->donor);
 	if (rig->l1 != NULL)
 		(void)far_l1_clear(rig->l1, false);
 	if (rig->session != 0)

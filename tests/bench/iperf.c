@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "tests/bench/bench.h"
 #include "tests/bench/process.h"
+#include "tools/perf/donor.h"
 
 #define PROGRAM      "iperf3"
 #define WRITE_MAX    ((uint64_t)1 << 20) /* that iperf3 takes */
@@ -119,7 +120,7 @@ iperf_open(const struct bench_plan *plan, char *why, struct bench_mover **out)
 	mover->plan = plan;
 	mover->server.out_fd = -1;
 	mover->output = far_zalloc(OUTPUT_BYTES);
-	snprintf(mover->port, sizeof(mover->port), "%u", bench_port());
+	snprintf(mover->port, sizeof(mover->port), "%u", perf_port());
 	rc = mover->output == NULL ? -ENOMEM : server_open(mover);
 	if (rc < 0) {
 		if (rc == -ENOENT)

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "tests/bench/bench.h"
 #include "tests/bench/process.h"
+#include "tools/perf/donor.h"
 
 #define PROGRAM      "ucx_perftest"
 #define WINDOW       "16" /* GETs at a time */
@@ -86,7 +87,7 @@ perftest_pass(struct bench_mover *mover, uint64_t block_bytes, struct bench_pass
 	int rc;
 
 	*out = (struct bench_pass){.bytes = mover->plan->set_bytes};
-	snprintf(port, sizeof(port), "%u", bench_port());
+	snprintf(port, sizeof(port), "%u", perf_port());
 	bench_side_take(mover->plan, BENCH_SIDE_DONOR);
 	rc = bench_process_start(&server, argv, environment, false);
 	bench_side_take(mover->plan, BENCH_SIDE_CLIENT);

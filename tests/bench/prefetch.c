@@ -16,8 +16,8 @@
 #include "base/clock.h"
 #include "farpool/farpool.h"
 #include "tests/bench/bench.h"
-#include "tests/bench/donor.h"
 #include "tests/bench/process.h"
+#include "tools/perf/donor.h"
 
 #define CONNECT_NS    (60 * FAR_NS_PER_S)
 #define STORE_NS      (60 * FAR_NS_PER_S)
@@ -49,7 +49,7 @@ struct request {
 
 struct bench_mover {
 	const struct bench_plan *plan; /* borrowed */
-	struct bench_donor donor;
+	struct perf_donor donor;
 	struct borrower borrowers[BORROWERS];
 	int borrower_count;   /* the small ones are there where latencies are asked for */
 	struct far_key *keys; /* of the request being made; KEYS_MAX */
@@ -154,7 +154,7 @@ borrower_open(struct bench_mover *mover, struct borrower *borrower, char *why)
 	rc = far_client_wait_donors(borrower->client, far_now_ns() + CONNECT_NS, why,
 				    BENCH_TEXT_BYTES);
 	if (rc < 0) {
-		bench_donor_last_words(&mover->donor, why, BENCH_TEXT_BYTES);
+		perf_donor_last_words(&mover->donor, why, BENCH_TEXT_BYTES);
 		return rc;
 	}
 	why[0] = '\0';
@@ -166,7 +166,7 @@ prefetch_close(struct bench_mover *mover)
 {
 	for (int s = 0; s < mover->borrower_count; s++)
 		far_client_close(mover->borrowers[s].client);
-	bench_donor_stop(&mover->donor);
+	perf_donor_stop(&mover->donor);
 	far_free(mover->keys);
 	far_free(mover);
 }
@@ -180,6 +180,13 @@ prefetch_open(const struct bench_plan *plan, const char *over, char *why, struct
 	uint64_t memory_bytes =
 		(BENCH_SIZES * plan->set_bytes + SMALL_SET_BYTES) * (small ? 20 : 15) / 8 +
 		LANES_BYTES;
+	struct perf_donor_config config = {
+		.program = plan->farpoold,
+		.name = BENCH_DONOR_NAME,
+		.over = over,
+		.memory_bytes = memory_bytes,
+		.block_bytes_min = small ? SMALL_BYTES : bench_sizes[0],
+	};
 	int rc;
 
 	if (mover == NULL)
@@ -191,12 +198,11 @@ prefetch_open(const struct bench_plan *plan, const char *over, char *why, struct
 	if (rc == 0) {
 		if (small)
 			bench_side_take(plan, BENCH_SIDE_DONOR);
-		rc = bench_donor_start(&mover->donor, plan->farpoold, over, memory_bytes,
-				       small ? SMALL_BYTES : bench_sizes[0]);
+		rc = perf_donor_start(&mover->donor, &config);
 		if (small)
 			bench_side_take(plan, BENCH_SIDE_CLIENT);
 		if (rc < 0)
-			bench_donor_last_words(&mover->donor, why, BENCH_TEXT_BYTES);
+			perf_donor_last_words(&mover->donor, why, BENCH_TEXT_BYTES);
 	}
 	for (int s = 0; s < mover->borrower_count && rc == 0; s++) {
 		struct borrower *borrower = &mover->borrowers[s];

@@ -1,10 +1,8 @@
 /* process.c - starts programs, reads what they print, and counts what they cost. */
 #include "tests/bench/process.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -13,7 +11,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -215,22 +212,4 @@ bench_side_take(const struct bench_plan *plan, enum bench_side side)
 			CPU_SET(cpu, &half);
 	}
 	(void)sched_setaffinity(0, sizeof(half), &half);
-}
-
-unsigned
-bench_port(void)
-{
-	struct sockaddr_in addr = {.sin_family = AF_INET,
-				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t addr_bytes = sizeof(addr);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	unsigned port = 0;
-
-	if (fd < 0)
-		return 0;
-	if (bind(fd, (struct sockaddr *)&addr, addr_bytes) == 0 &&
-	    getsockname(fd, (struct sockaddr *)&addr, &addr_bytes) == 0)
-		port = ntohs(addr.sin_port);
-	close(fd);
-	return port;
 }

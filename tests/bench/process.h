@@ -47,7 +47,4 @@ enum bench_side {
 /* The calling thread, and what it starts from now on. With one processor nothing happens. */
 void bench_side_take(const struct bench_plan *plan, enum bench_side side);
 
-/* A TCP port of 127.0.0.1 that nobody has now; 0: there is none. */
-unsigned bench_port(void);
-
 #endif

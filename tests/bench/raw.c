@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "tests/bench/bench.h"
 #include "tests/bench/process.h"
+#include "tools/perf/donor.h"
 
 #define TRANSPORT    "ucx"
 #define CONNECT_NS   (10 * FAR_NS_PER_S)
@@ -283,7 +284,7 @@ raw_open(const struct bench_plan *plan, char *why, struct bench_mover **out)
 	mover->plan = plan;
 	mover->handler.event = on_event;
 	mover->spin_ns = plan->busy_poll_us * FAR_NS_PER_US;
-	snprintf(address, sizeof(address), "127.0.0.1:%u", bench_port());
+	snprintf(address, sizeof(address), "127.0.0.1:%u", perf_port());
 	config.peers = &peer;
 	config.peer_count = 1;
 	rc = donor_start(mover, address);

@@ -36,6 +36,9 @@ static const struct command commands[] = {
 	{{"raw", "read"}, raw_read, "bandwidth of READs over a transport alone (ib_read_bw)"},
 	{{"raw", "write"}, raw_write, "bandwidth of WRITEs (ib_write_bw)"},
 	{{"raw", "lat"}, raw_lat, "latency of READs, post to completion (ib_read_lat)"},
+	{{"prefetch", NULL}, perf_prefetch, "blocks from donors into L1, through the whole client"},
+	{{"store", NULL}, perf_store, "blocks from L1 to donors, until they are committed"},
+	{{"mixed", NULL}, perf_mixed, "both at the same time"},
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))

@@ -49,6 +49,7 @@ struct perf_place {
 	uint64_t page_bytes; /* of this end's memory */
 	uint64_t peer_page_bytes;
 	char peer_version[32];
+	uint64_t llc_bytes; /* of the last-level cache here; 0: not known */
 	char cpu[128];
 	char kernel[128];
 };
@@ -112,6 +113,9 @@ const char *perf_test_name(enum perf_test test);
 
 int perf_server(int argc, char **argv);
 int perf_raw(enum perf_test test, int argc, char **argv);
+int perf_prefetch(int argc, char **argv);
+int perf_store(int argc, char **argv);
+int perf_mixed(int argc, char **argv);
 
 /* Prints "farpool-perf: ..." on stderr; returns 1. */
 int perf_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

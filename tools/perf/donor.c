@@ -1,33 +1,34 @@
 /* donor.c - starts and ends the farpoold that a benchmark borrows from. */
-#include "tests/bench/donor.h"
+#include "tools/perf/donor.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "tests/bench/process.h"
 
 #define STOP_NS          (5 * FAR_NS_PER_S)
 #define SERVE_TIMEOUT_MS 120000 /* a large donor on a slow machine */
 #define READY_FD         3
 
 static void
-donor_path(const struct bench_donor *donor, const char *name, char *out, size_t out_bytes)
+donor_path(const struct perf_donor *donor, const char *name, char *out, size_t out_bytes)
 {
 	snprintf(out, out_bytes, "%s/%s", donor->folder, name);
 }
 
 static int
-config_write(const struct bench_donor *donor, uint64_t memory_bytes, uint64_t block_bytes_min)
+config_write(const struct perf_donor *donor, const struct perf_donor_config *config)
 {
 	char path[96];
 	FILE *file;
@@ -37,11 +38,15 @@ config_write(const struct bench_donor *donor, uint64_t memory_bytes, uint64_t bl
 	if (file == NULL)
 		return -EACCES;
 	fprintf(file,
-		"name: " BENCH_DONOR_NAME "\n"
+		"name: %s\n"
 		"listen: %s\n"
 		"memory: %" PRIu64 "KiB\n"
-		"block_min: %" PRIu64 "KiB\n",
-		donor->address, memory_bytes >> 10, block_bytes_min >> 10);
+		"block_min: %" PRIu64 "B\n"
+		"huge_pages: %s\n",
+		config->name, donor->address, config->memory_bytes >> 10, config->block_bytes_min,
+		config->huge       ? "on"
+		: config->ordinary ? "off"
+				   : "auto");
 	return fclose(file) == 0 ? 0 : -EIO;
 }
 
@@ -75,34 +80,33 @@ ready_wait(int fd)
 }
 
 int
-bench_donor_start(struct bench_donor *donor, const char *program, const char *over,
-		  uint64_t memory_bytes, uint64_t block_bytes_min)
+perf_donor_start(struct perf_donor *donor, const struct perf_donor_config *config)
 {
-	char config[96], log[96];
+	char path[96], log[96];
 	int fds[2], rc;
 
 	memset(donor, 0, sizeof(*donor));
-	snprintf(donor->folder, sizeof(donor->folder), "/tmp/farpool-bench-XXXXXX");
+	snprintf(donor->folder, sizeof(donor->folder), "/tmp/farpool-perf-XXXXXX");
 	if (mkdtemp(donor->folder) == NULL) {
 		donor->folder[0] = '\0';
 		return -EACCES;
 	}
-	if (strcmp(over, "shm") == 0)
+	if (strcmp(config->over, "shm") == 0)
 		snprintf(donor->address, sizeof(donor->address), "shm:%s/donor.sock",
 			 donor->folder);
 	else
-		snprintf(donor->address, sizeof(donor->address), "%s:127.0.0.1:%u", over,
-			 bench_port());
-	rc = config_write(donor, memory_bytes, block_bytes_min);
+		snprintf(donor->address, sizeof(donor->address), "%s:127.0.0.1:%u", config->over,
+			 perf_port());
+	rc = config_write(donor, config);
 	if (rc < 0)
 		return rc;
-	donor_path(donor, "donor.yaml", config, sizeof(config));
+	donor_path(donor, "donor.yaml", path, sizeof(path));
 	donor_path(donor, "donor.log", log, sizeof(log));
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return -EMFILE;
 	donor->pid = fork();
 	if (donor->pid == 0)
-		donor_become(program, config, log, fds[1]);
+		donor_become(config->program, path, log, fds[1]);
 	close(fds[1]);
 	if (donor->pid < 0) {
 		donor->pid = 0;
@@ -115,7 +119,7 @@ bench_donor_start(struct bench_donor *donor, const char *program, const char *ov
 }
 
 void
-bench_donor_last_words(const struct bench_donor *donor, char *out, size_t out_bytes)
+perf_donor_last_words(const struct perf_donor *donor, char *out, size_t out_bytes)
 {
 	char path[96], line[256];
 	FILE *file;
@@ -133,7 +137,7 @@ bench_donor_last_words(const struct bench_donor *donor, char *out, size_t out_by
 }
 
 void
-bench_donor_stop(struct bench_donor *donor)
+perf_donor_stop(struct perf_donor *donor)
 {
 	static const char *const names[] = {"donor.yaml", "donor.log", "donor.sock"};
 	uint64_t deadline_ns = far_clock_now(far_clock_real()) + STOP_NS;
@@ -157,4 +161,22 @@ bench_donor_stop(struct bench_donor *donor)
 	if (donor->folder[0] != '\0')
 		rmdir(donor->folder);
 	memset(donor, 0, sizeof(*donor));
+}
+
+unsigned
+perf_port(void)
+{
+	struct sockaddr_in addr = {.sin_family = AF_INET,
+				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t addr_bytes = sizeof(addr);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	unsigned port = 0;
+
+	if (fd < 0)
+		return 0;
+	if (bind(fd, (struct sockaddr *)&addr, addr_bytes) == 0 &&
+	    getsockname(fd, (struct sockaddr *)&addr, &addr_bytes) == 0)
+		port = ntohs(addr.sin_port);
+	close(fd);
+	return port;
 }

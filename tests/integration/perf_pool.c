@@ -1,0 +1,258 @@
+/* perf_pool.c - farpool-perf with clients and donors: its numbers add up, and it fails with a next step. */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "tests/support/rig.h"
+#include "transport/transport.h"
+
+static struct rig_run run; /* large */
+
+#define RUN(...)                                                                                   \
+	do {                                                                                       \
+		const char *const argv[] = {FAR_TEST_PERF, __VA_ARGS__, NULL};                     \
+		rig_run(&run, 120, argv);                                                          \
+	} while (0)
+
+static double
+number(json_t *row, const char *name)
+{
+	json_t *value = json_object_get(row, name);
+
+	if (!json_is_number(value))
+		fail_msg("no number '%s'", name);
+	return json_number_value(value);
+}
+
+static json_t *
+report(void)
+{
+	json_error_t error;
+	json_t *root = json_loads(run.out, 0, &error);
+
+	if (run.status != 0 || root == NULL)
+		fail_msg("status %d: %s %s", run.status, run.out, run.err);
+	return root;
+}
+
+/* What has to hold of every line, whatever was measured. */
+static void
+assert_adds_up(json_t *row)
+{
+	json_t *bucket;
+	size_t i;
+	double samples = 0;
+
+	assert_true(number(row, "bytes") == number(row, "keys") * number(row, "MsgSize"));
+	assert_true(number(row, "n_iterations") > 0 && number(row, "ns") > 0);
+	assert_true(number(row, "t_min") <= number(row, "t_typical"));
+	assert_true(number(row, "t_typical") <= number(row, "percentile_90"));
+	assert_true(number(row, "percentile_90") <= number(row, "percentile_99"));
+	assert_true(number(row, "percentile_99") <= number(row, "percentile_99.9"));
+	assert_true(number(row, "percentile_99.9") <= number(row, "t_max"));
+	json_array_foreach(json_object_get(row, "histogram_ns"), i, bucket) samples +=
+		json_number_value(json_array_get(bucket, 1));
+	assert_true(samples == number(row, "n_iterations"));
+	assert_int_equal((int)number(row, "wrong"), 0);
+}
+
+static void
+assert_each_adds_up(json_t *root, size_t rows)
+{
+	json_t *row;
+	size_t i;
+
+	assert_int_equal(json_array_size(json_object_get(root, "results")), rows);
+	json_array_foreach(json_object_get(root, "results"), i, row) assert_adds_up(row);
+}
+
+static void
+a_prefetch_comes_from_the_donors_without_a_message(void **state)
+{
+	json_t *root, *info, *row;
+	size_t i;
+	(void)state;
+
+	RUN("prefetch", "--set", "32MiB", "-s", "64KiB,1MiB", "-b", "2,4", "-n", "9", "--json");
+	root = report();
+	info = json_object_get(root, "test_info");
+	assert_string_equal(json_string_value(json_object_get(info, "transport")), "shm");
+	assert_string_equal(json_string_value(json_object_get(info, "path")), "one-sided");
+	assert_each_adds_up(root, 4);
+	json_array_foreach(json_object_get(root, "results"), i, row)
+	{
+		assert_true(number(row, "n_iterations") == 9);
+		assert_true(number(row, "keys") == 9 * number(row, "batch"));
+		/* The donors are awake now and then; not for each request. */
+		assert_true(number(row, "messages") <= 4);
+		assert_true(number(row, "lookup_us") > 0 && number(row, "data_us") > 0);
+		assert_true(json_is_number(json_object_get(row, "donor_cpu_s_per_gb")));
+	}
+	json_decref(root);
+}
+
+static void
+a_store_has_ended_at_the_donors(void **state)
+{
+	json_t *root, *row;
+	(void)state;
+
+	RUN("store", "--set", "32MiB", "-s", "256KiB", "-b", "4", "-n", "8", "--threads", "2",
+	    "--json");
+	root = report();
+	assert_each_adds_up(root, 1);
+	row = json_array_get(json_object_get(root, "results"), 0);
+	assert_true(number(row, "keys") == 32);
+	/* COMMITs and their answers. */
+	assert_true(number(row, "messages") >= 2);
+	json_decref(root);
+}
+
+static void
+readers_and_writers_run_at_once(void **state)
+{
+	json_t *root;
+	(void)state;
+
+	RUN("mixed", "--set", "32MiB", "-s", "256KiB", "-D", "1", "--clients", "2", "--donors", "2",
+	    "--json");
+	root = report();
+	assert_each_adds_up(root, 2);
+	json_decref(root);
+}
+
+static void
+arrivals_do_not_wait_for_those_before_them(void **state)
+{
+	json_t *root, *row;
+	(void)state;
+
+	/* More than any machine can do: what cannot begin when it is due waits, and that counts. */
+	RUN("prefetch", "--set", "32MiB", "-s", "256KiB", "-b", "4", "-n", "200", "--rate",
+	    "1000000", "--json");
+	root = report();
+	assert_each_adds_up(root, 1);
+	row = json_array_get(json_object_get(root, "results"), 0);
+	assert_true(number(row, "n_iterations") == 200);
+	/* All were due in the first instant, so the last waited for nearly all of the time. */
+	assert_true(number(row, "t_max") * 1000 > number(row, "ns") * 0.8);
+	json_decref(root);
+}
+
+static void
+over_ucx_the_donor_serves(void **state)
+{
+	json_t *root, *info;
+	(void)state;
+
+	if (far_transport_find("ucx") == NULL) {
+		print_message("skipped: built without UCX\n");
+		skip();
+	}
+	RUN("prefetch", "--over", "ucx", "--set", "32MiB", "-s", "256KiB", "-n", "8", "--json");
+	root = report();
+	info = json_object_get(root, "test_info");
+	assert_string_equal(json_string_value(json_object_get(info, "transport")), "ucx");
+	assert_false(json_is_true(json_object_get(info, "one_sided")));
+	assert_each_adds_up(root, 1);
+	json_decref(root);
+}
+
+static void
+donors_that_are_there_are_used_and_left_as_they_were(void **state)
+{
+	struct far_donor_status status = {.size_bytes = sizeof(status)};
+	struct far_client *client;
+	struct rig rig;
+	char address[512];
+	json_t *root;
+	(void)state;
+
+	rig_open(&rig);
+	rig_donor_add(&rig, "donor-a", "128MiB", "");
+	snprintf(address, sizeof(address), "%s=%s", rig.donors[0].name, rig.donors[0].address);
+	RUN("prefetch", "--set", "16MiB", "-s", "256KiB", "-b", "2", "-n", "8", "--json", address);
+	root = report();
+	assert_each_adds_up(root, 1);
+	json_decref(root);
+	client = rig_client(&rig, "16MiB", "");
+	assert_int_equal(far_donor_status_get(client, 0, far_now_ns() + 20000000000ULL, &status),
+			 0);
+	assert_int_equal(status.block_count, 0);
+	far_client_close(client);
+	rig_close(&rig);
+}
+
+static void
+tables_and_csv_have_a_line_for_each(void **state)
+{
+	(void)state;
+	RUN("prefetch", "--set", "32MiB", "-s", "256KiB", "-b", "2", "-n", "8");
+	assert_int_equal(run.status, 0);
+	assert_non_null(strstr(run.out, "donor CPU"));
+	assert_non_null(strstr(run.out, "\n prefetch        262144      2            8 "));
+	RUN("store", "--set", "32MiB", "-s", "256KiB", "-b", "2", "-n", "8", "--csv");
+	assert_int_equal(run.status, 0);
+	assert_int_equal(strncmp(run.out, "test,MsgSize,batch,n_iterations,BW_average_mib_s,", 49),
+			 0);
+	assert_non_null(strstr(run.out, "\nstore,262144,2,8,"));
+}
+
+/* It failed, and said so with both words. */
+static void
+assert_said(int status, const char *cause, const char *next)
+{
+	if (run.status != status || strstr(run.err, cause) == NULL || strstr(run.err, next) == NULL)
+		fail_msg("status %d; wanted %d, '%s' and '%s'; said: %s", run.status, status, cause,
+			 next, run.err);
+}
+
+static void
+what_cannot_be_done_is_said_with_a_next_step(void **state)
+{
+	(void)state;
+	RUN("prefetch", "--farpoold", "/nonexistent/farpoold");
+	assert_said(1, "/nonexistent/farpoold", "--farpoold FILE");
+	RUN("prefetch", "--set", "1MiB", "-s", "256KiB", "-b", "8");
+	assert_said(1, "in flight", "--set");
+	RUN("prefetch", "donor-a=shm:/nonexistent/donor.sock", "--timeout", "500ms");
+	assert_said(1, "donor-a", "/nonexistent/donor.sock");
+	RUN("prefetch", "shm:/tmp/x");
+	assert_said(2, "'shm:/tmp/x'", "NAME=ADDRESS");
+	RUN("prefetch", "-s", "many");
+	assert_said(2, "'many'", "-s");
+	RUN("prefetch", "--client", "l1.eviction=fifo");
+	assert_said(1, "l1.eviction", "lru");
+	RUN("prefetch", "--rate", "-3");
+	assert_said(2, "'-3'", "--rate");
+	RUN("store", "--plot", "x.pdf");
+	assert_said(2, "x.pdf", ".svg");
+	/* Letters that mean nothing here. */
+	RUN("store", "-t", "3");
+	assert_said(2, "'t'", "--help");
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_prefetch_comes_from_the_donors_without_a_message),
+		cmocka_unit_test(a_store_has_ended_at_the_donors),
+		cmocka_unit_test(readers_and_writers_run_at_once),
+		cmocka_unit_test(arrivals_do_not_wait_for_those_before_them),
+		cmocka_unit_test(over_ucx_the_donor_serves),
+		cmocka_unit_test(donors_that_are_there_are_used_and_left_as_they_were),
+		cmocka_unit_test(tables_and_csv_have_a_line_for_each),
+		cmocka_unit_test(what_cannot_be_done_is_said_with_a_next_step),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
