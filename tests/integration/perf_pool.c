@@ -51,7 +51,6 @@ assert_adds_up(json_t *row)
 	size_t i;
 	double samples = 0;
 
-	assert_true(number(row, "bytes") == number(row, "keys") * number(row, "MsgSize"));
 	assert_true(number(row, "n_iterations") > 0 && number(row, "ns") > 0);
 	assert_true(number(row, "t_min") <= number(row, "t_typical"));
 	assert_true(number(row, "t_typical") <= number(row, "percentile_90"));
@@ -65,13 +64,24 @@ assert_adds_up(json_t *row)
 }
 
 static void
-assert_each_adds_up(json_t *root, size_t rows)
+assert_each_adds_up_but_bytes(json_t *root, size_t rows)
 {
 	json_t *row;
 	size_t i;
 
 	assert_int_equal(json_array_size(json_object_get(root, "results")), rows);
 	json_array_foreach(json_object_get(root, "results"), i, row) assert_adds_up(row);
+}
+
+static void
+assert_each_adds_up(json_t *root, size_t rows)
+{
+	json_t *row;
+	size_t i;
+
+	assert_each_adds_up_but_bytes(root, rows);
+	json_array_foreach(json_object_get(root, "results"), i, row)
+		assert_true(number(row, "bytes") == number(row, "keys") * number(row, "MsgSize"));
 }
 
 static void
@@ -167,6 +177,40 @@ over_ucx_the_donor_serves(void **state)
 }
 
 static void
+lookups_find_what_is_there_and_nothing_else(void **state)
+{
+	json_t *root, *row;
+	size_t i;
+	(void)state;
+
+	RUN("lookup", "--keys", "500,3000", "-b", "1,64", "-n", "40", "--json");
+	root = report();
+	assert_each_adds_up_but_bytes(root, 4);
+	json_array_foreach(json_object_get(root, "results"), i, row)
+	{
+		assert_true(number(row, "n_iterations") == 40);
+		assert_true(number(row, "keys") == 40 * number(row, "batch"));
+		assert_true(number(row, "blocks") == (i < 2 ? 500 : 3000));
+		assert_true(number(row, "bytes") == 0 && number(row, "messages") == 0);
+		assert_true(number(row, "misses") == 0);
+		assert_true(number(row, "found") == number(row, "keys"));
+	}
+	json_decref(root);
+	/* Of keys that nobody has none is found, and no block that is there is missed. */
+	RUN("lookup", "--keys", "500", "-b", "64", "-D", "1", "--misses", "50", "--json");
+	root = report();
+	assert_each_adds_up_but_bytes(root, 1);
+	row = json_array_get(json_object_get(root, "results"), 0);
+	assert_true(number(row, "misses") == 0);
+	assert_true(number(row, "found") > number(row, "keys") * 0.4);
+	assert_true(number(row, "found") < number(row, "keys") * 0.6);
+	json_decref(root);
+	RUN("lookup", "-b", "5000");
+	assert_int_equal(run.status, 2);
+	assert_non_null(strstr(run.err, "up to 1024 keys"));
+}
+
+static void
 donors_that_are_there_are_used_and_left_as_they_were(void **state)
 {
 	struct far_donor_status status = {.size_bytes = sizeof(status)};
@@ -198,12 +242,14 @@ tables_and_csv_have_a_line_for_each(void **state)
 	RUN("prefetch", "--set", "32MiB", "-s", "256KiB", "-b", "2", "-n", "8");
 	assert_int_equal(run.status, 0);
 	assert_non_null(strstr(run.out, "donor CPU"));
-	assert_non_null(strstr(run.out, "\n prefetch        262144      2            8 "));
+	assert_non_null(
+		strstr(run.out, "\n prefetch        262144      2       128            8 "));
 	RUN("store", "--set", "32MiB", "-s", "256KiB", "-b", "2", "-n", "8", "--csv");
 	assert_int_equal(run.status, 0);
-	assert_int_equal(strncmp(run.out, "test,MsgSize,batch,n_iterations,BW_average_mib_s,", 49),
-			 0);
-	assert_non_null(strstr(run.out, "\nstore,262144,2,8,"));
+	assert_int_equal(
+		strncmp(run.out, "test,MsgSize,batch,blocks,n_iterations,BW_average_mib_s,", 56),
+		0);
+	assert_non_null(strstr(run.out, "\nstore,262144,2,128,8,"));
 }
 
 /* It failed, and said so with both words. */
@@ -249,6 +295,7 @@ main(void)
 		cmocka_unit_test(readers_and_writers_run_at_once),
 		cmocka_unit_test(arrivals_do_not_wait_for_those_before_them),
 		cmocka_unit_test(over_ucx_the_donor_serves),
+		cmocka_unit_test(lookups_find_what_is_there_and_nothing_else),
 		cmocka_unit_test(donors_that_are_there_are_used_and_left_as_they_were),
 		cmocka_unit_test(tables_and_csv_have_a_line_for_each),
 		cmocka_unit_test(what_cannot_be_done_is_said_with_a_next_step),

@@ -39,6 +39,7 @@ static const struct command commands[] = {
 	{{"prefetch", NULL}, perf_prefetch, "blocks from donors into L1, through the whole client"},
 	{{"store", NULL}, perf_store, "blocks from L1 to donors, until they are committed"},
 	{{"mixed", NULL}, perf_mixed, "both at the same time"},
+	{{"lookup", NULL}, perf_lookup, "keys in a donor's published index, nothing else"},
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))

@@ -116,6 +116,7 @@ int perf_raw(enum perf_test test, int argc, char **argv);
 int perf_prefetch(int argc, char **argv);
 int perf_store(int argc, char **argv);
 int perf_mixed(int argc, char **argv);
+int perf_lookup(int argc, char **argv);
 
 /* Prints "farpool-perf: ..." on stderr; returns 1. */
 int perf_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -52,8 +52,9 @@ struct pool_options {
 	double rate;        /* --rate: requests per second of all threads; 0: closed loop */
 	uint64_t set_bytes; /* --set: blocks of each size at the donors, all together */
 	uint64_t l1_bytes;  /* --l1, of each client; 0: what is in flight, four times */
-	uint64_t keys;      /* --keys: blocks in the index; lookup */
-	uint32_t misses;    /* --misses: percent of keys that nobody has; lookup */
+	uint64_t keys[POOL_LIST_MAX]; /* --keys: blocks in the index; lookup */
+	uint32_t key_count;
+	uint32_t misses; /* --misses: percent of keys that nobody has; lookup */
 	bool huge;
 	bool gbits;
 	const char *over;     /* --over: the transport to donors of our own */
@@ -94,8 +95,10 @@ struct pool_phases {
 struct pool_row {
 	const char *what; /* static: "prefetch" */
 	uint64_t size_bytes, batch;
+	uint64_t blocks; /* at the donors, or in the index */
 	uint32_t clients, donors;
 	uint64_t requests, keys, bytes, ns;
+	uint64_t found;                              /* keys that were somewhere; lookup */
 	uint64_t client_bytes_min, client_bytes_max; /* of one client; incast */
 	struct perf_hist *hist;                      /* owned; ns per request */
 	struct pool_counts counts;

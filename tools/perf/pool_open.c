@@ -159,6 +159,7 @@ config_make(const struct pool *pool, uint64_t l1_bytes, struct far_client_config
 	const char *const fixed[][2] = {
 		{"l1.size", l1},
 		{"l1.block_min", least},
+		{"l1.align", pool->size_bytes < 4096 ? "64B" : "4KiB"},
 		{"l1.huge_pages", options->huge ? "on" : "off"},
 		{"events", PHASE_ROOM},
 		{"prefetch.keys", "65536"},
@@ -371,6 +372,7 @@ pool_row_new(struct pool *pool, const char *what, uint64_t batch)
 	row->what = what;
 	row->size_bytes = pool->size_bytes;
 	row->batch = batch;
+	row->blocks = pool->block_count;
 	row->clients = pool->client_count;
 	row->donors = pool->donor_count > 0 ? pool->donor_count : pool->options->address_count;
 	pool->row_count++;

@@ -12,6 +12,8 @@
 #define BLOCK_MIN      64U
 #define BLOCK_MAX      (64 * MIB)
 #define SET_DEFAULT    (512 * MIB)
+#define KEYS_MAX       100000000U
+#define LOOKUP_MAX     1024U /* of one task of the adapter */
 #define SECONDS_MAX    3600U
 #define MIXED_NS       (5 * FAR_NS_PER_S)
 #define REQUESTS_MAX   1000000000U
@@ -90,8 +92,8 @@ static const struct row {
 	 "in this process, each with an L1 and links (default 1; "
 	 "incast: 4)",
 	 THROUGH_CLIENT, COUNT, AT(clients), 1, POOL_CLIENTS_MAX},
-	{"donors", KEY_DONORS, "N", "of our own (default 1; incast: 4)", WITH_DONORS, COUNT,
-	 AT(donors), 1, POOL_DONORS_MAX},
+	{"donors", KEY_DONORS, "N", "of our own (default 1; incast: 4)",
+	 WITH_DONORS & ~(unsigned int)POOL_LOOKUP, COUNT, AT(donors), 1, POOL_DONORS_MAX},
 	{"rate", KEY_RATE, "PER_SECOND",
 	 "requests of all threads arrive at random moments, so many a second, whether or not the "
 	 "ones before have ended; latency counts from when they were due",
@@ -100,8 +102,8 @@ static const struct row {
 	 THROUGH_CLIENT | POOL_REGISTER, BYTES, AT(set_bytes), MIB, MIB << 20},
 	{"l1", KEY_L1, "SIZE", "of each client (default: four times what is in flight, or more)",
 	 THROUGH_CLIENT | POOL_KV, BYTES, AT(l1_bytes), MIB, MIB << 20},
-	{"keys", KEY_KEYS, "N", "blocks in the index (default 100000)", POOL_LOOKUP, NUMBER,
-	 AT(keys), 1, 100000000},
+	{"keys", KEY_KEYS, "N[,N...]", "blocks in the index (default 10000,1000000)", POOL_LOOKUP,
+	 OTHER, 0, 0, 0},
 	{"misses", KEY_MISSES, "PERCENT", "of the keys are nobody's (default 0)", POOL_LOOKUP,
 	 COUNT, AT(misses), 0, 100},
 	{"model", KEY_MODEL, "NAME", "whose KV cache it is; 'list' lists them", POOL_KV, TEXT,
@@ -157,8 +159,8 @@ number(const char *text, const struct row *row, struct argp_state *state)
 
 /* "64KiB,1MiB" */
 static void
-list(char *text, bool bytes, uint64_t min, uint64_t max, uint64_t *out, uint32_t *count_out,
-     struct argp_state *state)
+list(const char *what, char *text, bool bytes, uint64_t min, uint64_t max, uint64_t *out,
+     uint32_t *count_out, struct argp_state *state)
 {
 	char *rest = text, *word;
 
@@ -177,7 +179,7 @@ list(char *text, bool bytes, uint64_t min, uint64_t max, uint64_t *out, uint32_t
 			argp_error(state,
 				   "%s takes up to %u of %llu to %llu, with commas, not "
 				   "'%s'",
-				   bytes ? "-s" : "-b", POOL_LIST_MAX, (unsigned long long)min,
+				   what, POOL_LIST_MAX, (unsigned long long)min,
 				   (unsigned long long)max, word);
 		else
 			out[(*count_out)++] = value;
@@ -192,10 +194,12 @@ parse_other(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case 's':
-		list(arg, true, BLOCK_MIN, BLOCK_MAX, options->sizes, &options->size_count, state);
+		list("-s", arg, true, BLOCK_MIN, BLOCK_MAX, options->sizes, &options->size_count,
+		     state);
 		return 0;
 	case 'b':
-		list(arg, false, 1, POOL_BATCH_MAX, options->batches, &options->batch_count, state);
+		list("-b", arg, false, 1, POOL_BATCH_MAX, options->batches, &options->batch_count,
+		     state);
 		return 0;
 	case 'a':
 		options->size_count = 0;
@@ -207,6 +211,9 @@ parse_other(int key, char *arg, struct argp_state *state)
 		if (*end != '\0' || options->duration_ns == 0 ||
 		    options->duration_ns > SECONDS_MAX * FAR_NS_PER_S)
 			argp_error(state, "-D takes seconds, 1 to %u, not '%s'", SECONDS_MAX, arg);
+		return 0;
+	case KEY_KEYS:
+		list("--keys", arg, false, 1, KEYS_MAX, options->keys, &options->key_count, state);
 		return 0;
 	case KEY_RATE:
 		options->rate = strtod(arg, &end);
@@ -248,6 +255,12 @@ check(const struct pool_options *options, struct argp_state *state)
 	if (options->mode == POOL_KV && (options->model == NULL) == (options->shape == NULL))
 		argp_error(state, "--model NAME or --shape, one of the two; --model list lists "
 				  "names");
+	for (uint32_t i = 0; options->mode == POOL_LOOKUP && i < options->batch_count; i++)
+		if (options->batches[i] > LOOKUP_MAX)
+			argp_error(state, "a lookup asks for up to %u keys, not -b %llu",
+				   LOOKUP_MAX, (unsigned long long)options->batches[i]);
+	if (options->mode == POOL_LOOKUP && options->address_count > 1)
+		argp_error(state, "lookup asks one donor");
 	if (options->mode == POOL_INCAST && options->address_count > 0)
 		argp_error(state, "incast starts its own donors: no addresses");
 }
@@ -353,7 +366,8 @@ pool_options_parse(enum pool_mode mode, int argc, char **argv, struct pool_optio
 		.clients = mode == POOL_INCAST ? 4 : 1,
 		.donors = mode == POOL_INCAST ? 4 : 1,
 		.set_bytes = SET_DEFAULT,
-		.keys = 100000,
+		.keys = {10000, 1000000},
+		.key_count = 2,
 		.over = "shm",
 		.timeout_ns = 5 * FAR_NS_PER_S,
 		.tokens = 8192,

@@ -17,6 +17,7 @@
 enum figure {
 	F_BYTES,
 	F_BATCH,
+	F_BLOCKS,
 	F_REQUESTS,
 	F_BW,
 	F_RATE,
@@ -40,6 +41,7 @@ enum figure {
 	F_CLIENTS,
 	F_DONORS,
 	F_KEYS,
+	F_FOUND,
 	F_ALL_BYTES,
 	F_NS,
 	F_CPU_KEY,
@@ -59,6 +61,7 @@ static const struct column {
 } columns[F_COUNT] = {
 	[F_BYTES] = {"#bytes", 9, 0, "MsgSize"},
 	[F_BATCH] = {"batch", 6, 0, "batch"},
+	[F_BLOCKS] = {"blocks", 9, 0, "blocks"},
 	[F_REQUESTS] = {"#iterations", 12, 0, "n_iterations"},
 	[F_BW] = {"BW average", 11, 2, "BW_average"},
 	[F_RATE] = {"keys[M/sec]", 12, 4, "MsgRate"},
@@ -67,7 +70,7 @@ static const struct column {
 	[F_P99] = {"p99", 10, 1, "percentile_99"},
 	[F_P999] = {"p99.9", 10, 1, "percentile_99.9"},
 	[F_MAX] = {"max", 10, 1, "t_max"},
-	[F_CPU] = {"CPU[s/GB]", 10, 4, "client_cpu_s_per_gb"},
+	[F_CPU] = {"CPU[s/GB]", 11, 4, "client_cpu_s_per_gb"},
 	[F_DONOR_CPU] = {"donor CPU", 10, 4, "donor_cpu_s_per_gb"},
 	[F_MESSAGES] = {"messages", 9, 0, "messages"},
 	[F_LOOKUP] = {"lookup[usec]", 13, 1, "lookup_us"},
@@ -81,6 +84,7 @@ static const struct column {
 	[F_CLIENTS] = {NULL, 0, 0, "clients"},
 	[F_DONORS] = {NULL, 0, 0, "donors"},
 	[F_KEYS] = {NULL, 0, 0, "keys"},
+	[F_FOUND] = {NULL, 0, 0, "found"},
 	[F_ALL_BYTES] = {NULL, 0, 0, "bytes"},
 	[F_NS] = {NULL, 0, 0, "ns"},
 	[F_CPU_KEY] = {NULL, 0, 1, "client_cpu_ns_per_key"},
@@ -130,6 +134,7 @@ figures_of(const struct pool *pool, const struct pool_row *row, double out[F_COU
 
 	out[F_BYTES] = (double)row->size_bytes;
 	out[F_BATCH] = (double)row->batch;
+	out[F_BLOCKS] = (double)row->blocks;
 	out[F_REQUESTS] = (double)row->requests;
 	out[F_BW] =
 		row->bytes > 0 ? (double)row->bytes / s / (pool->options->gbits ? GBIT : MIB) : NAN;
@@ -156,6 +161,7 @@ figures_of(const struct pool *pool, const struct pool_row *row, double out[F_COU
 	out[F_CLIENTS] = (double)row->clients;
 	out[F_DONORS] = (double)row->donors;
 	out[F_KEYS] = (double)row->keys;
+	out[F_FOUND] = pool->options->mode == POOL_LOOKUP ? (double)row->found : NAN;
 	out[F_ALL_BYTES] = (double)row->bytes;
 	out[F_NS] = (double)row->ns;
 	out[F_EVENTS_LOST] = (double)row->phases.lost;
@@ -165,6 +171,17 @@ figures_of(const struct pool *pool, const struct pool_row *row, double out[F_COU
 }
 
 /* ---- for people ---- */
+
+/* Where no bytes move, processor time is per key. */
+static enum figure
+shown(const struct pool *pool, int f)
+{
+	if (pool->options->mode == POOL_LOOKUP && f == F_CPU)
+		return F_CPU_KEY;
+	if (pool->options->mode == POOL_LOOKUP && f == F_DONOR_CPU)
+		return F_DONOR_CPU_KEY;
+	return (enum figure)f;
+}
 
 static void
 head_print(const struct pool *pool)
@@ -184,12 +201,19 @@ head_print(const struct pool *pool)
 		       options->rate);
 	else
 		printf("closed loop, %u in flight per thread\n", options->depth);
-	printf(" Memory     : %llu MiB at the donors, last-level cache %llu MiB%s, pages of %llu "
-	       "KiB\n",
-	       (unsigned long long)(place->set_bytes >> 20),
-	       (unsigned long long)(place->llc_bytes >> 20),
-	       place->set_bytes > place->llc_bytes ? "" : " (NOT cold: --set above it)",
-	       (unsigned long long)(place->page_bytes >> 10));
+	if (options->mode == POOL_LOOKUP)
+		printf(" Index      : of so many blocks, last-level cache %llu MiB; keys at "
+		       "random, %u "
+		       "%% nobody's\n",
+		       (unsigned long long)(place->llc_bytes >> 20), options->misses);
+	else
+		printf(" Memory     : %llu MiB at the donors, last-level cache %llu MiB%s, pages "
+		       "of %llu "
+		       "KiB\n",
+		       (unsigned long long)(place->set_bytes >> 20),
+		       (unsigned long long)(place->llc_bytes >> 20),
+		       place->set_bytes > place->llc_bytes ? "" : " (NOT cold: --set above it)",
+		       (unsigned long long)(place->page_bytes >> 10));
 	printf(" CPU        : %s, %s\n", place->cpu, place->kernel);
 	printf(" Latency    : of one request, CLOCK_MONOTONIC; nearest rank, 0.8 %% upwards\n");
 }
@@ -214,10 +238,16 @@ pool_report_head(const struct pool *pool)
 	head_print(pool);
 	printf(" %-12s", "test");
 	for (int f = 0; f < F_TABLE_END; f++)
-		printf(" %*s", columns[f].width, columns[f].head);
+		printf(" %*s", columns[f].width,
+		       shown(pool, f) == F_CPU_KEY ? "CPU[ns/key]" : columns[f].head);
+	if (options->mode == POOL_LOOKUP) {
+		putchar('\n');
+		fflush(stdout);
+		return;
+	}
 	printf("\n %-12s %*s\n", "",
-	       columns[F_BYTES].width + columns[F_BATCH].width + columns[F_REQUESTS].width +
-		       columns[F_BW].width + 3,
+	       columns[F_BYTES].width + columns[F_BATCH].width + columns[F_BLOCKS].width +
+		       columns[F_REQUESTS].width + columns[F_BW].width + 4,
 	       options->gbits ? "[Gb/sec]" : "[MiB/sec]");
 	fflush(stdout);
 }
@@ -237,12 +267,13 @@ pool_report_row(const struct pool *pool, const struct pool_row *row)
 	printf(options->csv ? "%s" : " %-12s", row->what);
 	for (int f = 0; f < end; f++) {
 		int width = options->csv ? 0 : columns[f].width;
+		enum figure of = options->csv ? (enum figure)f : shown(pool, f);
 
 		printf(options->csv ? "," : " ");
-		if (isnan(figures[f]))
+		if (isnan(figures[of]))
 			printf("%*s", width, options->csv ? "" : "-");
 		else
-			printf("%*.*f", width, columns[f].digits, figures[f]);
+			printf("%*.*f", width, columns[of].digits, figures[of]);
 	}
 	putchar('\n');
 	fflush(stdout);
