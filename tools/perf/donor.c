@@ -42,11 +42,13 @@ config_write(const struct perf_donor *donor, const struct perf_donor_config *con
 		"listen: %s\n"
 		"memory: %" PRIu64 "KiB\n"
 		"block_min: %" PRIu64 "B\n"
-		"huge_pages: %s\n",
+		"huge_pages: %s\n"
+		"lane: %" PRIu64 "B\n",
 		config->name, donor->address, config->memory_bytes >> 10, config->block_bytes_min,
 		config->huge       ? "on"
 		: config->ordinary ? "off"
-				   : "auto");
+				   : "auto",
+		config->lane_bytes);
 	return fclose(file) == 0 ? 0 : -EIO;
 }
 

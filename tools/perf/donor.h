@@ -19,6 +19,7 @@ struct perf_donor_config {
 	const char *over; /* "shm", or another transport's scheme on 127.0.0.1 */
 	uint64_t memory_bytes;
 	uint64_t block_bytes_min; /* the index is sized for it */
+	uint64_t lane_bytes;      /* 0: as it comes; else a power of two, and no block is larger */
 	bool huge;                /* 2 MiB pages, or it does not start; else: if they can be had */
 	bool ordinary;            /* 4 KiB pages, whatever can be had */
 };

@@ -40,6 +40,7 @@ static const struct command commands[] = {
 	{{"store", NULL}, perf_store, "blocks from L1 to donors, until they are committed"},
 	{{"mixed", NULL}, perf_mixed, "both at the same time"},
 	{{"lookup", NULL}, perf_lookup, "keys in a donor's published index, nothing else"},
+	{{"kv", NULL}, perf_kv, "the KV cache of a prefix of a model, whole and layer by layer"},
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))

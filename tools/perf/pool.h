@@ -13,6 +13,7 @@
 #include "farpool/farpool.h"
 #include "tools/perf/donor.h"
 #include "tools/perf/hist.h"
+#include "tools/perf/models.h"
 #include "tools/perf/perf.h"
 
 #define POOL_LIST_MAX    16U /* sizes or batches of one run */
@@ -104,6 +105,7 @@ struct pool_row {
 	struct pool_counts counts;
 	struct pool_phases phases;
 	uint64_t wrong;
+	bool only_times; /* what it cost is in another line */
 };
 
 struct pool_client {
@@ -120,10 +122,11 @@ struct pool {
 	struct pool_client clients[POOL_CLIENTS_MAX];
 	uint32_t client_count;
 	uint64_t size_bytes;
-	uint64_t block_count;  /* at the donors */
-	uint64_t nonce;        /* in every key: nobody's blocks but ours */
-	uint64_t next_fresh;   /* atomic: of blocks that writers make; any thread */
-	struct pool_row *rows; /* owned */
+	uint64_t block_count;     /* at the donors */
+	uint64_t nonce;           /* in every key: nobody's blocks but ours */
+	uint64_t next_fresh;      /* atomic: of blocks that writers make; any thread */
+	struct model_shape shape; /* kv */
+	struct pool_row *rows;    /* owned */
 	uint32_t row_count;
 };
 

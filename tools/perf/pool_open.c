@@ -86,20 +86,28 @@ donors_start(struct pool *pool)
 {
 	const struct pool_options *options = pool->options;
 	uint64_t set_bytes = pool->block_count * pool->size_bytes / options->donors;
+	uint64_t lane_bytes = LANE_BYTES;
 	char room[320], name[32];
 	struct perf_donor_config config = {
 		.program = program(options, room, sizeof(room)),
 		.name = name,
 		.over = options->over,
 		/* Placement is by chance: none gets exactly its share. */
-		.memory_bytes = (set_bytes + set_bytes / 2) *
-					(options->mode == POOL_MIXED ? 2 : 1) / MIB * MIB +
-				LANE_BYTES * (LANES + 4 * (uint64_t)options->clients),
 		.block_bytes_min = pool->size_bytes,
 		.huge = options->huge,
 		.ordinary = !options->huge,
 	};
 
+	while (lane_bytes < pool->size_bytes)
+		lane_bytes *= 2;
+	/* What does not fit into the rest of a lane stays empty there. */
+	if (pool->size_bytes > lane_bytes / 2)
+		set_bytes = pool->block_count * lane_bytes / options->donors;
+	config.lane_bytes = lane_bytes;
+	/* Placement is by chance: none gets exactly its share. */
+	config.memory_bytes =
+		(set_bytes + set_bytes / 2) * (options->mode == POOL_MIXED ? 2 : 1) / MIB * MIB +
+		lane_bytes * (LANES + 4 * (uint64_t)options->clients);
 	for (uint32_t i = 0; i < options->donors; i++) {
 		int rc;
 

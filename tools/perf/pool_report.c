@@ -128,6 +128,9 @@ per(uint64_t amount, uint64_t of)
 static void
 figures_of(const struct pool *pool, const struct pool_row *row, double out[F_COUNT])
 {
+	static const enum figure costs[] = {F_CPU,      F_DONOR_CPU, F_CPU_KEY, F_DONOR_CPU_KEY,
+					    F_MESSAGES, F_NOTES,     F_STALE,   F_REREADS,
+					    F_LATE,     F_MISSES};
 	const struct pool_counts *counts = &row->counts;
 	uint64_t moved = counts->loaded_bytes + counts->stored_bytes;
 	double s = (double)row->ns / (double)FAR_NS_PER_S;
@@ -136,9 +139,10 @@ figures_of(const struct pool *pool, const struct pool_row *row, double out[F_COU
 	out[F_BATCH] = (double)row->batch;
 	out[F_BLOCKS] = (double)row->blocks;
 	out[F_REQUESTS] = (double)row->requests;
-	out[F_BW] =
-		row->bytes > 0 ? (double)row->bytes / s / (pool->options->gbits ? GBIT : MIB) : NAN;
-	out[F_RATE] = (double)row->keys / s / 1e6;
+	out[F_BW] = row->bytes > 0 && s > 0
+			    ? (double)row->bytes / s / (pool->options->gbits ? GBIT : MIB)
+			    : NAN;
+	out[F_RATE] = s > 0 ? (double)row->keys / s / 1e6 : NAN;
 	out[F_P50] = (double)perf_hist_rank(row->hist, 0.5) / US;
 	out[F_P90] = (double)perf_hist_rank(row->hist, 0.9) / US;
 	out[F_P99] = (double)perf_hist_rank(row->hist, 0.99) / US;
@@ -168,6 +172,8 @@ figures_of(const struct pool *pool, const struct pool_row *row, double out[F_COU
 	out[F_LEAST] = (double)row->client_bytes_min;
 	out[F_MOST] = (double)row->client_bytes_max;
 	out[F_WRONG] = (double)row->wrong;
+	for (size_t i = 0; row->only_times && i < sizeof(costs) / sizeof(costs[0]); i++)
+		out[costs[i]] = NAN;
 }
 
 /* ---- for people ---- */
@@ -201,6 +207,15 @@ head_print(const struct pool *pool)
 		       options->rate);
 	else
 		printf("closed loop, %u in flight per thread\n", options->depth);
+	if (options->mode == POOL_KV)
+		printf(" Model      : %s (%s): %u layers, %llu bytes a token and rank; %llu tokens "
+		       "in "
+		       "chunks of %llu\n",
+		       pool->shape.name, pool->shape.source, pool->shape.layers,
+		       (unsigned long long)(model_layer_bytes(&pool->shape, options->tp) *
+					    pool->shape.layers),
+		       (unsigned long long)options->tokens,
+		       (unsigned long long)options->chunk_tokens);
 	if (options->mode == POOL_LOOKUP)
 		printf(" Index      : of so many blocks, last-level cache %llu MiB; keys at "
 		       "random, %u "
@@ -338,6 +353,21 @@ info_json(const struct pool *pool)
 		place->kernel);
 }
 
+static json_t *
+model_json(const struct pool *pool)
+{
+	const struct model_shape *shape = &pool->shape;
+
+	return json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:i, s:I, s:I, s:I}", "name",
+			 shape->name, "source", shape->source, "layers", (int)shape->layers,
+			 "kv_heads", (int)shape->kv_heads, "head_size", (int)shape->head_size,
+			 "value_bytes", (int)shape->value_bytes, "latent", shape->latent, "tp",
+			 (int)pool->options->tp, "bytes_per_token",
+			 (json_int_t)(model_layer_bytes(shape, pool->options->tp) * shape->layers),
+			 "tokens", (json_int_t)pool->options->tokens, "chunk_tokens",
+			 (json_int_t)pool->options->chunk_tokens);
+}
+
 json_t *
 pool_report_json(const struct pool *pool)
 {
@@ -346,6 +376,8 @@ pool_report_json(const struct pool *pool)
 	for (uint32_t i = 0; i < pool->row_count; i++)
 		json_array_append_new(rows, row_json(pool, &pool->rows[i]));
 	json_object_set_new(root, "test_info", info_json(pool));
+	if (pool->options->mode == POOL_KV)
+		json_object_set_new(root, "model", model_json(pool));
 	json_object_set_new(root, "results", rows);
 	return root;
 }

@@ -1,4 +1,5 @@
 /* perf_pool.c - what farpool-perf says of clients and donors: options, bytes of blocks, the report. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -89,6 +90,45 @@ a_block_is_known_by_its_bytes(void **state)
 	free(pool);
 }
 
+/* Of DeepSeek-AI, «Insights into DeepSeek-V3», table 1: KB per token, in bfloat16. */
+static void
+models_have_the_sizes_that_were_published(void **state)
+{
+	struct model_shape shape;
+	(void)state;
+
+	assert_int_equal(model_find("deepseek-v3", &shape), 0);
+	assert_int_equal(model_layer_bytes(&shape, 1) * shape.layers, 70272);
+	/* What is compressed is the same for each rank. */
+	assert_int_equal(model_layer_bytes(&shape, 8) * shape.layers, 70272);
+	assert_int_equal(model_find("Qwen2.5-72B", &shape), 0);
+	assert_int_equal(model_layer_bytes(&shape, 1) * shape.layers, 327680);
+	assert_int_equal(model_find("llama-3.1-405b", &shape), 0);
+	assert_int_equal(model_layer_bytes(&shape, 1) * shape.layers, 516096);
+	/* Heads are split, and repeated where there are fewer than ranks. */
+	assert_int_equal(model_layer_bytes(&shape, 8) * shape.layers, 516096 / 8);
+	assert_int_equal(model_layer_bytes(&shape, 16) * shape.layers, 516096 / 8);
+	assert_int_equal(model_find("llama-3.1-8b", &shape), 0);
+	assert_int_equal(model_layer_bytes(&shape, 1) * shape.layers, 128 << 10);
+	assert_int_equal(model_find("llama", &shape), -ENOENT);
+}
+
+static void
+a_shape_is_four_numbers(void **state)
+{
+	struct model_shape shape;
+	(void)state;
+
+	assert_int_equal(model_parse("32,8,128,2", &shape), 0);
+	assert_int_equal(model_layer_bytes(&shape, 1) * shape.layers, 128 << 10);
+	assert_int_equal(model_parse("32,8,128", &shape), -EINVAL);
+	assert_int_equal(model_parse("32,8,128,2,9", &shape), -EINVAL);
+	assert_int_equal(model_parse("32,8,128,", &shape), -EINVAL);
+	assert_int_equal(model_parse("0,8,128,2", &shape), -EINVAL);
+	assert_int_equal(model_parse("32,-8,128,2", &shape), -EINVAL);
+	assert_int_equal(model_parse("32,8,128,99999999999", &shape), -EINVAL);
+}
+
 static double
 real(json_t *row, const char *name)
 {
@@ -149,6 +189,8 @@ main(void)
 		cmocka_unit_test(lists_of_sizes_and_batches_are_swept),
 		cmocka_unit_test(a_mode_has_defaults_of_its_own),
 		cmocka_unit_test(a_block_is_known_by_its_bytes),
+		cmocka_unit_test(models_have_the_sizes_that_were_published),
+		cmocka_unit_test(a_shape_is_four_numbers),
 		cmocka_unit_test(the_report_says_what_arithmetic_says_and_nothing_it_does_not_know),
 	};
 
