@@ -258,6 +258,59 @@ a_prefix_is_timed_whole_and_layer_by_layer(void **state)
 }
 
 static void
+many_clients_and_many_donors_stand_beside_one_of_each(void **state)
+{
+	const char *const shapes[] = {"1:1", "3:1", "1:2"};
+	json_t *root, *row;
+	size_t i;
+	(void)state;
+
+	RUN("incast", "--clients", "3", "--donors", "2", "--set", "64MiB", "-s", "256KiB", "-D",
+	    "1", "--json");
+	root = report();
+	assert_each_adds_up(root, 3);
+	json_array_foreach(json_object_get(root, "results"), i, row)
+	{
+		assert_string_equal(json_string_value(json_object_get(row, "test")), shapes[i]);
+		assert_true(number(row, "clients") == shapes[i][0] - '0');
+		assert_true(number(row, "donors") == shapes[i][2] - '0');
+		assert_true(number(row, "client_bytes_min") > 0);
+		assert_true(number(row, "client_bytes_max") * number(row, "clients") >=
+			    number(row, "bytes"));
+	}
+	json_decref(root);
+	RUN("incast", "donor-a=shm:/tmp/x");
+	assert_said(2, "no addresses", "--help");
+}
+
+static void
+memory_is_mapped_and_registered_by_one_thread_and_by_more(void **state)
+{
+	json_t *root, *row;
+	size_t i, count[2] = {0, 0};
+	(void)state;
+
+	RUN("register", "--set", "8MiB", "-n", "3", "--threads", "2", "--json");
+	root = report();
+	json_array_foreach(json_object_get(root, "results"), i, row)
+	{
+		assert_true(number(row, "n_iterations") == 3);
+		assert_true(number(row, "bytes") == 8 << 20);
+		assert_true(number(row, "s_per_gib_min") <= number(row, "s_per_gib"));
+		assert_true(number(row, "s_per_gib") <= number(row, "s_per_gib_max"));
+		assert_true(number(row, "s_per_gib_min") > 0);
+		if (number(row, "page_bytes") == 4096)
+			count[(int)number(row, "threads") - 1]++;
+	}
+	/* map, register, deregister; 2 MiB pages are not everywhere. */
+	assert_int_equal(count[0], 3);
+	assert_int_equal(count[1], 3);
+	json_decref(root);
+	RUN("register", "--over", "pigeon");
+	assert_said(1, "pigeon", "farpool doctor");
+}
+
+static void
 donors_that_are_there_are_used_and_left_as_they_were(void **state)
 {
 	struct far_donor_status status = {.size_bytes = sizeof(status)};
@@ -335,6 +388,8 @@ main(void)
 		cmocka_unit_test(over_ucx_the_donor_serves),
 		cmocka_unit_test(lookups_find_what_is_there_and_nothing_else),
 		cmocka_unit_test(a_prefix_is_timed_whole_and_layer_by_layer),
+		cmocka_unit_test(many_clients_and_many_donors_stand_beside_one_of_each),
+		cmocka_unit_test(memory_is_mapped_and_registered_by_one_thread_and_by_more),
 		cmocka_unit_test(donors_that_are_there_are_used_and_left_as_they_were),
 		cmocka_unit_test(tables_and_csv_have_a_line_for_each),
 		cmocka_unit_test(what_cannot_be_done_is_said_with_a_next_step),

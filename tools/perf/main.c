@@ -41,6 +41,8 @@ static const struct command commands[] = {
 	{{"mixed", NULL}, perf_mixed, "both at the same time"},
 	{{"lookup", NULL}, perf_lookup, "keys in a donor's published index, nothing else"},
 	{{"kv", NULL}, perf_kv, "the KV cache of a prefix of a model, whole and layer by layer"},
+	{{"incast", NULL}, perf_incast, "many clients and one donor, one client and many donors"},
+	{{"register", NULL}, perf_register, "mapping and registering memory: seconds per GiB"},
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))

@@ -118,6 +118,8 @@ int perf_store(int argc, char **argv);
 int perf_mixed(int argc, char **argv);
 int perf_lookup(int argc, char **argv);
 int perf_kv(int argc, char **argv);
+int perf_incast(int argc, char **argv);
+int perf_register(int argc, char **argv);
 
 /* Prints "farpool-perf: ..." on stderr; returns 1. */
 int perf_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -122,9 +122,11 @@ struct pool {
 	struct pool_client clients[POOL_CLIENTS_MAX];
 	uint32_t client_count;
 	uint64_t size_bytes;
-	uint64_t block_count;     /* at the donors */
-	uint64_t nonce;           /* in every key: nobody's blocks but ours */
-	uint64_t next_fresh;      /* atomic: of blocks that writers make; any thread */
+	uint64_t block_count;  /* at the donors */
+	uint64_t nonce;        /* in every key: nobody's blocks but ours */
+	uint64_t next_fresh;   /* atomic: of blocks that writers make; any thread */
+	uint32_t clients_most; /* of all lines, for requests of one size; 0: as the options say */
+	const char *label;     /* of lines; NULL: what they do */
 	struct model_shape shape; /* kv */
 	struct pool_row *rows;    /* owned */
 	uint32_t row_count;
@@ -192,6 +194,8 @@ void pool_phases_read(struct pool_client *client);
 int pool_run(struct pool *pool, uint32_t readers, uint32_t writers, uint64_t batch);
 /* The whole of a mode whose lines are sizes and batches; the exit status. */
 int pool_sweep(enum pool_mode mode, int argc, char **argv);
+/* The lines of one block size, with donors and clients of their own. 0 or 1. */
+int pool_size_run(struct pool *pool, uint64_t size_bytes);
 /* Blocks of a request, where the user did not say. */
 uint64_t pool_batch(const struct pool *pool, uint64_t size_bytes);
 /* A new row of the pool; NULL: no memory, or too many. */

@@ -15,7 +15,7 @@
 #define KEYS_MAX       100000000U
 #define LOOKUP_MAX     1024U /* of one task of the adapter */
 #define SECONDS_MAX    3600U
-#define MIXED_NS       (5 * FAR_NS_PER_S)
+#define MEET_NS        (5 * FAR_NS_PER_S)
 #define REQUESTS_MAX   1000000000U
 #define JSON_DEFAULT   "perftest_out.json"
 #define THROUGH_CLIENT (POOL_PREFETCH | POOL_STORE | POOL_MIXED | POOL_INCAST)
@@ -77,15 +77,20 @@ static const struct row {
 	{"batch", 'b', "N[,N...]", "blocks of a request (default: 16 MiB of them; lookup: 256)",
 	 THROUGH_CLIENT | POOL_LOOKUP, OTHER, 0, 0, 0},
 	{"iters", 'n', "N",
-	 "requests of each line (default: as many as the set has; mixed: 5 seconds)",
-	 THROUGH_CLIENT | POOL_LOOKUP | POOL_KV, NUMBER, AT(requests), 1, REQUESTS_MAX},
+	 "requests of each line (default: as many as the set has; mixed, incast: 5 seconds)",
+	 WITH_DONORS, NUMBER, AT(requests), 1, REQUESTS_MAX},
+	{"iters", 'n', "N", "rounds of each line (default 5)", POOL_REGISTER, NUMBER, AT(requests),
+	 1, 1000},
 	{"duration", 'D', "SECONDS", "of each line, instead of -n", THROUGH_CLIENT | POOL_LOOKUP,
 	 OTHER, 0, 0, 0},
 	{"tx-depth", 't', "N", "requests in flight, per thread (default 4)",
 	 POOL_PREFETCH | POOL_MIXED | POOL_INCAST | POOL_LOOKUP, COUNT, AT(depth), 1,
 	 POOL_DEPTH_MAX},
-	{"threads", KEY_THREADS, "N", "of each client (default 1); register: that register at once",
-	 THROUGH_CLIENT | POOL_REGISTER, COUNT, AT(threads), 1, POOL_THREADS_MAX},
+	{"threads", KEY_THREADS, "N", "of each client (default 1)", THROUGH_CLIENT, COUNT,
+	 AT(threads), 1, POOL_THREADS_MAX},
+	{"threads", KEY_THREADS, "N",
+	 "1, 2, 4 and so on up to N that register at once (default: processors, up to 8)",
+	 POOL_REGISTER, COUNT, AT(threads), 1, POOL_THREADS_MAX},
 	{"writers", KEY_WRITERS, "N", "threads of each client that store (default 1)", POOL_MIXED,
 	 COUNT, AT(writers), 1, POOL_THREADS_MAX},
 	{"clients", KEY_CLIENTS, "N",
@@ -120,7 +125,8 @@ static const struct row {
 	 FLAG, AT(huge), 0, 0},
 	{"report_gbits", KEY_GBITS, NULL, "Gb/sec instead of MiB/sec", THROUGH_CLIENT | POOL_KV,
 	 FLAG, AT(gbits), 0, 0},
-	{"over", KEY_OVER, "TRANSPORT", "to donors of our own: shm, ucx (default shm)",
+	{"over", KEY_OVER, "TRANSPORT",
+	 "to donors of our own, or where there is no ADDRESS: shm, ucx (default shm)",
 	 WITH_DONORS | POOL_REGISTER, TEXT, AT(over), 0, 0},
 	{"farpoold", KEY_FARPOOLD, "FILE", "the donor's program (default: beside this one)",
 	 WITH_DONORS, TEXT, AT(farpoold), 0, 0},
@@ -131,13 +137,14 @@ static const struct row {
 	 AT(json), 0, 0},
 	{"csv", KEY_CSV, NULL, "comma-separated values instead of the table", EVERY, FLAG, AT(csv),
 	 0, 0},
-	{"quiet", KEY_QUIET, NULL, "no progress line on a terminal", EVERY, FLAG, AT(quiet), 0, 0},
+	{"quiet", KEY_QUIET, NULL, "no progress line on a terminal", WITH_DONORS, FLAG, AT(quiet),
+	 0, 0},
 	{"out_json", KEY_OUT_JSON, NULL, "write " JSON_DEFAULT ", all lines in it", EVERY, OTHER, 0,
 	 0, 0},
 	{"out_json_file", KEY_OUT_JSON_FILE, "FILE", "write FILE instead", EVERY, TEXT,
 	 AT(json_path), 0, 0},
-	{"plot", KEY_PLOT, "FILE.png|FILE.svg", "draw it, with gnuplot", EVERY, TEXT, AT(plot_path),
-	 0, 0},
+	{"plot", KEY_PLOT, "FILE.png|FILE.svg", "draw it, with gnuplot", WITH_DONORS, TEXT,
+	 AT(plot_path), 0, 0},
 };
 
 #define ROWS (sizeof(table) / sizeof(table[0]))
@@ -272,8 +279,11 @@ parse(int key, char *arg, struct argp_state *state)
 	char *field = (char *)options;
 
 	if (key == ARGP_KEY_ARG) {
-		if (options->mode == POOL_REGISTER || options->address_count == POOL_DONORS_MAX ||
-		    strchr(arg, '=') == NULL)
+		if (options->mode == POOL_REGISTER && options->address_count == 0)
+			options->addresses[options->address_count++] = arg;
+		else if (options->mode == POOL_REGISTER)
+			argp_error(state, "one address is enough: '%s'", arg);
+		else if (options->address_count == POOL_DONORS_MAX || strchr(arg, '=') == NULL)
 			argp_error(state,
 				   "'%s': donors are written NAME=ADDRESS, as "
 				   "donor-a=verbs:10.0.0.3:7471",
@@ -335,7 +345,9 @@ doc_of(enum pool_mode mode)
 	case POOL_INCAST:
 		return "Prefetch with many clients from one donor, and with one client from many.";
 	case POOL_REGISTER:
-		return "Register memory with a transport: seconds per GiB.";
+		return "Map memory and register it with a transport: seconds per GiB.\vADDRESS is "
+		       "one of this "
+		       "host, which names the transport and the device: verbs:10.0.0.3:7471.";
 	}
 	return "";
 }
@@ -354,14 +366,16 @@ pool_options_parse(enum pool_mode mode, int argc, char **argv, struct pool_optio
 							     .arg = table[i].arg,
 							     .doc = table[i].text};
 	}
-	if (mode != POOL_REGISTER && mode != POOL_INCAST)
+	if (mode == POOL_REGISTER)
+		argp.args_doc = "[ADDRESS]";
+	else if (mode != POOL_INCAST)
 		argp.args_doc = "[NAME=ADDRESS...]";
 	*out = (struct pool_options){
 		.mode = mode,
 		.sizes = {64U << 10, MIB, 4 * MIB},
 		.size_count = 3,
 		.depth = 4,
-		.threads = 1,
+		.threads = mode == POOL_REGISTER ? 0 : 1,
 		.writers = 1,
 		.clients = mode == POOL_INCAST ? 4 : 1,
 		.donors = mode == POOL_INCAST ? 4 : 1,
@@ -375,7 +389,8 @@ pool_options_parse(enum pool_mode mode, int argc, char **argv, struct pool_optio
 		.tp = 1,
 	};
 	(void)argp_parse(&argp, argc, argv, 0, NULL, out);
-	/* Readers and writers are to meet, whoever is faster. */
-	if (mode == POOL_MIXED && out->requests == 0 && out->duration_ns == 0)
-		out->duration_ns = MIXED_NS;
+	/* They are to meet, whoever is faster. */
+	if ((mode == POOL_MIXED || mode == POOL_INCAST) && out->requests == 0 &&
+	    out->duration_ns == 0)
+		out->duration_ns = MEET_NS;
 }

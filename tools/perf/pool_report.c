@@ -35,6 +35,7 @@ enum figure {
 	F_REREADS,
 	F_LATE,
 	F_MISSES,
+	F_FAIR,
 	F_TABLE_END, /* what follows is for programs */
 	F_MIN = F_TABLE_END,
 	F_AVG,
@@ -79,6 +80,7 @@ static const struct column {
 	[F_REREADS] = {"re-read", 8, 0, "rereads"},
 	[F_LATE] = {"late[B]", 8, 0, "bytes_landed_after_cancel"},
 	[F_MISSES] = {"missed", 7, 0, "misses"},
+	[F_FAIR] = {"min/max", 8, 2, "client_min_per_max"},
 	[F_MIN] = {NULL, 0, 1, "t_min"},
 	[F_AVG] = {NULL, 0, 1, "t_avg"},
 	[F_CLIENTS] = {NULL, 0, 0, "clients"},
@@ -162,6 +164,7 @@ figures_of(const struct pool *pool, const struct pool_row *row, double out[F_COU
 	out[F_REREADS] = (double)counts->rereads;
 	out[F_LATE] = (double)counts->late_bytes;
 	out[F_MISSES] = (double)counts->misses;
+	out[F_FAIR] = row->clients > 1 ? per(row->client_bytes_min, row->client_bytes_max) : NAN;
 	out[F_CLIENTS] = (double)row->clients;
 	out[F_DONORS] = (double)row->donors;
 	out[F_KEYS] = (double)row->keys;
@@ -199,9 +202,13 @@ head_print(const struct pool *pool)
 	printf(" Transport  : %s, %s%s\n", place->transport, pool->path,
 	       place->own_server ? ", donors of our own on this host" : "");
 	printf(" Donor      : %s\n", place->address);
-	printf(" Load       : %u client(s) x %u thread(s), %u donor(s), ", options->clients,
-	       options->threads,
-	       options->address_count > 0 ? options->address_count : options->donors);
+	if (options->mode == POOL_INCAST)
+		printf(" Load       : CLIENTS:DONORS as each line says, %u thread(s) each, ",
+		       options->threads);
+	else
+		printf(" Load       : %u client(s) x %u thread(s), %u donor(s), ", options->clients,
+		       options->threads,
+		       options->address_count > 0 ? options->address_count : options->donors);
 	if (options->rate > 0)
 		printf("%.0f requests/s that arrive by themselves (latency: since due)\n",
 		       options->rate);

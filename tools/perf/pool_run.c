@@ -181,7 +181,11 @@ rows_add(struct pool *pool, const struct crowd *crowd, uint64_t batch,
 
 		if ((writes ? crowd->writers : crowd->readers) == 0)
 			continue;
-		row = pool_row_new(pool, writes ? "store" : "prefetch", batch);
+		row = pool_row_new(pool,
+				   pool->label != NULL ? pool->label
+				   : writes            ? "store"
+						       : "prefetch",
+				   batch);
 		if (row == NULL)
 			return;
 		row->counts = *counts;
@@ -320,11 +324,11 @@ uint64_t
 pool_batch(const struct pool *pool, uint64_t size_bytes)
 {
 	uint64_t batch = BATCH_BYTES / size_bytes, least;
+	uint32_t clients = pool->clients_most > 0 ? pool->clients_most : pool->options->clients;
 
 	/* So that the set has some requests for every thread. */
 	least = pool->options->set_bytes / size_bytes /
-		((uint64_t)pool->options->threads * pool->options->clients *
-		 (pool->options->depth + 1) * 2);
+		((uint64_t)pool->options->threads * clients * (pool->options->depth + 1) * 2);
 	if (batch > least)
 		batch = least;
 	if (batch > 1024)
@@ -332,8 +336,8 @@ pool_batch(const struct pool *pool, uint64_t size_bytes)
 	return batch > 0 ? batch : 1;
 }
 
-static int
-size_run(struct pool *pool, uint64_t size_bytes)
+int
+pool_size_run(struct pool *pool, uint64_t size_bytes)
 {
 	const struct pool_options *options = pool->options;
 	uint64_t batches[POOL_LIST_MAX], most = 0;
@@ -378,7 +382,7 @@ pool_sweep(enum pool_mode mode, int argc, char **argv)
 		return perf_fail("no memory");
 	status = pool_begin(pool, &options);
 	for (uint32_t i = 0; i < options.size_count && status == 0; i++)
-		status = size_run(pool, options.sizes[i]);
+		status = pool_size_run(pool, options.sizes[i]);
 	if (pool->row_count > 0 && pool_report_end(pool) != 0)
 		status = 1;
 	pool_end(pool);
