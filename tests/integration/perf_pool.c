@@ -170,6 +170,47 @@ arrivals_do_not_wait_for_those_before_them(void **state)
 }
 
 static void
+requests_that_are_given_up_are_not_counted_with_the_others(void **state)
+{
+	json_t *root, *row;
+	(void)state;
+
+	RUN("prefetch", "--set", "64MiB", "-s", "1MiB", "-b", "4", "-n", "400", "--cancel", "50",
+	    "--json");
+	root = report();
+	assert_each_adds_up(root, 1);
+	row = json_array_get(json_object_get(root, "results"), 0);
+	assert_true(number(row, "cancelled") > 100 && number(row, "cancelled") < 300);
+	assert_true(number(row, "cancelled") + number(row, "n_iterations") == 400);
+	assert_true(json_is_number(json_object_get(row, "bytes_landed_after_cancel")));
+	json_decref(root);
+}
+
+static void
+a_picture_is_drawn_or_its_lack_is_said(void **state)
+{
+	const char *name = "/tmp/farpool-perf-test.svg";
+	char begin[6] = "";
+	FILE *file;
+	(void)state;
+
+	remove(name);
+	RUN("prefetch", "--set", "32MiB", "-s", "256KiB,1MiB", "-b", "2", "-n", "4", "--plot",
+	    name);
+	file = fopen(name, "r");
+	if (run.status != 0) {
+		assert_said(1, name, "gnuplot-nox");
+		assert_null(file);
+		return;
+	}
+	assert_non_null(file);
+	assert_int_equal(fread(begin, 1, 5, file), 5);
+	assert_string_equal(begin, "<?xml");
+	fclose(file);
+	remove(name);
+}
+
+static void
 over_ucx_the_donor_serves(void **state)
 {
 	json_t *root, *info;
@@ -385,6 +426,8 @@ main(void)
 		cmocka_unit_test(a_store_has_ended_at_the_donors),
 		cmocka_unit_test(readers_and_writers_run_at_once),
 		cmocka_unit_test(arrivals_do_not_wait_for_those_before_them),
+		cmocka_unit_test(requests_that_are_given_up_are_not_counted_with_the_others),
+		cmocka_unit_test(a_picture_is_drawn_or_its_lack_is_said),
 		cmocka_unit_test(over_ucx_the_donor_serves),
 		cmocka_unit_test(lookups_find_what_is_there_and_nothing_else),
 		cmocka_unit_test(a_prefix_is_timed_whole_and_layer_by_layer),

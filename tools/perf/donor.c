@@ -97,8 +97,8 @@ perf_donor_start(struct perf_donor *donor, const struct perf_donor_config *confi
 		snprintf(donor->address, sizeof(donor->address), "shm:%s/donor.sock",
 			 donor->folder);
 	else
-		snprintf(donor->address, sizeof(donor->address), "%s:127.0.0.1:%u", config->over,
-			 perf_port());
+		snprintf(donor->address, sizeof(donor->address), "%s%s:%u", config->over,
+			 strchr(config->over, ':') != NULL ? "" : ":127.0.0.1", perf_port());
 	rc = config_write(donor, config);
 	if (rc < 0)
 		return rc;

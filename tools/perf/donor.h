@@ -16,7 +16,8 @@ struct perf_donor {
 struct perf_donor_config {
 	const char *program; /* farpoold */
 	const char *name;
-	const char *over; /* "shm", or another transport's scheme on 127.0.0.1 */
+	const char *
+		over; /* "shm", "ucx": on 127.0.0.1; "verbs:10.0.0.3": at an address of this host */
 	uint64_t memory_bytes;
 	uint64_t block_bytes_min; /* the index is sized for it */
 	uint64_t lane_bytes;      /* 0: as it comes; else a power of two, and no block is larger */

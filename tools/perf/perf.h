@@ -52,6 +52,7 @@ struct perf_place {
 	uint64_t llc_bytes; /* of the last-level cache here; 0: not known */
 	char cpu[128];
 	char kernel[128];
+	char rdma[128]; /* active ports of this host: "mlx5_0 400 Gb/sec (4X NDR)"; "none" */
 };
 
 /* Of one size. */

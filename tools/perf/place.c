@@ -1,4 +1,5 @@
 /* place.c - the machine that a result belongs to. */
+#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -27,6 +28,49 @@ llc_bytes(void)
 	return bytes;
 }
 
+/* The first line of a file in sysfs, or "". */
+static void
+line_read(const char *path, char *out, size_t out_bytes)
+{
+	FILE *file = fopen(path, "r");
+
+	out[0] = '\0';
+	if (file == NULL)
+		return;
+	if (fgets(out, (int)out_bytes, file) != NULL)
+		out[strcspn(out, "\n")] = '\0';
+	fclose(file);
+}
+
+/* Of each device the first port, where it is active. */
+static void
+rdma_read(char *out, size_t out_bytes)
+{
+	DIR *folder = opendir("/sys/class/infiniband");
+	struct dirent *entry;
+	size_t used = 0;
+
+	snprintf(out, out_bytes, "none");
+	while (folder != NULL && (entry = readdir(folder)) != NULL) {
+		char path[320], state[32], rate[64];
+
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "/sys/class/infiniband/%.100s/ports/1/state",
+			 entry->d_name);
+		line_read(path, state, sizeof(state));
+		snprintf(path, sizeof(path), "/sys/class/infiniband/%.100s/ports/1/rate",
+			 entry->d_name);
+		line_read(path, rate, sizeof(rate));
+		if (strstr(state, "ACTIVE") == NULL || used >= out_bytes)
+			continue;
+		used += (size_t)snprintf(out + used, out_bytes - used, "%s%.30s %.30s",
+					 used > 0 ? ", " : "", entry->d_name, rate);
+	}
+	if (folder != NULL)
+		closedir(folder);
+}
+
 void
 perf_place_read(struct perf_place *place)
 {
@@ -36,6 +80,7 @@ perf_place_read(struct perf_place *place)
 
 	*place = (struct perf_place){0};
 	place->llc_bytes = llc_bytes();
+	rdma_read(place->rdma, sizeof(place->rdma));
 	snprintf(place->cpu, sizeof(place->cpu), "unknown processor");
 	while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
 		const char *colon = strchr(line, ':');

@@ -104,7 +104,7 @@ pool_plot(const struct pool *pool)
 		return perf_fail("gnuplot cannot be started: %s", strerror(errno));
 	fprintf(out, "set terminal %s size 900,540\nset output ", svg ? "svg" : "pngcairo");
 	quoted(out, path);
-	fprintf(out, "\nset grid\nset title ");
+	fprintf(out, "\nset grid\nset key left top\nset title ");
 	quoted(out, pool->place.address);
 	fputc('\n', out);
 	if (sizes)

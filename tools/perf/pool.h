@@ -55,7 +55,8 @@ struct pool_options {
 	uint64_t l1_bytes;  /* --l1, of each client; 0: what is in flight, four times */
 	uint64_t keys[POOL_LIST_MAX]; /* --keys: blocks in the index; lookup */
 	uint32_t key_count;
-	uint32_t misses; /* --misses: percent of keys that nobody has; lookup */
+	uint32_t misses;  /* --misses: percent of keys that nobody has; lookup */
+	uint32_t cancels; /* --cancel: percent of requests that are given up; prefetch */
 	bool huge;
 	bool gbits;
 	const char *over;     /* --over: the transport to donors of our own */
@@ -105,7 +106,8 @@ struct pool_row {
 	struct pool_counts counts;
 	struct pool_phases phases;
 	uint64_t wrong;
-	bool only_times; /* what it cost is in another line */
+	uint64_t cancelled; /* requests; not among the others */
+	bool only_times;    /* what it cost is in another line */
 };
 
 struct pool_client {
@@ -136,6 +138,7 @@ struct pool_slot {
 	struct far_prefetch_handle *handle; /* NULL: free */
 	uint64_t first;
 	uint64_t due_ns, start_ns;
+	bool cancelled;
 };
 
 /* One thread of one client. */
@@ -155,7 +158,7 @@ struct pool_worker {
 	struct pool_slot *slots; /* owned: depth of them */
 	struct far_key *keys;    /* owned: a batch */
 	struct perf_hist *hist;  /* owned */
-	uint64_t done, bytes, wrong;
+	uint64_t done, bytes, wrong, cancelled;
 	uint64_t end_ns; /* when the last one had ended */
 	bool check_all;
 	int rc;

@@ -52,6 +52,7 @@ enum figure {
 	F_LEAST,
 	F_MOST,
 	F_WRONG,
+	F_CANCELLED,
 	F_COUNT,
 };
 
@@ -96,6 +97,7 @@ static const struct column {
 	[F_LEAST] = {NULL, 0, 0, "client_bytes_min"},
 	[F_MOST] = {NULL, 0, 0, "client_bytes_max"},
 	[F_WRONG] = {NULL, 0, 0, "wrong"},
+	[F_CANCELLED] = {NULL, 0, 0, "cancelled"},
 };
 
 static const char *
@@ -175,6 +177,7 @@ figures_of(const struct pool *pool, const struct pool_row *row, double out[F_COU
 	out[F_LEAST] = (double)row->client_bytes_min;
 	out[F_MOST] = (double)row->client_bytes_max;
 	out[F_WRONG] = (double)row->wrong;
+	out[F_CANCELLED] = (double)row->cancelled;
 	for (size_t i = 0; row->only_times && i < sizeof(costs) / sizeof(costs[0]); i++)
 		out[costs[i]] = NAN;
 }
@@ -236,7 +239,7 @@ head_print(const struct pool *pool)
 		       (unsigned long long)(place->llc_bytes >> 20),
 		       place->set_bytes > place->llc_bytes ? "" : " (NOT cold: --set above it)",
 		       (unsigned long long)(place->page_bytes >> 10));
-	printf(" CPU        : %s, %s\n", place->cpu, place->kernel);
+	printf(" CPU        : %s, %s; RDMA: %s\n", place->cpu, place->kernel, place->rdma);
 	printf(" Latency    : of one request, CLOCK_MONOTONIC; nearest rank, 0.8 %% upwards\n");
 }
 
@@ -345,7 +348,7 @@ info_json(const struct pool *pool)
 
 	return json_pack(
 		"{s:s, s:s, s:s, s:s, s:s, s:b, s:i, s:i, s:i, s:i, s:f, s:I, s:I, s:I, s:s, s:s, "
-		"s:s, s:s, s:s}",
+		"s:s, s:s, s:s, s:s}",
 		"test", mode_name(options->mode), "version", far_version(), "transport",
 		place->transport, "address", place->address, "path", pool->path, "one_sided",
 		(int)place->one_sided, "clients", (int)options->clients, "threads",
@@ -357,7 +360,7 @@ info_json(const struct pool *pool)
 		options->gbits ? "Gb/sec" : "MiB/sec", "latency",
 		options->rate > 0 ? "usec since a request was due" : "usec since it was made",
 		"percentiles", "nearest rank, at most 0.8 % above", "cpu", place->cpu, "kernel",
-		place->kernel);
+		place->kernel, "rdma_devices", place->rdma);
 }
 
 static json_t *

@@ -198,6 +198,7 @@ rows_add(struct pool *pool, const struct crowd *crowd, uint64_t batch,
 			row->requests += worker->done;
 			row->bytes += worker->bytes;
 			row->wrong += worker->wrong;
+			row->cancelled += worker->cancelled;
 			if (worker->end_ns - crowd->start_ns > row->ns)
 				row->ns = worker->end_ns - crowd->start_ns;
 			client_bytes[worker->client - pool->clients] += worker->bytes;

@@ -20,9 +20,15 @@ pool_prefetch_submit(struct pool_worker *worker, struct pool_slot *slot)
 	slot->start_ns = far_now_ns();
 	rc = far_prefetch(worker->client->client, worker->keys, worker->batch, &options,
 			  &slot->handle);
-	if (rc == 0)
-		worker->at = (worker->at + worker->batch) % worker->count;
-	return rc;
+	if (rc < 0)
+		return rc;
+	worker->at = (worker->at + worker->batch) % worker->count;
+	/* Not while it warms up, which compares all bytes. */
+	slot->cancelled = !worker->check_all && worker->pool->options->cancels > 0 &&
+			  far_rng_below(&worker->rng, 100) < worker->pool->options->cancels;
+	if (slot->cancelled)
+		far_prefetch_cancel(slot->handle);
+	return 0;
 }
 
 /* While it warms up, every word; then both ends of one block. */
@@ -57,6 +63,12 @@ pool_prefetch_finish(struct pool_worker *worker, struct pool_slot *slot, uint64_
 		return rc;
 	if (rc == 0)
 		rc = status.rc;
+	if (slot->cancelled) {
+		far_prefetch_release(slot->handle);
+		slot->handle = NULL;
+		worker->cancelled++;
+		return rc == -ECANCELED ? 0 : rc;
+	}
 	/* Beside writers a donor may have evicted it: a miss, counted, and no failure. */
 	whole = status.prefix_count == worker->batch;
 	if (rc == 0 && !whole &&

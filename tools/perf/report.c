@@ -104,7 +104,8 @@ head_print(const struct perf_options *options, const struct perf_place *place)
 	if (!options->hot)
 		printf(" Set             : %llu MiB\n",
 		       (unsigned long long)(place->set_bytes >> 20));
-	printf(" CPU             : %s, %s\n" RULE, place->cpu, place->kernel);
+	printf(" CPU             : %s, %s\n", place->cpu, place->kernel);
+	printf(" RDMA devices    : %s\n" RULE, place->rdma);
 }
 
 void
@@ -216,7 +217,7 @@ info_json(const struct perf_options *options, const struct perf_place *place)
 {
 	return json_pack(
 		"{s:s, s:s, s:s, s:s, s:s, s:b, s:i, s:i, s:i, s:s, s:s, s:I, s:b, s:I, s:I, s:s, "
-		"s:s}",
+		"s:s, s:s}",
 		"test", perf_test_name(options->test), "version", far_version(), "peer_version",
 		place->peer_version, "transport", place->transport, "address", place->address,
 		"one_sided", (int)place->one_sided, "Number_of_qps", (int)options->links,
@@ -227,7 +228,8 @@ info_json(const struct perf_options *options, const struct perf_place *place)
 		"completions", options->events ? "events" : "polling", "set_bytes",
 		(json_int_t)place->set_bytes, "hot", (int)options->hot, "page_bytes",
 		(json_int_t)place->page_bytes, "peer_page_bytes",
-		(json_int_t)place->peer_page_bytes, "cpu", place->cpu, "kernel", place->kernel);
+		(json_int_t)place->peer_page_bytes, "cpu", place->cpu, "kernel", place->kernel,
+		"rdma_devices", place->rdma);
 }
 
 json_t *
