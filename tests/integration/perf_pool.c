@@ -180,9 +180,11 @@ requests_that_are_given_up_are_not_counted_with_the_others(void **state)
 	root = report();
 	assert_each_adds_up(root, 1);
 	row = json_array_get(json_object_get(root, "results"), 0);
-	assert_true(number(row, "cancelled") > 100 && number(row, "cancelled") < 300);
+	assert_true(number(row, "cancelled") > 0 && number(row, "cancelled") < 300);
 	assert_true(number(row, "cancelled") + number(row, "n_iterations") == 400);
-	assert_true(json_is_number(json_object_get(row, "bytes_landed_after_cancel")));
+	/* What lands after it was given up is counted, and is nobody's. */
+	assert_true(number(row, "bytes_landed_after_cancel") <=
+		    number(row, "cancelled") * 4 * 1048576);
 	json_decref(root);
 }
 

@@ -132,7 +132,8 @@ static const struct row {
 	{"over", KEY_OVER, "TRANSPORT", "where there is no ADDRESS: shm, ucx (default shm)",
 	 POOL_REGISTER, TEXT, AT(over), 0, 0},
 	{"cancel", KEY_CANCEL, "PERCENT",
-	 "of the requests are given up at once; what lands all the same is late (default 0)",
+	 "of the requests are given up while they are on their way; what lands all the same is "
+	 "late (default 0)",
 	 POOL_PREFETCH, COUNT, AT(cancels), 0, 99},
 	{"farpoold", KEY_FARPOOLD, "FILE", "the donor's program (default: beside this one)",
 	 WITH_DONORS, TEXT, AT(farpoold), 0, 0},

@@ -79,7 +79,7 @@ static const struct column {
 	[F_DATA] = {"data[usec]", 11, 1, "data_us"},
 	[F_STALE] = {"stale", 6, 0, "stale_rejects"},
 	[F_REREADS] = {"re-read", 8, 0, "rereads"},
-	[F_LATE] = {"late[B]", 8, 0, "bytes_landed_after_cancel"},
+	[F_LATE] = {"late[B]", 11, 0, "bytes_landed_after_cancel"},
 	[F_MISSES] = {"missed", 7, 0, "misses"},
 	[F_FAIR] = {"min/max", 8, 2, "client_min_per_max"},
 	[F_MIN] = {NULL, 0, 1, "t_min"},

@@ -26,8 +26,6 @@ pool_prefetch_submit(struct pool_worker *worker, struct pool_slot *slot)
 	/* Not while it warms up, which compares all bytes. */
 	slot->cancelled = !worker->check_all && worker->pool->options->cancels > 0 &&
 			  far_rng_below(&worker->rng, 100) < worker->pool->options->cancels;
-	if (slot->cancelled)
-		far_prefetch_cancel(slot->handle);
 	return 0;
 }
 
@@ -57,17 +55,21 @@ pool_prefetch_finish(struct pool_worker *worker, struct pool_slot *slot, uint64_
 {
 	struct far_prefetch_status status = {.size_bytes = sizeof(status)};
 	bool whole;
-	int rc = far_prefetch_wait(slot->handle, until_ns, &status);
+	int rc;
 
+	/* When it is its turn to be waited for, so that it is on its way. */
+	if (slot->cancelled)
+		far_prefetch_cancel(slot->handle);
+	rc = far_prefetch_wait(slot->handle, until_ns, &status);
 	if (rc == -ETIMEDOUT)
 		return rc;
 	if (rc == 0)
 		rc = status.rc;
-	if (slot->cancelled) {
+	if (slot->cancelled && rc == -ECANCELED) {
 		far_prefetch_release(slot->handle);
 		slot->handle = NULL;
 		worker->cancelled++;
-		return rc == -ECANCELED ? 0 : rc;
+		return 0;
 	}
 	/* Beside writers a donor may have evicted it: a miss, counted, and no failure. */
 	whole = status.prefix_count == worker->batch;

@@ -99,9 +99,8 @@ region_run(void *arg)
 		region->unmapped =
 			region->unmapped || (phase == PHASE_MAP && region->rc == -ENOMEM);
 	}
-	all->page_bytes = region->pages.page_bytes != 0 && region == all->regions
-				  ? region->pages.page_bytes
-				  : all->page_bytes;
+	if (region == all->regions)
+		all->page_bytes = region->pages.page_bytes;
 	far_pages_unmap(&region->pages);
 	far_transport_close(region->tp);
 	return NULL;
