@@ -10,7 +10,7 @@ bucket_of(uint64_t value)
 {
 	uint32_t shift;
 
-	if (value < 2 * PERF_HIST_SUB)
+	if (value < (uint64_t)2 * PERF_HIST_SUB)
 		return (uint32_t)value;
 	shift = 56U - (uint32_t)__builtin_clzll(value);
 	return shift * PERF_HIST_SUB + (uint32_t)(value >> shift);

@@ -148,6 +148,7 @@ blocks_run(struct pool *pool, bool layered)
 	const struct pool_options *options = pool->options;
 	uint64_t layer_bytes = model_layer_bytes(&pool->shape, options->tp) * options->chunk_tokens;
 	uint64_t bytes = layered ? layer_bytes : layer_bytes * pool->shape.layers;
+	uint64_t blocks;
 	struct kv *kv;
 	int status, rc;
 
@@ -163,16 +164,16 @@ blocks_run(struct pool *pool, bool layered)
 	kv->pool = pool;
 	kv->layers = layered ? pool->shape.layers : 1;
 	kv->chunks = (options->tokens + options->chunk_tokens - 1) / options->chunk_tokens;
-	if (kv->chunks * kv->layers > POOL_BATCH_MAX) {
+	blocks = kv->chunks * kv->layers;
+	if (blocks > POOL_BATCH_MAX) {
 		status = perf_fail("%llu blocks are more than one prefetch takes (%u); next: a "
 				   "larger --chunk",
-				   (unsigned long long)(kv->chunks * kv->layers), POOL_BATCH_MAX);
+				   (unsigned long long)blocks, POOL_BATCH_MAX);
 		far_free(kv);
 		return status;
 	}
 	/* L1 holds the prefix, and as much again that is evicted for it. */
-	status = pool_open(pool, bytes, kv->chunks * kv->layers,
-			   kv->chunks * kv->layers * (bytes < 4096 ? 4096 : bytes) / 2);
+	status = pool_open(pool, bytes, blocks, blocks * (bytes < 4096 ? 4096 : bytes) / 2);
 	if (status == 0 && pool->row_count == 0)
 		pool_report_head(pool);
 	if (status == 0)

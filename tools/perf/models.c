@@ -2,6 +2,7 @@
 #include "tools/perf/models.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -56,18 +57,24 @@ model_find(const char *name, struct model_shape *out)
 int
 model_parse(const char *text, struct model_shape *out)
 {
-	char rest;
+	uint32_t *const numbers[] = {&out->layers, &out->kv_heads, &out->head_size,
+				     &out->value_bytes};
+	static const unsigned long most[] = {1000, 1024, 65536, 8};
+	const char *at = text;
 
 	*out = (struct model_shape){.source = "--shape"};
 	snprintf(out->name, sizeof(out->name), "%.47s", text);
-	if (strspn(text, "0123456789,") != strlen(text) ||
-	    sscanf(text, "%9u,%9u,%9u,%9u%c", &out->layers, &out->kv_heads, &out->head_size,
-		   &out->value_bytes, &rest) != 4)
-		return -EINVAL;
-	if (out->layers < 1 || out->layers > 1000 || out->kv_heads < 1 || out->kv_heads > 1024 ||
-	    out->head_size < 1 || out->head_size > 65536 || out->value_bytes < 1 ||
-	    out->value_bytes > 8)
-		return -EINVAL;
+	for (int i = 0; i < 4; i++) {
+		char *end;
+		unsigned long value = strtoul(at, &end, 10);
+
+		/* A sign, or nothing, is no digit. */
+		if (*at < '0' || *at > '9' || value < 1 || value > most[i] ||
+		    *end != (i < 3 ? ',' : '\0'))
+			return -EINVAL;
+		*numbers[i] = (uint32_t)value;
+		at = end + 1;
+	}
 	return 0;
 }
 
@@ -79,6 +86,12 @@ model_layer_bytes(const struct model_shape *shape, uint32_t tp)
 	if (shape->latent)
 		return (uint64_t)shape->head_size * shape->value_bytes;
 	return 2 * heads * shape->head_size * shape->value_bytes;
+}
+
+uint64_t
+model_token_bytes(const struct model_shape *shape, uint32_t tp)
+{
+	return shape->layers * model_layer_bytes(shape, tp);
 }
 
 void
@@ -93,7 +106,6 @@ model_list(FILE *out)
 		if (!m->latent)
 			snprintf(heads, sizeof(heads), "%u", m->kv_heads);
 		fprintf(out, "%-18s %6u %8s %9u %12llu  %s\n", m->name, m->layers, heads,
-			m->head_size, (unsigned long long)(m->layers * model_layer_bytes(m, 1)),
-			m->source);
+			m->head_size, (unsigned long long)model_token_bytes(m, 1), m->source);
 	}
 }

@@ -23,5 +23,7 @@ void model_list(FILE *out);
 
 /* Of one token in one layer, at one of @tp ranks: KV heads are split, or repeated where there are fewer. */
 uint64_t model_layer_bytes(const struct model_shape *shape, uint32_t tp);
+/* In all layers. */
+uint64_t model_token_bytes(const struct model_shape *shape, uint32_t tp);
 
 #endif

@@ -1,32 +1,11 @@
 /* place.c - the machine that a result belongs to. */
 #include <dirent.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 
 #include "tools/perf/perf.h"
-
-/* "491520K" of the highest level that the first processor has. */
-static uint64_t
-llc_bytes(void)
-{
-	uint64_t bytes = 0;
-
-	for (int i = 0; i < 8; i++) {
-		unsigned long long kib = 0;
-		char path[96];
-		FILE *file;
-
-		snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu0/cache/index%d/size", i);
-		file = fopen(path, "r");
-		if (file == NULL)
-			break;
-		if (fscanf(file, "%lluK", &kib) == 1)
-			bytes = kib << 10;
-		fclose(file);
-	}
-	return bytes;
-}
 
 /* The first line of a file in sysfs, or "". */
 static void
@@ -40,6 +19,25 @@ line_read(const char *path, char *out, size_t out_bytes)
 	if (fgets(out, (int)out_bytes, file) != NULL)
 		out[strcspn(out, "\n")] = '\0';
 	fclose(file);
+}
+
+/* "491520K" of the highest level that the first processor has. */
+static uint64_t
+llc_bytes(void)
+{
+	uint64_t bytes = 0;
+
+	for (int i = 0; i < 8; i++) {
+		char path[96], text[32], *end;
+		uint64_t kib;
+
+		snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu0/cache/index%d/size", i);
+		line_read(path, text, sizeof(text));
+		kib = strtoull(text, &end, 10);
+		if (*end == 'K')
+			bytes = kib << 10;
+	}
+	return bytes;
 }
 
 /* Of each device the first port, where it is active. */

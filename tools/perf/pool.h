@@ -23,7 +23,7 @@
 #define POOL_DEPTH_MAX   64U
 #define POOL_BATCH_MAX   65536U
 #define POOL_SETS_MAX    32U
-#define POOL_ROWS_MAX    (2U * POOL_LIST_MAX * POOL_LIST_MAX)
+#define POOL_ROWS_MAX    ((size_t)3 * POOL_LIST_MAX * POOL_LIST_MAX)
 #define POOL_WAIT_NS     (60 * FAR_NS_PER_S) /* for one request: longer is a fault of the pool */
 
 /* Which options a mode takes; see the table in pool_options.c. */
@@ -39,42 +39,33 @@ enum pool_mode {
 
 struct pool_options {
 	enum pool_mode mode;
-	uint64_t sizes[POOL_LIST_MAX]; /* -s: bytes of a block */
-	uint32_t size_count;
-	uint64_t batches[POOL_LIST_MAX]; /* -b: blocks of a request */
-	uint32_t batch_count;
-	uint64_t requests;    /* -n, of each line; 0: the set once */
-	uint64_t duration_ns; /* -D, of each line; 0: by requests */
-	uint32_t depth;       /* -t: requests in flight, per thread */
-	uint32_t threads;     /* of each client */
-	uint32_t writers;     /* --writers, threads of each client beside them; mixed */
+	uint32_t size_count, batch_count, key_count, address_count, set_count; /* of the lists */
+	uint32_t depth;   /* -t: requests in flight, per thread */
+	uint32_t threads; /* of each client */
+	uint32_t writers; /* --writers, threads of each client beside them; mixed */
 	uint32_t clients;
-	uint32_t donors;    /* of our own */
+	uint32_t donors;  /* of our own */
+	uint32_t misses;  /* --misses: percent of keys that nobody has; lookup */
+	uint32_t cancels; /* --cancel: percent of requests that are given up; prefetch */
+	uint32_t tp;      /* --tp: ranks; kv */
+	bool huge, gbits, json, csv, quiet;
+	uint64_t sizes[POOL_LIST_MAX];   /* -s: bytes of a block */
+	uint64_t batches[POOL_LIST_MAX]; /* -b: blocks of a request */
+	uint64_t keys[POOL_LIST_MAX];    /* --keys: blocks in the index; lookup */
+	uint64_t requests;               /* -n, of each line; 0: the set once */
+	uint64_t duration_ns;            /* -D, of each line; 0: by requests */
 	double rate;        /* --rate: requests per second of all threads; 0: closed loop */
 	uint64_t set_bytes; /* --set: blocks of each size at the donors, all together */
 	uint64_t l1_bytes;  /* --l1, of each client; 0: what is in flight, four times */
-	uint64_t keys[POOL_LIST_MAX]; /* --keys: blocks in the index; lookup */
-	uint32_t key_count;
-	uint32_t misses;  /* --misses: percent of keys that nobody has; lookup */
-	uint32_t cancels; /* --cancel: percent of requests that are given up; prefetch */
-	bool huge;
-	bool gbits;
-	const char *over;     /* --over: the transport to donors of our own */
-	const char *farpoold; /* --farpoold; NULL: beside this program, or in PATH */
-	const char *addresses[POOL_DONORS_MAX]; /* NAME=ADDRESS, instead of donors of our own */
-	uint32_t address_count;
-	const char *sets[POOL_SETS_MAX]; /* --client: KEY=VALUE of a client's configuration */
-	uint32_t set_count;
 	uint64_t timeout_ns;
-	bool json, csv, quiet;
+	uint64_t tokens, chunk_tokens; /* of the prefix, of a block; kv */
+	const char *model, *shape;     /* one of the two; kv */
+	const char *over;              /* --over: the transport to donors of our own */
+	const char *farpoold;          /* --farpoold; NULL: beside this program, or in PATH */
+	const char *addresses[POOL_DONORS_MAX]; /* NAME=ADDRESS, instead of donors of our own */
+	const char *sets[POOL_SETS_MAX]; /* --client: KEY=VALUE of a client's configuration */
 	const char *json_path;
 	const char *plot_path;
-	/* kv */
-	const char *model;
-	const char *shape;
-	uint64_t tokens;
-	uint64_t chunk_tokens;
-	uint32_t tp;
 };
 
 /* Counters of the whole run; differences of two are a line's. */

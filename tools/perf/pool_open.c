@@ -325,7 +325,7 @@ pool_fill(struct pool *pool)
 	if (result.failed > 0 || result.dropped > 0)
 		return perf_fail("the donors took %llu of %llu blocks; next: donors with more "
 				 "memory than --set, or a smaller --set",
-				 (unsigned long long)(result.stored + result.had),
+				 (unsigned long long)result.stored,
 				 (unsigned long long)pool->block_count);
 	return 0;
 }

@@ -286,17 +286,16 @@ parse(int key, char *arg, struct argp_state *state)
 	char *field = (char *)options;
 
 	if (key == ARGP_KEY_ARG) {
-		if (options->mode == POOL_REGISTER && options->address_count == 0)
-			options->addresses[options->address_count++] = arg;
-		else if (options->mode == POOL_REGISTER)
-			argp_error(state, "one address is enough: '%s'", arg);
-		else if (options->address_count == POOL_DONORS_MAX || strchr(arg, '=') == NULL)
+		bool one = options->mode == POOL_REGISTER;
+
+		if (options->address_count == (one ? 1 : POOL_DONORS_MAX))
+			argp_error(state, "'%s' is one address too many", arg);
+		if (!one && strchr(arg, '=') == NULL)
 			argp_error(state,
 				   "'%s': donors are written NAME=ADDRESS, as "
 				   "donor-a=verbs:10.0.0.3:7471",
 				   arg);
-		else
-			options->addresses[options->address_count++] = arg;
+		options->addresses[options->address_count++] = arg;
 		return 0;
 	}
 	if (key == ARGP_KEY_END) {

@@ -222,8 +222,7 @@ head_print(const struct pool *pool)
 		       "in "
 		       "chunks of %llu\n",
 		       pool->shape.name, pool->shape.source, pool->shape.layers,
-		       (unsigned long long)(model_layer_bytes(&pool->shape, options->tp) *
-					    pool->shape.layers),
+		       (unsigned long long)model_token_bytes(&pool->shape, options->tp),
 		       (unsigned long long)options->tokens,
 		       (unsigned long long)options->chunk_tokens);
 	if (options->mode == POOL_LOOKUP)
@@ -232,9 +231,8 @@ head_print(const struct pool *pool)
 		       "%% nobody's\n",
 		       (unsigned long long)(place->llc_bytes >> 20), options->misses);
 	else
-		printf(" Memory     : %llu MiB at the donors, last-level cache %llu MiB%s, pages "
-		       "of %llu "
-		       "KiB\n",
+		printf(" Memory     : %llu MiB at the donors, last-level cache %llu MiB%s, L1 in "
+		       "pages of %llu KiB\n",
 		       (unsigned long long)(place->set_bytes >> 20),
 		       (unsigned long long)(place->llc_bytes >> 20),
 		       place->set_bytes > place->llc_bytes ? "" : " (NOT cold: --set above it)",
@@ -373,8 +371,8 @@ model_json(const struct pool *pool)
 			 "kv_heads", (int)shape->kv_heads, "head_size", (int)shape->head_size,
 			 "value_bytes", (int)shape->value_bytes, "latent", shape->latent, "tp",
 			 (int)pool->options->tp, "bytes_per_token",
-			 (json_int_t)(model_layer_bytes(shape, pool->options->tp) * shape->layers),
-			 "tokens", (json_int_t)pool->options->tokens, "chunk_tokens",
+			 (json_int_t)model_token_bytes(shape, pool->options->tp), "tokens",
+			 (json_int_t)pool->options->tokens, "chunk_tokens",
 			 (json_int_t)pool->options->chunk_tokens);
 }
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/assert.h"
 #include "tools/perf/pool.h"
 
 #define BATCH_BYTES   ((uint64_t)16 << 20) /* of a request whose blocks were not counted */
@@ -146,6 +147,7 @@ worker_init(struct pool *pool, struct crowd *crowd, uint32_t idx, uint64_t batch
 	share = pool->block_count / (readers > 0 ? readers : 1);
 	worker->first = worker->writes ? 0 : reader * share;
 	worker->count = share;
+	FAR_ASSERT(alike > 0 && batch > 0); /* this worker is one of them */
 	worker->requests = options->requests > 0
 				   ? (options->requests + alike - 1) / alike
 				   : (pool->block_count + batch * alike - 1) / (batch * alike);
@@ -283,16 +285,14 @@ pool_run(struct pool *pool, uint32_t readers, uint32_t writers, uint64_t batch)
 	struct crowd crowd = {.readers = readers, .writers = writers};
 	struct pool_counts counts;
 	uint32_t count = (readers + writers) * pool->client_count;
-	uint64_t wrong = 0;
+	uint64_t wrong = 0, flight = batch * pool->options->depth;
 	int rc = 0;
 
-	if (readers > 0 && pool->block_count / ((uint64_t)readers * pool->client_count) <
-				   batch * pool->options->depth)
+	if (readers > 0 && pool->block_count / ((uint64_t)readers * pool->client_count) < flight)
 		return perf_fail("%llu blocks of %llu bytes in flight in each of %u threads are "
 				 "more than their part of the set; next: a larger --set, smaller "
 				 "-b or -t",
-				 (unsigned long long)(batch * pool->options->depth),
-				 (unsigned long long)pool->size_bytes,
+				 (unsigned long long)flight, (unsigned long long)pool->size_bytes,
 				 readers * pool->client_count);
 	progress(pool, batch);
 	crowd.workers = far_zalloc_array(count, sizeof(*crowd.workers));
@@ -355,7 +355,7 @@ pool_size_run(struct pool *pool, uint64_t size_bytes)
 		most = batches[i] > most ? batches[i] : most;
 	status = pool_open(pool, size_bytes, options->set_bytes / size_bytes,
 			   most * l1_block *
-				   (options->threads * options->depth +
+				   ((uint64_t)options->threads * options->depth +
 				    (writes ? (uint64_t)options->writers : 0)));
 	if (status == 0 && pool->row_count == 0)
 		pool_report_head(pool);
