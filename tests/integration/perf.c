@@ -255,6 +255,13 @@ what_cannot_be_done_is_said_with_a_next_step(void **state)
 	assert_said(2, "'many'", "64KiB");
 	RUN("raw", "read", "--json", "--csv");
 	assert_said(2, "--json", "--csv");
+	/* Whoever types what perftest takes is told where it is decided here. */
+	RUN("raw", "read", "-d", "mlx5_0", "-i", "1");
+	assert_said(2, "no -d", "verbs:HOST:PORT");
+	RUN("raw", "read", "-x", "3");
+	assert_said(2, "no -x", "rdma_cm");
+	RUN("raw", "lat", "-F", "-R", "--set", "16MiB", "-n", "100", "--json");
+	assert_int_equal(assert_consistent("shm", true), 1);
 	RUN("raw", "swim");
 	assert_said(2, "no command 'raw swim'", "raw read");
 	RUN("server");

@@ -59,7 +59,31 @@ static const struct argp_option rows[] = {
 	{"json", KEY_JSON, NULL, 0, "JSON on the standard output instead of the table", 1},
 	{"csv", KEY_CSV, NULL, 0, "comma-separated values instead of the table", 1},
 	{"timeout", KEY_TIMEOUT, "TIME", 0, "of connecting, and of each wait (default 5s)", 1},
+	/* Of perftest, so that its command lines work: what these ask for is always so here. */
+	{"CPU-freq", 'F', NULL, OPTION_HIDDEN, NULL, 2},
+	{"rdma_cm", 'R', NULL, OPTION_HIDDEN, NULL, 2},
+	{"ib-dev", 'd', "DEVICE", OPTION_HIDDEN, NULL, 2},
+	{"ib-port", 'i', "PORT", OPTION_HIDDEN, NULL, 2},
+	{"gid-index", 'x', "INDEX", OPTION_HIDDEN, NULL, 2},
+	{"mtu", 'm', "MTU", OPTION_HIDDEN, NULL, 2},
+	{"outs", 'o', "N", OPTION_HIDDEN, NULL, 2},
+	{"port", 'p', "PORT", OPTION_HIDDEN, NULL, 2},
+	{"cq-mod", 'Q', "N", OPTION_HIDDEN, NULL, 2},
 	{0},
+};
+
+/* Letters of perftest that ask for what is not chosen here, and what chooses it. */
+static const struct {
+	int key;
+	const char *instead;
+} elsewhere[] = {
+	{'d', "the address chooses the device: verbs:HOST:PORT, of the network that it is in"},
+	{'i', "the address chooses the port: verbs:HOST:PORT, of that port's network"},
+	{'x', "rdma_cm chooses the GID that belongs to the address"},
+	{'m', "rdma_cm chooses the path's MTU"},
+	{'o', "reads in flight are negotiated; the head of the report says how many"},
+	{'p', "the port is part of the address: verbs:HOST:PORT"},
+	{'Q', "each list has one completion: -l N says how long lists are"},
 };
 
 int
@@ -152,6 +176,9 @@ parse(int key, char *arg, struct argp_state *state)
 	case 'e':
 		options->events = true;
 		return 0;
+	case 'F':
+	case 'R':
+		return 0;
 	case KEY_GBITS:
 		options->gbits = true;
 		return 0;
@@ -188,6 +215,9 @@ parse(int key, char *arg, struct argp_state *state)
 				   options->post_list, options->depth);
 		return 0;
 	default:
+		for (size_t i = 0; i < sizeof(elsewhere) / sizeof(elsewhere[0]); i++)
+			if (elsewhere[i].key == key)
+				argp_error(state, "no -%c: %s", key, elsewhere[i].instead);
 		return parse_number(key, arg, state);
 	}
 }
