@@ -181,18 +181,23 @@ session_step(struct far_session *session)
 	return true;
 }
 
-/* One that is ending, from @at on; the thread's reference keeps it. */
+/* One that is ending, put to the back: each of them gets its step. The thread's reference keeps it. */
 static struct far_session *
-ending_from(struct far_client *client, struct far_list **at)
+ending_next(struct far_client *client)
 {
 	struct far_session *found = NULL;
 
 	pthread_mutex_lock(&client->pool_lock);
-	for (; *at != &client->sessions && found == NULL; *at = (*at)->next) {
-		struct far_session *session = FAR_CONTAINER_OF(*at, struct far_session, node);
+	for (struct far_list *it = client->sessions.next; it != &client->sessions && found == NULL;
+	     it = it->next) {
+		struct far_session *session = FAR_CONTAINER_OF(it, struct far_session, node);
 
 		if (atomic_load(&session->state) == SESSION_ENDING)
 			found = session;
+	}
+	if (found != NULL) {
+		far_list_remove(&found->node);
+		far_list_push_back(&client->sessions, &found->node);
 	}
 	pthread_mutex_unlock(&client->pool_lock);
 	return found;
@@ -212,16 +217,10 @@ far_sessions_tick(struct far_client *client, uint64_t now_ns)
 	if (ending == 0)
 		return FAR_TIME_NEVER;
 	for (; ending > 0; ending--) {
-		struct far_list *at = client->sessions.next;
-		struct far_session *session = ending_from(client, &at);
+		struct far_session *session = ending_next(client);
 
 		if (session == NULL)
 			break;
-		/* To the back: each of them gets its step. */
-		pthread_mutex_lock(&client->pool_lock);
-		far_list_remove(&session->node);
-		far_list_push_back(&client->sessions, &session->node);
-		pthread_mutex_unlock(&client->pool_lock);
 		if (session_step(session))
 			far_session_put(session);
 	}
