@@ -35,8 +35,8 @@
 #ifndef FAR_LANE_BYTES_MIN /* the simulation makes them small: more happens to them */
 #define FAR_LANE_BYTES_MIN (4ULL << 20)
 #endif
-#define FAR_LANE_BYTES_MAX   (64ULL << 20)
-#define FAR_BLOCK_BYTES_MAX  FAR_LANE_BYTES_MAX
+#define FAR_LANE_BYTES_MAX  (64ULL << 20)
+#define FAR_BLOCK_BYTES_MAX FAR_LANE_BYTES_MAX
 
 /* Fixed for the life of the memory. Integers little-endian. */
 struct far_index_header {
