@@ -316,10 +316,14 @@ far_donor_segment_recall(struct far_donor *donor, uint32_t number)
 	*recall = (struct donor_recall){.segment = number, .seq = donor->post_seq};
 	donor->recall_count++;
 	donor->gone[donor->gone_at++ % DONOR_RECALLS_MAX] = number;
-	for (int i = 0; i < 2 && donor->map.places != NULL; i++) {
-		struct donor_segment *place = map_place(maps[i], number);
+	for (int i = 0; i < 2; i++) {
+		struct donor_segment *place;
 
-		if (place->number != number)
+		/* There may have been no memory for one of them, and others may fill it. */
+		if (maps[i]->places == NULL)
+			continue;
+		place = map_place(maps[i], number);
+		if (place == NULL || place->number != number)
 			continue;
 		recall->known = true;
 		recall->rkey = place->rkey;

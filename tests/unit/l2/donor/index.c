@@ -1,4 +1,5 @@
 /* index.c - header and segment table: checked, read again when torn, refused when they lie. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -7,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "base/alloc.h"
 #include "tests/support/fake_donor.h"
 #include "tests/support/log_capture.h"
 
@@ -184,6 +186,37 @@ a_recall_of_no_segment_costs_the_link(void **state)
 	assert_int_equal(rig.status.rc, -EPROTO);
 }
 
+/* In small steps, so that a test can come between two frames. */
+static void
+run_until_hellos(uint32_t count)
+{
+	for (int i = 0; i < 100000 && rig.donor.counts[FAR_FRAME_HELLO] < count; i++)
+		fake_rig_run(&rig, 100);
+	assert_int_equal(rig.donor.counts[FAR_FRAME_HELLO], count);
+}
+
+/* The first link found memory for one of the two tables; over the second one a recall comes first. */
+static void
+a_recall_before_there_is_a_table_is_answered(void **state)
+{
+	struct far_frame_segment recall = {.segment = FAKE_SEGMENT};
+
+	(void)state;
+	far_log_capture_expect("no memory for its segment table");
+	fake_rig_client(&rig, false);
+	run_until_hellos(1);
+	far_alloc_fail_nth(2);
+	for (int i = 0; i < 1000 && rig.status.rc != -ENOMEM; i++)
+		fake_rig_run(&rig, 100);
+	far_alloc_fail_nth(0);
+	assert_int_equal(rig.status.rc, -ENOMEM);
+	run_until_hellos(2);
+	fake_donor_send(&rig.donor, FAR_FRAME_SEGMENT_RECALL, 0, &recall, NULL, 0);
+	fake_rig_run(&rig, FAR_NS_PER_MS);
+	assert_int_equal(rig.status.state, FAR_L2_UP);
+	assert_int_equal(rig.donor.counts[FAR_FRAME_SEGMENT_GONE], 1);
+}
+
 int
 main(void)
 {
@@ -198,6 +231,7 @@ main(void)
 		CLAIM(a_segment_that_came_later_is_found_by_reading_the_table_again),
 		CLAIM(a_recalled_segment_is_forgotten_answered_and_never_read_again),
 		CLAIM(a_recall_of_no_segment_costs_the_link),
+		CLAIM(a_recall_before_there_is_a_table_is_answered),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
