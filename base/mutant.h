@@ -12,7 +12,9 @@
 	of(FAILED_LOAD_ANNOUNCED, "a load that failed is flipped to readable") \
 	of(LOCK_ENDED, "eviction takes blocks that are locked for reading") \
 	of(DEADLINE_IGNORED, "a request waits for its loads, whatever its deadline") \
-	of(LOST_LINK_FORGOTTEN, "what was on its way when a link was lost is never ended")
+	of(LOST_LINK_FORGOTTEN, "what was on its way when a link was lost is never ended") \
+	of(RECOVERED_UNCHECKED, "a donor that comes back believes its slots, whatever their bytes") \
+	of(LANE_BEFORE_SWEEP, "a donor that comes back gives out lanes before it has looked at its slots")
 /* clang-format on */
 
 enum far_mutant {

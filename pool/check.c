@@ -16,7 +16,8 @@ slot_invariants(const struct far_pool *pool, uint32_t slot_idx)
 	uint64_t begin;
 
 	if (far_pool_note_is_empty(note)) {
-		FAR_ASSERT(far_slot_check(slot, pool->live.epoch) == FAR_SLOT_EMPTY);
+		FAR_ASSERT(far_slot_check(slot, pool->live.epoch) == FAR_SLOT_EMPTY ||
+			   pool->recovery != NULL);
 		return;
 	}
 	FAR_ASSERT(far_slot_check(slot, pool->live.epoch) == FAR_SLOT_VALID);

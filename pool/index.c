@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "base/log.h"
 #include "base/publish.h"
 
 static struct pool_lane *
@@ -74,8 +75,26 @@ header_store(struct far_pool *pool)
 	memcpy(pool->index, &header, sizeof(header));
 }
 
+/* The header stays as it is: a predecessor's slots lie where its seed says. */
+static int
+header_take(struct far_pool *pool, uint64_t index_bytes)
+{
+	char error[FAR_PARAM_ERROR_BYTES];
+	struct far_index_header header;
+	int rc;
+
+	memcpy(&header, pool->index, sizeof(header));
+	rc = far_pool_backing_check(&pool->config, pool->rail_count, &header, index_bytes, error);
+	if (rc < 0) {
+		far_log_error("%s", error);
+		return rc;
+	}
+	pool->hash_seed = header.hash_seed;
+	return far_pool_recover_open(pool);
+}
+
 int
-far_pool_index_open(struct far_pool *pool, const struct far_mem_source *source)
+far_pool_index_open(struct far_pool *pool, const struct far_mem_source *source, bool over)
 {
 	const struct far_pool_config *config = &pool->config;
 	struct far_mem_source exact = *source;
@@ -98,9 +117,18 @@ far_pool_index_open(struct far_pool *pool, const struct far_mem_source *source)
 
 	pool->index = source->base;
 	pool->slots = (struct far_slot *)(void *)(pool->index + pool->layout.sets_at);
+	if (over) {
+		rc = header_take(pool, source->size_bytes);
+		if (rc < 0)
+			return rc;
+	}
 	do {
 		pool->live.epoch = far_rng_u64(pool->rng);
-	} while (pool->live.epoch == 0);
+	} while (pool->live.epoch == 0 || far_pool_recover_knows(pool, pool->live.epoch));
+	if (over) {
+		far_pool_recover_begin(pool);
+		return 0;
+	}
 	pool->hash_seed = far_rng_u64(pool->rng);
 	header_store(pool);
 	far_pool_index_state_set(pool, FAR_INDEX_SERVING);
@@ -273,6 +301,42 @@ far_pool_index_insert(struct far_pool *pool, struct pool_lane *lane, const struc
 	slot_idx = slot_take(pool, &key);
 	slot_store(pool, slot_idx, &slot);
 	note_link(pool, slot_idx, lane, 0);
+}
+
+void
+far_pool_index_adopt(struct far_pool *pool, uint32_t slot_idx, struct pool_lane *lane,
+		     const struct far_slot *block)
+{
+	struct far_slot slot = *block;
+
+	if (slot.generation > pool->generation)
+		pool->generation = slot.generation;
+	far_slot_seal(&slot, pool->live.epoch);
+	far_line_store(&pool->slots[slot_idx], &slot);
+	note_link(pool, slot_idx, lane, 0);
+}
+
+bool
+far_pool_index_forget(struct far_pool *pool, const struct far_key *key)
+{
+	static const struct far_slot empty;
+	bool found = false;
+	uint64_t sets[2];
+
+	if (far_key_is_zero(key))
+		return false;
+	far_index_sets(key, pool->hash_seed, pool->layout.set_count, sets);
+	for (uint32_t i = 0; i < 2 * FAR_SET_SLOTS; i++) {
+		uint32_t slot =
+			(uint32_t)(sets[i / FAR_SET_SLOTS] * FAR_SET_SLOTS) + i % FAR_SET_SLOTS;
+
+		if (memcmp(pool->slots[slot].key, key->bytes, FAR_KEY_BYTES) != 0 ||
+		    !far_pool_note_is_empty(&pool->notes[slot]))
+			continue;
+		far_line_store(&pool->slots[slot], &empty);
+		found = true;
+	}
+	return found;
 }
 
 void

@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/mark.h"
+#include "base/mutant.h"
 
 /* A link that was answered LANE_FULL and asks again within this time keeps its place. */
 #define WAITS_NS FAR_NS_PER_S
@@ -353,7 +354,8 @@ far_pool_lanes_ask(struct far_pool *pool, struct pool_link *link, uint32_t count
 		struct far_list *free_list = &pool->lists[LANE_FREE];
 
 		far_pool_demand_note(pool, now_ns);
-		if (lane_can_be_had(pool, link, now_ns))
+		if ((pool->recovery == NULL || FAR_MUTANT(LANE_BEFORE_SWEEP)) &&
+		    lane_can_be_had(pool, link, now_ns))
 			lane_register(pool,
 				      FAR_CONTAINER_OF(free_list->next, struct pool_lane, node),
 				      link, tag);

@@ -20,6 +20,7 @@ pool_free(struct far_pool *pool)
 		return;
 	far_pool_segments_close(pool);
 	far_pool_index_close(pool);
+	far_pool_recover_close(pool);
 	far_free(pool->lanes);
 	far_free(pool);
 }
@@ -69,10 +70,10 @@ rails_take(struct far_pool *pool, const struct far_pool_rails *rails)
 	return 0;
 }
 
-int
-far_pool_open(const struct far_pool_config *config, const struct far_pool_rails *rails,
-	      const struct far_mem_source *index, struct far_clock *clock, struct far_rng *rng,
-	      struct far_pool_host *host, struct far_pool **out)
+static int
+pool_open(const struct far_pool_config *config, const struct far_pool_rails *rails,
+	  const struct far_mem_source *index, bool over, struct far_clock *clock,
+	  struct far_rng *rng, struct far_pool_host *host, struct far_pool **out)
 {
 	char error[FAR_PARAM_ERROR_BYTES];
 	struct far_pool *pool;
@@ -98,13 +99,29 @@ far_pool_open(const struct far_pool_config *config, const struct far_pool_rails 
 	if (rc == 0)
 		rc = far_pool_lanes_open(pool);
 	if (rc == 0)
-		rc = far_pool_index_open(pool, index);
+		rc = far_pool_index_open(pool, index, over);
 	if (rc < 0) {
 		pool_free(pool);
 		return rc;
 	}
 	*out = pool;
 	return 0;
+}
+
+int
+far_pool_open(const struct far_pool_config *config, const struct far_pool_rails *rails,
+	      const struct far_mem_source *index, struct far_clock *clock, struct far_rng *rng,
+	      struct far_pool_host *host, struct far_pool **out)
+{
+	return pool_open(config, rails, index, false, clock, rng, host, out);
+}
+
+int
+far_pool_reopen(const struct far_pool_config *config, const struct far_pool_rails *rails,
+		const struct far_mem_source *index, struct far_clock *clock, struct far_rng *rng,
+		struct far_pool_host *host, struct far_pool **out)
+{
+	return pool_open(config, rails, index, true, clock, rng, host, out);
 }
 
 void
@@ -129,7 +146,9 @@ far_pool_tick(struct far_pool *pool, uint64_t now_ns)
 	due_ns = far_pool_lanes_tick(pool, now_ns, judge);
 	if (due_ns < next_ns)
 		next_ns = due_ns;
-	more = far_pool_evict_step(pool, now_ns);
+	more = far_pool_recover_step(pool);
+	if (pool->recovery == NULL)
+		more = far_pool_evict_step(pool, now_ns);
 	due_ns = far_pool_segments_tick(pool, now_ns, judge);
 	if (due_ns < next_ns)
 		next_ns = due_ns;

@@ -8,6 +8,7 @@
 #include "base/rng.h"
 #include "transport/transport.h"
 #include "wire/frame.h"
+#include "wire/index.h"
 
 /* One namespace of one donor, over one or more transports. Used by one thread, their owner. */
 struct far_pool;
@@ -73,6 +74,26 @@ struct far_pool_rails {
 int far_pool_open(const struct far_pool_config *config, const struct far_pool_rails *rails,
 		  const struct far_mem_source *index, struct far_clock *clock, struct far_rng *rng,
 		  struct far_pool_host *host, struct far_pool **out);
+/**
+ * far_pool_reopen - as far_pool_open(), over the index that a predecessor left, which has exited.
+ *
+ * Its epoch is overwritten first of all, then its segments come back with far_pool_segment_restore()
+ * while far_pool_growing_set() holds. The ticks behind that look at every slot: blocks in bounds, of
+ * an epoch that is to be recovered, whose bytes match their CRC, are served again; all else is
+ * cleared. Until then every lane that is asked for is answered LANE_FULL and nothing is evicted. A
+ * successor that is killed meanwhile is recovered from in the same way.
+ *
+ * Returns: 0; -EINVAL (one line in the log: the index is of another donor, version or geometry),
+ * with nothing changed; -ENOMEM.
+ */
+int far_pool_reopen(const struct far_pool_config *config, const struct far_pool_rails *rails,
+		    const struct far_mem_source *index, struct far_clock *clock,
+		    struct far_rng *rng, struct far_pool_host *host, struct far_pool **out);
+/* Whether a donor of this configuration may take over an index with this header: 0, or -EINVAL and
+ * one line in @error. @index_bytes: of the memory that holds it. */
+int far_pool_backing_check(const struct far_pool_config *config, uint32_t rail_count,
+			   const struct far_index_header *header, uint64_t index_bytes,
+			   char error[FAR_PARAM_ERROR_BYTES]);
 uint64_t far_pool_index_bytes(const struct far_pool_config *config, uint32_t rail_count);
 
 /* Lends one more segment: @source is borrowed until far_pool_close() or its
@@ -80,11 +101,16 @@ uint64_t far_pool_index_bytes(const struct far_pool_config *config, uint32_t rai
  * (beyond capacity_bytes). */
 int far_pool_segment_add(struct far_pool *pool, const struct far_mem_source *source,
 			 uint32_t *segment_out);
+/* A predecessor's segment, with the number that its slots call it by. As far_pool_segment_add();
+ * -EINVAL too where that number is taken, or nothing is being recovered. */
+int far_pool_segment_restore(struct far_pool *pool, const struct far_mem_source *source,
+			     uint32_t number);
 /* While more segments are on their way nothing is evicted to make room: lanes wait for them. */
 void far_pool_growing_set(struct far_pool *pool, bool growing);
 /* Empties, recalls and deregisters a segment; @done (from a later event or tick) says that its
  * memory is nobody's. */
 typedef void far_pool_drained_fn(void *arg, uint32_t segment);
+/* 0; -ENOENT; -EBUSY: it is on its way already, or the pool recovers. */
 int far_pool_segment_drain(struct far_pool *pool, uint32_t segment, far_pool_drained_fn *done,
 			   void *arg);
 

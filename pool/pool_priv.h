@@ -155,6 +155,10 @@ struct far_pool {
 	uint32_t window_lanes;   /* lanes asked for in it */
 	uint32_t window_before;
 
+	/* recover.c */
+	struct pool_recovery
+		*recovery; /* owned; NULL: nothing of a predecessor's is to be looked at */
+
 	/* link.c */
 	struct far_list links;
 	uint32_t link_count;
@@ -178,7 +182,8 @@ far_pool_segment_lanes(const struct far_pool *pool, uint32_t segment_idx)
 }
 
 /* ---- index.c ---- */
-int far_pool_index_open(struct far_pool *pool, const struct far_mem_source *source);
+/* @over: a predecessor's index is in @source. */
+int far_pool_index_open(struct far_pool *pool, const struct far_mem_source *source, bool over);
 void far_pool_index_close(struct far_pool *pool);
 void far_pool_index_state_set(struct far_pool *pool, uint64_t state);
 /* Publishes a segment's lines, or clears them where it does not serve. */
@@ -192,6 +197,11 @@ void far_pool_index_clear(struct far_pool *pool, uint32_t slot_idx);
 /* The block lies elsewhere now: same slot, new place, new generation. */
 void far_pool_index_repoint(struct far_pool *pool, uint32_t slot_idx, struct pool_lane *to,
 			    uint64_t offset_bytes);
+/* A predecessor's block, found good in its slot: sealed under this epoch, and its lane's. */
+void far_pool_index_adopt(struct far_pool *pool, uint32_t slot_idx, struct pool_lane *lane,
+			  const struct far_slot *block);
+/* Clears the slot of a key that was not come to yet. False: there is none. */
+bool far_pool_index_forget(struct far_pool *pool, const struct far_key *key);
 void far_pool_index_touch(struct far_pool *pool, uint32_t slot_idx);
 void far_pool_index_cool(struct far_pool *pool, uint32_t slot_idx);
 
@@ -213,6 +223,16 @@ far_pool_note_frequency(const struct pool_note *note)
 	return note->lane_frequency & POOL_FREQUENCY_MAX;
 }
 
+/* ---- recover.c ---- */
+/* Before the index is written: takes down what the predecessor left. 0, -ENOMEM. */
+int far_pool_recover_open(struct far_pool *pool);
+bool far_pool_recover_knows(const struct far_pool *pool, uint64_t epoch);
+/* The new epoch is chosen: lists the old one and publishes ours. */
+void far_pool_recover_begin(struct far_pool *pool);
+/* About a millisecond's work. True: there is more. */
+bool far_pool_recover_step(struct far_pool *pool);
+void far_pool_recover_close(struct far_pool *pool);
+
 /* ---- pool.c ---- */
 /* Registers memory with every rail: all of them, or none. */
 int far_pool_mems_reg(struct far_pool *pool, const struct far_mem_source *source,
@@ -222,6 +242,8 @@ void far_pool_mems_dereg(struct far_mem *mems[FAR_RAILS_MAX]);
 /* ---- segment.c ---- */
 int far_pool_segments_open(struct far_pool *pool);
 void far_pool_segments_close(struct far_pool *pool);
+/* Its place in the array; POOL_NONE: no segment has this number. */
+uint32_t far_pool_segment_find(const struct far_pool *pool, uint32_t number);
 /* Ends drains that are through. Returns when to be called next. */
 uint64_t far_pool_segments_tick(struct far_pool *pool, uint64_t now_ns, bool judge);
 /* The link's peer uses none of its keys any more. -EPROTO: it was not asked to let go. */

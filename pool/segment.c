@@ -34,14 +34,22 @@ far_pool_segments_close(struct far_pool *pool)
 	far_free(pool->segments);
 }
 
-static struct pool_segment *
-segment_find(const struct far_pool *pool, uint32_t number)
+uint32_t
+far_pool_segment_find(const struct far_pool *pool, uint32_t number)
 {
 	for (uint32_t i = 0; i < pool->segment_slots; i++) {
 		if (pool->segments[i].state != SEGMENT_ABSENT && pool->segments[i].number == number)
-			return &pool->segments[i];
+			return i;
 	}
-	return NULL;
+	return POOL_NONE;
+}
+
+static struct pool_segment *
+segment_find(const struct far_pool *pool, uint32_t number)
+{
+	uint32_t idx = far_pool_segment_find(pool, number);
+
+	return idx == POOL_NONE ? NULL : &pool->segments[idx];
 }
 
 static uint32_t
@@ -60,9 +68,10 @@ segment_slot_free(const struct far_pool *pool)
 	return NULL;
 }
 
-int
-far_pool_segment_add(struct far_pool *pool, const struct far_mem_source *source,
-		     uint32_t *segment_out)
+/* @number: 0 for the next one. */
+static int
+segment_add(struct far_pool *pool, const struct far_mem_source *source, uint32_t number,
+	    uint32_t *segment_out)
 {
 	const struct far_pool_config *config = &pool->config;
 	struct pool_segment *segment = segment_slot_free(pool);
@@ -76,7 +85,7 @@ far_pool_segment_add(struct far_pool *pool, const struct far_mem_source *source,
 	    source->size_bytes % config->lane_bytes != 0 ||
 	    source->size_bytes > config->segment_bytes)
 		return -EINVAL;
-	if (segment == NULL || pool->segment_last == UINT32_MAX || pool->closing ||
+	if (segment == NULL || pool->segment_last >= UINT32_MAX - 1 || pool->closing ||
 	    pool->capacity_bytes + source->size_bytes > config->capacity_bytes)
 		return -E2BIG;
 	rc = far_pool_mems_reg(pool, source, segment->mems);
@@ -85,7 +94,9 @@ far_pool_segment_add(struct far_pool *pool, const struct far_mem_source *source,
 
 	idx = segment_idx(pool, segment);
 	segment->state = SEGMENT_SERVING;
-	segment->number = ++pool->segment_last;
+	segment->number = number != 0 ? number : pool->segment_last + 1;
+	if (segment->number > pool->segment_last)
+		pool->segment_last = segment->number;
 	segment->source = *source;
 	segment->lane_count = (uint32_t)(source->size_bytes / config->lane_bytes);
 	segment->lanes_retired = 0;
@@ -106,6 +117,26 @@ far_pool_segment_add(struct far_pool *pool, const struct far_mem_source *source,
 }
 
 int
+far_pool_segment_add(struct far_pool *pool, const struct far_mem_source *source,
+		     uint32_t *segment_out)
+{
+	return segment_add(pool, source, 0, segment_out);
+}
+
+int
+far_pool_segment_restore(struct far_pool *pool, const struct far_mem_source *source,
+			 uint32_t number)
+{
+	uint32_t same;
+
+	/* Once the slots are looked at, a segment is a new one. */
+	if (number == 0 || number == UINT32_MAX || pool->recovery == NULL ||
+	    far_pool_segment_find(pool, number) != POOL_NONE)
+		return -EINVAL;
+	return segment_add(pool, source, number, &same);
+}
+
+int
 far_pool_segment_drain(struct far_pool *pool, uint32_t number, far_pool_drained_fn *done, void *arg)
 {
 	struct pool_segment *segment = segment_find(pool, number);
@@ -113,7 +144,7 @@ far_pool_segment_drain(struct far_pool *pool, uint32_t number, far_pool_drained_
 
 	if (segment == NULL)
 		return -ENOENT;
-	if (segment->state != SEGMENT_SERVING)
+	if (segment->state != SEGMENT_SERVING || pool->recovery != NULL)
 		return -EBUSY;
 	segment->state = SEGMENT_EMPTYING;
 	segment->done = done;

@@ -215,6 +215,10 @@ serve_delete(struct pool_link *link, const struct far_frame *frame)
 		uint32_t slot = far_pool_index_find(pool, &keys[i]);
 
 		pool->results[i] = slot == POOL_NONE ? -ENOENT : 0;
+		/* A predecessor's, not come to yet: it must not be there again later. */
+		if (slot == POOL_NONE && pool->recovery != NULL &&
+		    far_pool_index_forget(pool, &keys[i]))
+			pool->results[i] = 0;
 		if (slot == POOL_NONE)
 			continue;
 		far_pool_index_clear(pool, slot);

@@ -610,10 +610,8 @@ rig_open(const struct far_pool_config *config, uint64_t seed, bool is_async)
 }
 
 void
-rig_close(struct rig *rig)
+rig_down(struct rig *rig)
 {
-	uint64_t alloc_bytes = rig->alloc_bytes;
-
 	far_transport_unlisten(rig->tp, rig->listener);
 	far_pool_shutdown(rig->pool);
 	for (int i = 0; i < 100 && !far_pool_closing_done(rig->pool); i++) {
@@ -626,6 +624,43 @@ rig_close(struct rig *rig)
 	rig->pool = NULL;
 	for (int i = 0; i < RIG_CLIENTS_MAX; i++)
 		client_close(&rig->clients[i]);
+}
+
+int
+rig_reopen(struct rig *rig)
+{
+	struct far_pool_rails rails = {.tps = &rig->tp, .count = 1};
+	struct far_mem_source index = {
+		.base = rig->index, .size_bytes = rig->index_bytes, .fd = -1};
+	int rc = far_pool_reopen(&rig->config, &rails, &index, rig->clock, &rig->rng,
+				 rig->is_async ? &rig->host : NULL, &rig->pool);
+
+	rig->tick_ns = 0;
+	if (rc < 0)
+		return rc;
+	far_pool_growing_set(rig->pool, true);
+	memset(rig->clients, 0, sizeof(rig->clients));
+	return far_transport_listen(rig->tp, "donor", far_pool_accept, rig->pool, &rig->listener);
+}
+
+int
+rig_segment_restore(struct rig *rig, int entry)
+{
+	struct far_mem_source source = {.base = rig->segments[entry].base,
+					.size_bytes = rig->segments[entry].size_bytes,
+					.fd = -1,
+					.relaxed = true};
+
+	return far_pool_segment_restore(rig->pool, &source, rig->segments[entry].number);
+}
+
+void
+rig_close(struct rig *rig)
+{
+	uint64_t alloc_bytes = rig->alloc_bytes;
+
+	if (rig->pool != NULL)
+		rig_down(rig);
 	far_transport_close(rig->tp);
 	far_loop_fabric_close(rig->fabric);
 	for (int i = 0; i < RIG_SEGMENTS_MAX; i++)

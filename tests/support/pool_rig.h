@@ -80,6 +80,12 @@ struct rig *rig_open(const struct far_pool_config *config, uint64_t seed, bool i
 /* Ends all clients and the pool, closes, and checks that nothing is left. */
 void rig_close(struct rig *rig);
 
+/* The donor ends and its clients with it; what it lent and published stays as it was. */
+void rig_down(struct rig *rig);
+/* Its successor over the same memory, growing; rig_close() may follow a failure too. */
+int rig_reopen(struct rig *rig);
+int rig_segment_restore(struct rig *rig, int entry);
+
 /* Lends one more segment; returns its entry. */
 int rig_segment_add(struct rig *rig, size_t size_bytes);
 void rig_segment_drain(struct rig *rig, int entry);
