@@ -1,4 +1,5 @@
 /* donor.c - a donor's life: it lends, stands still, shrinks, dies, and is there again. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,6 +11,7 @@
 #define POOL_BYTES    (SIM_SEGMENTS * SEGMENT_BYTES)
 #define INDEX_BYTES   (256U << 10)
 #define TORN_SLOTS    48U
+#define FLIPS         24U
 #define ERRAND_NS_MAX (40 * FAR_NS_PER_US)
 
 /* ---- the shell: registrations take their time ---- */
@@ -118,14 +120,61 @@ segment_lend(struct sim_donor *donor, uint32_t i)
 		donor->numbers[i] = 0;
 }
 
+/* As a shell does that finds a backing: the same numbers; a segment that was not lent is a new one. */
+static void
+segments_restore(struct sim_donor *donor)
+{
+	for (uint32_t i = 0; i < SIM_SEGMENTS; i++) {
+		struct far_mem_source source = {
+			.base = donor->segments[i],
+			.size_bytes = SEGMENT_BYTES,
+			.fd = -1,
+		};
+
+		if (donor->numbers[i] == 0)
+			continue;
+		if (far_pool_segment_restore(donor->pool, &source, donor->numbers[i]) < 0)
+			donor->numbers[i] = 0;
+	}
+	for (uint32_t i = 0; i < SIM_SEGMENTS; i++) {
+		donor->draining[i] = false;
+		if (donor->numbers[i] == 0)
+			segment_lend(donor, i);
+	}
+}
+
+static void
+pool_open(struct sim_donor *donor, bool over)
+{
+	struct far_pool_rails rails = {.tps = &donor->tp, .count = 1};
+	struct far_mem_source source = {.base = donor->index, .size_bytes = INDEX_BYTES, .fd = -1};
+	struct far_pool_config config;
+	int rc = -EINVAL;
+
+	config_make(donor, &config);
+	FAR_ASSERT(far_pool_index_bytes(&config, 1) <= INDEX_BYTES);
+	if (over)
+		rc = far_pool_reopen(&config, &rails, &source, donor->sim->clock, &donor->rng,
+				     &donor->host, &donor->pool);
+	if (rc == 0) {
+		segments_restore(donor);
+		return;
+	}
+	/* An index that cannot be taken over is removed. */
+	memset(donor->index, 0, INDEX_BYTES);
+	FAR_ASSERT(far_pool_open(&config, &rails, &source, donor->sim->clock, &donor->rng,
+				 &donor->host, &donor->pool) == 0);
+	for (uint32_t i = 0; i < SIM_SEGMENTS; i++) {
+		donor->draining[i] = false;
+		segment_lend(donor, i);
+	}
+}
+
 void
-sim_donor_start(struct sim_donor *donor)
+sim_donor_start(struct sim_donor *donor, bool over)
 {
 	struct far_transport_config tp_config = {
 		.clock = donor->sim->clock, .fabric = donor->sim->fabric, .host = donor->name};
-	struct far_pool_rails rails = {.tps = &donor->tp, .count = 1};
-	struct far_mem_source source = {.size_bytes = INDEX_BYTES, .fd = -1};
-	struct far_pool_config config;
 	struct far_listener *listener;
 
 	if (donor->index == NULL) {
@@ -135,23 +184,27 @@ sim_donor_start(struct sim_donor *donor)
 	}
 	/* As after a reboot: the same addresses, the same keys, another epoch. */
 	far_loop_keys_repeat(donor->sim->fabric);
-	memset(donor->index, 0, INDEX_BYTES);
 	memset(donor->errands, 0, sizeof(donor->errands));
 	donor->host = (struct far_pool_host){lane_register, lane_deregister};
-	config_make(donor, &config);
-	source.base = donor->index;
-	FAR_ASSERT(far_pool_index_bytes(&config, 1) <= INDEX_BYTES);
 	FAR_ASSERT(far_transport_open("loop", &tp_config, &donor->tp) == 0);
-	FAR_ASSERT(far_pool_open(&config, &rails, &source, donor->sim->clock, &donor->rng,
-				 &donor->host, &donor->pool) == 0);
-	for (uint32_t i = 0; i < SIM_SEGMENTS; i++) {
-		donor->draining[i] = false;
-		segment_lend(donor, i);
-	}
+	pool_open(donor, over);
 	FAR_ASSERT(far_transport_listen(donor->tp, donor->name, far_pool_accept, donor->pool,
 					&listener) == 0);
 	donor->paused = false;
 	donor->lives++;
+}
+
+/* Memory that kept what it had, but for a few bits. */
+static void
+bits_flip(struct sim_donor *donor, const struct sim_action *action)
+{
+	for (uint32_t i = 0; i < FLIPS; i++) {
+		uint8_t *segment = donor->segments[sim_draw(action, 10 + i, SIM_SEGMENTS)];
+		uint32_t bit = 1U << sim_draw(action, 40 + i, 8);
+
+		segment[sim_draw(action, 100 + i, SEGMENT_BYTES)] ^= (uint8_t)bit;
+		donor->index[sim_draw(action, 200 + i, INDEX_BYTES)] ^= (uint8_t)bit;
+	}
 }
 
 /* A killed process does not clean up: its pool is lost, and with the history's process its memory. */
@@ -164,7 +217,10 @@ sim_donor_kill(struct sim_donor *donor, const struct sim_action *action)
 	far_loop_host_bury(donor->tp);
 	donor->tp = NULL;
 	sim_pass(donor->sim, sim_draw(action, 1, 2) * (300 * FAR_NS_PER_US));
-	sim_donor_start(donor);
+	if (sim_draw(action, 2, 4) == 0)
+		bits_flip(donor, action);
+	/* Over a backing, or over memory that is empty again. */
+	sim_donor_start(donor, sim_draw(action, 3, 3) != 0);
 }
 
 void

@@ -73,7 +73,7 @@ sim_open(struct sim *sim, uint64_t seed)
 		donor->sim = sim;
 		far_rng_init(&donor->rng, seed ^ (0xd0 + i));
 		(void)snprintf(donor->name, sizeof(donor->name), "donor-%u", i);
-		sim_donor_start(donor);
+		sim_donor_start(donor, false);
 	}
 	sim_landings_watch(sim);
 	for (uint32_t i = 0; i < SIM_CLIENTS; i++) {

@@ -179,7 +179,8 @@ void sim_history_print(const struct sim_history *history);
 
 /* ---- donor.c ---- */
 
-void sim_donor_start(struct sim_donor *donor);
+/* @over: what a predecessor left in its memory is taken over, if it can be. */
+void sim_donor_start(struct sim_donor *donor, bool over);
 void sim_donor_kill(struct sim_donor *donor, const struct sim_action *action);
 void sim_donor_pause(struct sim_donor *donor, bool paused);
 void sim_donor_shrink(struct sim_donor *donor, const struct sim_action *action);
