@@ -97,7 +97,8 @@ populate(int fd, void *base, size_t size_bytes)
 	if (fallocate(fd, 0, 0, (off_t)size_bytes) < 0)
 		return -ENOMEM;
 	for (size_t at = 0; at < size_bytes; at += 4096)
-		((volatile char *)base)[at] = 0;
+		(void)__atomic_fetch_or((char *)base + at, 0,
+					__ATOMIC_RELAXED); /* keeps what is there */
 	return 0;
 }
 
@@ -177,6 +178,57 @@ far_pages_map_shared(const char *name, size_t size_bytes, enum far_pages_huge hu
 			return rc == -EMFILE ? rc : -ENOMEM;
 	}
 	return map_memfd(short_name, size_bytes, (size_t)sysconf(_SC_PAGESIZE), numa_node, out);
+}
+
+/* The page size of a file system whose files stay in memory; 0: of another one. */
+static size_t
+memory_fs_page(int fd)
+{
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs) < 0)
+		return 0;
+	if (fs.f_type == HUGETLBFS_MAGIC)
+		return (size_t)fs.f_bsize;
+	return fs.f_type == TMPFS_MAGIC ? (size_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+int
+far_pages_map_file(int fd, size_t size_bytes, int numa_node, struct far_pages *out)
+{
+	struct far_pages pages = {.fd = fd, .page_bytes = memory_fs_page(fd)};
+	struct stat st;
+	int rc = -EINVAL;
+
+	if (size_bytes == 0 || pages.page_bytes == 0 || numa_node < -1 ||
+	    numa_node >= NODE_COUNT_MAX || size_bytes > (size_t)INT64_MAX - pages.page_bytes ||
+	    fstat(fd, &st) < 0)
+		goto err_close;
+	pages.size_bytes =
+		(size_bytes + pages.page_bytes - 1) / pages.page_bytes * pages.page_bytes;
+	if (st.st_size != 0 && (uint64_t)st.st_size != pages.size_bytes)
+		goto err_close;
+	rc = -ENOMEM;
+	if (st.st_size == 0 && ftruncate(fd, (off_t)pages.size_bytes) < 0)
+		goto err_close;
+	pages.base = mmap(NULL, pages.size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (pages.base == MAP_FAILED)
+		goto err_close;
+	advise_ours(pages.base, pages.size_bytes);
+	rc = node_bind(pages.base, pages.size_bytes, numa_node);
+	if (rc == 0)
+		rc = populate(fd, pages.base, pages.size_bytes);
+	if (rc < 0) {
+		(void)munmap(pages.base, pages.size_bytes);
+		goto err_close;
+	}
+	atomic_fetch_add_explicit(&live_bytes, pages.size_bytes, memory_order_relaxed);
+	*out = pages;
+	return 0;
+
+err_close:
+	(void)close(fd);
+	return rc;
 }
 
 /* What a peer could still do to a descriptor decides whether touching its pages can kill us. */

@@ -38,6 +38,20 @@ struct far_pages {
 int far_pages_map_shared(const char *name, size_t size_bytes, enum far_pages_huge huge,
 			 int numa_node, struct far_pages *out);
 
+/**
+ * far_pages_map_file - a whole file of ours on tmpfs or hugetlbfs, mapped read-write here and populated.
+ *
+ * @fd:         opened for reading and writing; taken: the caller's again in @out, or closed.
+ * @size_bytes: > 0; rounded up to whole pages of the file system. An empty file grows to it, any other
+ *              has to have just that size.
+ *
+ * Files cannot be sealed: whoever may write to this one can shrink it, and a touch is a SIGBUS then.
+ *
+ * Thread:  any.
+ * Returns: 0, or -EINVAL (size, or another file system), -ENOMEM.
+ */
+int far_pages_map_file(int fd, size_t size_bytes, int numa_node, struct far_pages *out);
+
 /* Maps a peer's descriptor for reading. Refuses (-EPERM) one that can still shrink, and (-EINVAL)
  * one smaller than @size_bytes. @fd is taken: closed on return, whatever the answer. @populate
  * reads every page in, so that no fault is left for the data path. */

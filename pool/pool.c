@@ -130,6 +130,12 @@ far_pool_growing_set(struct far_pool *pool, bool growing)
 	pool->growing = growing;
 }
 
+bool
+far_pool_is_whole(const struct far_pool *pool)
+{
+	return !pool->growing && pool->recovery == NULL;
+}
+
 uint64_t
 far_pool_tick(struct far_pool *pool, uint64_t now_ns)
 {

@@ -107,6 +107,8 @@ int far_pool_segment_restore(struct far_pool *pool, const struct far_mem_source 
 			     uint32_t number);
 /* While more segments are on their way nothing is evicted to make room: lanes wait for them. */
 void far_pool_growing_set(struct far_pool *pool, bool growing);
+/* Not growing, and nothing of a predecessor's is left to be looked at. */
+bool far_pool_is_whole(const struct far_pool *pool);
 /* Empties, recalls and deregisters a segment; @done (from a later event or tick) says that its
  * memory is nobody's. */
 typedef void far_pool_drained_fn(void *arg, uint32_t segment);

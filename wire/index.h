@@ -59,12 +59,14 @@ struct far_index_header {
 	uint32_t reserved0;
 	char donor[FAR_NAME_BYTES_MAX + 1];
 	char name_space[FAR_NAME_BYTES_MAX + 1];
-	/* For a successor over the same backing: who wrote this, and epochs not yet recovered. */
+	/* For a successor over the same backing: who writes this (pid 0: nobody any more), and epochs not
+	 * yet recovered. */
 	uint64_t owner_pid;
 	uint64_t owner_pidns_inode;
 	uint8_t owner_boot_id[16];
 	uint64_t recover_epochs[FAR_EPOCHS_MAX];
-	uint8_t reserved[56];
+	uint64_t owner_start; /* of that process, in clock ticks since boot; a pid is used again */
+	uint8_t reserved[48];
 	uint64_t checksum; /* XXH64 of all before the owner fields, seed FAR_INDEX_MAGIC */
 };
 

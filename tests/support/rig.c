@@ -129,15 +129,14 @@ show_file(const char *path)
 	fclose(file);
 }
 
-void
-rig_donor_start(struct rig_donor *donor)
+/* The read end of its --ready-fd. */
+static int
+donor_spawn(struct rig_donor *donor)
 {
 	char net[sizeof(donor->netns) + 16], mnt[sizeof(donor->netns) + 16];
 	const char *const argv[] = {"/usr/bin/nsenter", net,        mnt,
 				    FAR_TEST_FARPOOLD,  "--config", donor->config,
 				    "--ready-fd",       "3",        NULL};
-	struct pollfd ready = {.events = POLLIN};
-	char byte;
 	int fds[2];
 
 	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
@@ -147,13 +146,31 @@ rig_donor_start(struct rig_donor *donor)
 	donor->pid =
 		spawn(donor->netns[0] != '\0' ? argv : argv + 3, "/dev/null", donor->log, fds[1]);
 	close(fds[1]);
-	ready.fd = fds[0];
+	return fds[0];
+}
+
+void
+rig_donor_start(struct rig_donor *donor)
+{
+	struct pollfd ready = {.events = POLLIN, .fd = donor_spawn(donor)};
+	char byte;
+
 	if (poll(&ready, 1, (int)rig_seconds(SERVE_SECONDS) * 1000) != 1 ||
-	    read(fds[0], &byte, 1) != 1) {
+	    read(ready.fd, &byte, 1) != 1) {
 		show_file(donor->log);
 		fail_msg("%s does not serve", donor->name);
 	}
-	close(fds[0]);
+	close(ready.fd);
+}
+
+void
+rig_donor_start_and_kill(struct rig_donor *donor, uint64_t after_ns)
+{
+	int ready = donor_spawn(donor);
+
+	far_clock_sleep_until(far_now_ns() + after_ns);
+	assert_int_equal(rig_donor_signal(donor, SIGKILL), 128 + SIGKILL);
+	close(ready);
 }
 
 struct rig_donor *

@@ -65,6 +65,8 @@ struct rig_donor *rig_donor_add(struct rig *rig, const char *name, const char *m
 				const char *extra);
 /* The same configuration again, after a kill. */
 void rig_donor_start(struct rig_donor *donor);
+/* And kills it after @after_ns, whether it serves by then or not. */
+void rig_donor_start_and_kill(struct rig_donor *donor, uint64_t after_ns);
 /* Sends a signal; for SIGKILL and SIGTERM also waits for the end and returns the exit status
  * (128 + signal); the donor must end within 10 s. */
 int rig_donor_signal(struct rig_donor *donor, int sig);

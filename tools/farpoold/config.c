@@ -33,12 +33,21 @@ static const struct far_param own_rows[] = {
 		 "this donor nothing, and whoever is on the fabric may write into all that it "
 		 "lends."},
 	FAR_RDMA_PARAMS(RDMA),
+	{.name = "backing",
+	 .type = FAR_PARAM_STRING,
+	 .offset = AT(backing),
+	 .max = FARPOOLD_PATH_BYTES - 1,
+	 .fallback = "",
+	 .help = "Folder on tmpfs or hugetlbfs, made if its parent is there, that keeps what is "
+		 "stored "
+		 "for this donor's next start; empty: memory that ends with the process."},
 	{.name = "huge_pages",
 	 .type = FAR_PARAM_ENUM,
 	 .offset = AT(huge_pages),
 	 .fallback = "auto",
 	 .choices = "auto|off|on",
-	 .help = "Lend 2 MiB pages; auto: where they can be had, on: or do not start."},
+	 .help = "Lend 2 MiB pages; auto: where they can be had, on: or do not start. With a "
+		 "backing its file system decides."},
 	{.name = "numa_node",
 	 .type = FAR_PARAM_ENUM,
 	 .offset = AT(numa_node),
@@ -206,6 +215,13 @@ farpoold_config_load(const char *path, const char *const *settings, size_t setti
 	rc = far_pool_config_check(&config.pool, error);
 	if (rc == 0)
 		rc = listen_check(&config, error);
+	if (rc == 0 && config.backing[0] != '\0' && config.backing[0] != '/') {
+		snprintf(error, FAR_PARAM_ERROR_BYTES,
+			 "backing: '%.60s' is not absolute: write /dev/shm/NAME, or a folder on a "
+			 "mounted hugetlbfs",
+			 config.backing);
+		rc = -EINVAL;
+	}
 	if (rc == 0)
 		*out = config;
 	return rc;

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/rng.h"
+#include "tools/farpoold/backing.h"
 #include "tools/farpoold/rails.h"
 
 #define SETTINGS_MAX   64
@@ -35,6 +36,7 @@ struct arguments {
 
 struct farpoold {
 	struct farpoold_config config;
+	struct farpoold_backing backing; /* closed: memfds */
 	struct farpoold_memory memory;
 	struct farpoold_rails rails;
 	struct far_pool *pool;
@@ -49,6 +51,7 @@ struct farpoold {
 	struct far_pages mapped; /* by the worker, until it is kept */
 	int mapped_rc;
 	bool is_mapping;
+	bool ready; /* all is lent, and what a predecessor left was looked at */
 	bool closing;
 	uint64_t closing_ns;
 	int ready_fd;
@@ -100,10 +103,13 @@ segment_lend(struct farpoold *daemon, const struct far_pages *pages)
 		.fd = pages->fd,
 		.relaxed = true,
 	};
-	uint32_t segment;
+	uint32_t number = farpoold_memory_next_number(&daemon->memory);
 	int rc;
 
-	rc = far_pool_segment_add(daemon->pool, &source, &segment);
+	if (number != 0)
+		rc = far_pool_segment_restore(daemon->pool, &source, number);
+	else
+		rc = far_pool_segment_add(daemon->pool, &source, &number);
 	if (rc < 0)
 		return rc;
 	farpoold_memory_keep(&daemon->memory, pages);
@@ -115,7 +121,7 @@ ready_tell(struct farpoold *daemon)
 {
 	char text[FARPOOLD_SIZE_TEXT_BYTES];
 
-	far_pool_growing_set(daemon->pool, false);
+	daemon->ready = true;
 	farpoold_size_format(daemon->memory.mapped_bytes, text);
 	far_log_info("%s serves %s at %s, epoch %016" PRIx64, daemon->config.pool.name, text,
 		     daemon->config.listen, far_pool_epoch(daemon->pool));
@@ -185,7 +191,7 @@ mapping_start(struct farpoold *daemon)
 	int rc;
 
 	if (farpoold_memory_next_bytes(&daemon->memory) == 0) {
-		ready_tell(daemon);
+		far_pool_growing_set(daemon->pool, false);
 		return;
 	}
 	daemon->is_mapping = true;
@@ -246,6 +252,8 @@ drive(struct farpoold *daemon)
 		uint64_t now_ns = far_clock_now(far_clock_real());
 
 		next_ns = far_pool_tick(daemon->pool, now_ns);
+		if (!daemon->ready && !daemon->closing && far_pool_is_whole(daemon->pool))
+			ready_tell(daemon);
 		if (daemon->closing && far_pool_closing_done(daemon->pool)) {
 			if (!daemon->is_mapping)
 				shutdown_finish(daemon);
@@ -323,8 +331,11 @@ pool_start(struct farpoold *daemon, char error[FAR_PARAM_ERROR_BYTES])
 
 	far_random_bytes(&seed, sizeof(seed));
 	far_rng_init(&daemon->rng, seed);
-	rc = far_pool_open(&daemon->config.pool, &rails, &source, far_clock_real(), &daemon->rng,
-			   NULL, &daemon->pool);
+	rc = (daemon->backing.over ? far_pool_reopen : far_pool_open)(
+		&daemon->config.pool, &rails, &source, far_clock_real(), &daemon->rng, NULL,
+		&daemon->pool);
+	if (rc == 0 && daemon->memory.backing != NULL)
+		rc = farpoold_backing_own(&daemon->backing, index);
 	if (rc < 0) {
 		snprintf(error, FAR_PARAM_ERROR_BYTES, "pool: not opened: %s (%s)",
 			 far_err_text(rc), far_err_name(rc));
@@ -351,6 +362,7 @@ daemon_close(struct farpoold *daemon)
 	far_pool_close(daemon->pool);
 	farpoold_memory_close(&daemon->memory);
 	farpoold_rails_close(&daemon->rails);
+	farpoold_backing_close(&daemon->backing);
 }
 
 static int
@@ -377,9 +389,13 @@ run(struct farpoold *daemon)
 	rc = loop_explain(loop_open(daemon), error);
 	if (rc == 0)
 		rc = farpoold_rails_open(daemon->config.listen, &like, &daemon->rails, error);
+	if (rc == 0 && daemon->config.backing[0] != '\0')
+		rc = farpoold_backing_open(&daemon->config, daemon->rails.tp_count,
+					   &daemon->backing, error);
 	if (rc == 0)
-		rc = farpoold_memory_open(&daemon->config, daemon->rails.tp_count, &daemon->memory,
-					  error);
+		rc = farpoold_memory_open(&daemon->config, daemon->rails.tp_count,
+					  daemon->backing.folder_fd >= 0 ? &daemon->backing : NULL,
+					  &daemon->memory, error);
 	if (rc == 0)
 		rc = pool_start(daemon, error);
 	if (rc == 0)
@@ -451,13 +467,14 @@ static const struct argp argp = {
 	.args_doc = "[KEY=VALUE...]",
 	.doc = "Lends this host's memory to the clients of farpool.\v"
 	       "Settings on the command line go over those of the file, for example memory=8GiB. "
-	       "SIGTERM gives the memory back and ends.",
+	       "SIGTERM gives the memory back and ends; with a backing its contents stay.",
 };
 
 int
 main(int argc, char **argv)
 {
-	static struct farpoold daemon = {.memory = {.index = {.fd = -1}}};
+	static struct farpoold daemon = {.backing = {.folder_fd = -1},
+					 .memory = {.index = {.fd = -1}}};
 	struct arguments arguments = {.ready_fd = -1};
 	char error[FAR_PARAM_ERROR_BYTES] = "";
 	int rc;

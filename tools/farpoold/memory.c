@@ -11,6 +11,7 @@
 #include "base/assert.h"
 #include "base/err.h"
 #include "base/pages_limit.h"
+#include "tools/farpoold/backing.h"
 
 #define HUGE_PAGE_BYTES (2ULL << 20)
 
@@ -45,7 +46,8 @@ farpoold_memory_explain(const struct farpoold_memory *memory, int rc,
 	const struct farpoold_config *config = memory->config;
 	char asked[FARPOOLD_SIZE_TEXT_BYTES], index[FARPOOLD_SIZE_TEXT_BYTES];
 	char there[FARPOOLD_SIZE_TEXT_BYTES];
-	bool huge = config->huge_pages == FAR_PAGES_HUGE_ON;
+	bool huge = memory->backing != NULL ? memory->backing->is_huge
+					    : config->huge_pages == FAR_PAGES_HUGE_ON;
 
 	farpoold_size_format(config->pool.capacity_bytes, asked);
 	farpoold_size_format(far_pool_index_bytes(&config->pool, memory->rail_count), index);
@@ -64,38 +66,81 @@ farpoold_memory_explain(const struct farpoold_memory *memory, int rc,
 		 huge ? "reserve more with vm.nr_hugepages" : "free memory");
 }
 
+/* The file that comes next; NULL: a predecessor left no more of them. */
+static const struct farpoold_segment_file *
+next_found(const struct farpoold_memory *memory)
+{
+	const struct farpoold_backing *backing = memory->backing;
+
+	return backing != NULL && memory->mapped < backing->found_count
+		       ? &backing->found[memory->mapped]
+		       : NULL;
+}
+
 uint64_t
 farpoold_memory_next_bytes(const struct farpoold_memory *memory)
 {
 	const struct far_pool_config *pool = &memory->config->pool;
 	uint64_t left = pool->capacity_bytes - memory->mapped_bytes;
+	const struct farpoold_segment_file *file = next_found(memory);
 
+	if (file != NULL)
+		return file->size_bytes;
 	return left < pool->segment_bytes ? left : pool->segment_bytes;
+}
+
+uint32_t
+farpoold_memory_next_number(const struct farpoold_memory *memory)
+{
+	const struct farpoold_segment_file *file = next_found(memory);
+
+	return file != NULL ? file->number : 0;
+}
+
+/* Whether what is not there yet can be had: half a donor that fails later helps nobody. */
+static bool
+memory_fits(const struct farpoold_memory *memory, uint64_t bytes)
+{
+	const struct farpoold_config *config = memory->config;
+	uint64_t huge = config->huge_pages == FAR_PAGES_HUGE_OFF ? 0 : huge_bytes_free();
+
+	if (memory->backing != NULL) {
+		bytes -=
+			memory->backing->there_bytes < bytes ? memory->backing->there_bytes : bytes;
+		return memory->backing->is_huge || far_pages_fit(bytes, node_of(config));
+	}
+	bytes -= huge < bytes ? huge : bytes;
+	return config->huge_pages == FAR_PAGES_HUGE_ON ? bytes == 0
+						       : far_pages_fit(bytes, node_of(config));
 }
 
 int
 farpoold_memory_open(const struct farpoold_config *config, uint32_t rail_count,
-		     struct farpoold_memory *memory, char error[FAR_PARAM_ERROR_BYTES])
+		     struct farpoold_backing *backing, struct farpoold_memory *memory,
+		     char error[FAR_PARAM_ERROR_BYTES])
 {
 	const struct far_pool_config *pool = &config->pool;
 	uint64_t index_bytes = far_pool_index_bytes(pool, rail_count);
-	uint64_t ordinary = pool->capacity_bytes + index_bytes;
-	uint64_t huge = config->huge_pages == FAR_PAGES_HUGE_OFF ? 0 : huge_bytes_free();
 	int rc = -ENOMEM;
 
-	*memory = (struct farpoold_memory){
-		.config = config, .rail_count = rail_count, .index = {.fd = -1}};
-	/* Asked for all of it now: half a donor that fails later helps nobody. */
-	ordinary -= huge < ordinary ? huge : ordinary;
-	if (config->huge_pages == FAR_PAGES_HUGE_ON ? ordinary > 0
-						    : !far_pages_fit(ordinary, node_of(config))) {
+	*memory = (struct farpoold_memory){.config = config,
+					   .rail_count = rail_count,
+					   .backing = backing,
+					   .index = {.fd = -1}};
+	if (!memory_fits(memory, pool->capacity_bytes + index_bytes)) {
 		farpoold_memory_explain(memory, rc, error);
 		return rc;
 	}
+	/* Files of a predecessor's may be smaller than a segment: what is missing then is new. */
 	memory->segment_count =
 		(uint32_t)((pool->capacity_bytes + pool->segment_bytes - 1) / pool->segment_bytes);
+	if (backing != NULL)
+		memory->segment_count += backing->found_count;
 	memory->segments = far_zalloc_array(memory->segment_count, sizeof(*memory->segments));
-	if (memory->segments != NULL)
+	if (memory->segments != NULL && backing != NULL)
+		rc = farpoold_backing_index_map(backing, index_bytes, node_of(config),
+						&memory->index);
+	else if (memory->segments != NULL)
 		rc = far_pages_map_shared("farpool index", index_bytes,
 					  (enum far_pages_huge)config->huge_pages, node_of(config),
 					  &memory->index);
@@ -110,6 +155,10 @@ farpoold_memory_map(struct farpoold_memory *memory, struct far_pages *pages_out)
 	const struct farpoold_config *config = memory->config;
 	char name[FAR_NAME_BYTES_MAX + 32];
 
+	if (memory->backing != NULL)
+		return farpoold_backing_segment_map(
+			memory->backing, farpoold_memory_next_number(memory),
+			farpoold_memory_next_bytes(memory), node_of(config), pages_out);
 	snprintf(name, sizeof(name), "farpool %s %" PRIu32, config->pool.name, memory->mapped + 1);
 	return far_pages_map_shared(name, farpoold_memory_next_bytes(memory),
 				    (enum far_pages_huge)config->huge_pages, node_of(config),
