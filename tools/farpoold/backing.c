@@ -125,13 +125,14 @@ number_compare(const void *left, const void *right)
 static uint32_t
 name_number(const char *name)
 {
+	const char *digits = strchr(name, '-');
+	unsigned long number = digits == NULL ? 0 : strtoul(digits + 1, NULL, 10);
 	char again[NAME_BYTES];
-	uint32_t number = 0;
 
-	if (sscanf(name, SEGMENT_FORMAT, &number) != 1 || number == UINT32_MAX)
+	if (number >= UINT32_MAX)
 		return 0;
-	(void)snprintf(again, sizeof(again), SEGMENT_FORMAT, number);
-	return strcmp(again, name) == 0 ? number : 0;
+	(void)snprintf(again, sizeof(again), SEGMENT_FORMAT, (uint32_t)number);
+	return strcmp(again, name) == 0 ? (uint32_t)number : 0;
 }
 
 static void

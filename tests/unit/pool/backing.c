@@ -23,7 +23,7 @@
 #include "transport/loop/loop.h"
 #include "wire/index.h"
 
-#define MIB        (1024U * 1024U)
+#define MIB        (1024L * 1024L)
 #define SEGMENTS   4U
 #define TMPFS      0x01021994
 #define PATH_BYTES 300
