@@ -62,6 +62,17 @@ far_zalloc_array(size_t count, size_t item_bytes)
 }
 
 void *
+far_alloc_array(size_t count, size_t item_bytes)
+{
+	size_t size_bytes;
+
+	if (alloc_refused() || __builtin_mul_overflow(count, item_bytes, &size_bytes) ||
+	    size_bytes > PTRDIFF_MAX)
+		return NULL;
+	return alloc_counted(malloc(size_bytes != 0 ? size_bytes : 1));
+}
+
+void *
 far_zalloc_aligned(size_t align_bytes, size_t size_bytes)
 {
 	void *p = NULL;

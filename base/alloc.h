@@ -8,6 +8,8 @@
 /* Zeroed memory, or NULL. calloc's overflow check holds for the array form. Thread: any. */
 void *far_zalloc(size_t size_bytes);
 void *far_zalloc_array(size_t count, size_t item_bytes);
+/* Whatever bytes it has: for large arrays whose items are set up when they are first taken. */
+void *far_alloc_array(size_t count, size_t item_bytes);
 /* Zeroed and aligned (a power of two >= 16); released with far_free() as well. */
 void *far_zalloc_aligned(size_t align_bytes, size_t size_bytes);
 char *far_strdup(const char *s);

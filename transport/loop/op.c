@@ -15,8 +15,8 @@ far_loop_ops_open(struct loop_link *link, uint32_t op_max)
 {
 	far_list_init(&link->op_pool);
 	far_list_init(&link->batch_pool);
-	link->ops = far_zalloc_array(op_max, sizeof(*link->ops));
-	link->batches = far_zalloc_array(op_max, sizeof(*link->batches));
+	link->ops = far_alloc_array(op_max, sizeof(*link->ops));
+	link->batches = far_alloc_array(op_max, sizeof(*link->batches));
 	if (link->ops == NULL || link->batches == NULL)
 		return -ENOMEM;
 	link->op_max = op_max;
@@ -48,6 +48,7 @@ op_take(struct loop_link *link)
 		return FAR_CONTAINER_OF(node, struct loop_op, node);
 	FAR_ASSERT(link->op_fresh < link->op_max);
 	op = &link->ops[link->op_fresh++];
+	memset(op, 0, sizeof(*op));
 	op->timer.fire = op_fire;
 	op->notice.kind = LOOP_NOTICE_DONE;
 	op->notice.link = link;
@@ -65,6 +66,7 @@ batch_take(struct loop_link *link)
 	} else {
 		FAR_ASSERT(link->batch_fresh < link->op_max);
 		batch = &link->batches[link->batch_fresh++];
+		memset(batch, 0, sizeof(*batch));
 	}
 	far_list_init(&batch->node);
 	far_list_init(&batch->ops);

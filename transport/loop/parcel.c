@@ -14,7 +14,7 @@ int
 far_loop_inbox_open(struct loop_link *link, uint32_t credits)
 {
 	link->parcels = far_zalloc_array(credits, sizeof(*link->parcels));
-	link->parcel_data = far_zalloc_array(credits, FAR_MESSAGE_BYTES_MAX);
+	link->parcel_data = far_alloc_array(credits, FAR_MESSAGE_BYTES_MAX);
 	if (link->parcels == NULL || link->parcel_data == NULL)
 		return -ENOMEM;
 	link->parcel_count = credits;
