@@ -10,11 +10,13 @@
 #include "wire/frame.h"
 #include "wire/index.h"
 
-#define DONOR_TASKS_MAX       1024U
-#define DONOR_ITEMS_MAX       1024U
-#define DONOR_JOBS            16U  /* lists of READs in flight */
-#define DONOR_JOB_ITEMS_MAX   128U /* keys of one lookup list */
-#define DONOR_LOAD_BLOCKS_MAX 64U  /* blocks of one load list */
+#define DONOR_TASKS_MAX 1024U
+#define DONOR_ITEMS_MAX 1024U
+#ifndef DONOR_JOBS               /* the simulation has fewer: more tasks wait for one */
+#define DONOR_JOBS          16U  /* lists of READs in flight */
+#define DONOR_JOB_ITEMS_MAX 128U /* keys of one lookup list */
+#endif
+#define DONOR_LOAD_BLOCKS_MAX 64U /* blocks of one load list */
 #define DONOR_LOAD_BYTES_BEST (4ULL << 20)
 #define DONOR_REREADS_MAX     8U /* of a torn line */
 #define DONOR_FOLLOWS_MAX     2U /* of a block that moved under the read */
