@@ -159,7 +159,8 @@ void far_l1_close(struct far_l1 *l1);
 /* @name: for messages about overdue holders; copied. Returns 0, -ENOMEM (sessions_max). */
 int far_l1_session_open(struct far_l1 *l1, const char *name, far_l1_session *out);
 /* Ends the session's read loans; its write loans are aborted, so no work request may name their
- * buffers any more. No call of the session runs beside it. */
+ * buffers any more. No call of the session runs beside it. Closing twice, also at once, harms nobody:
+ * the second call does nothing, and does not wait for the first. */
 void far_l1_session_close(struct far_l1 *l1, far_l1_session session);
 
 /* Before any other thread uses the table; up to 4; never removed. -ENOMEM; -EINVAL: a second

@@ -153,11 +153,16 @@ far_l1_session_close(struct far_l1 *l1, far_l1_session session)
 {
 	struct l1_session *s = far_l1_session_at(l1, session);
 	struct l1_dead dead = {.head = L1_NIL, .why = FAR_L1_WHY_TEMPORARY};
+	far_l1_session open = session;
 	int64_t left, loans;
 
 	if (s == NULL || far_l1_gate_enter(l1, session) < 0)
 		return; /* closed already: harms nobody */
-	atomic_store(&s->id, 0);
+	/* Of two at once one closes it: both inside the gate, each would wait for the other to leave. */
+	if (!atomic_compare_exchange_strong(&s->id, &open, 0)) {
+		far_l1_gate_leave(l1, session);
+		return;
+	}
 	/* Our own call is the one that stays, so that far_l1_check waits for us. */
 	while (atomic_load(&s->calls) > 1)
 		sched_yield();

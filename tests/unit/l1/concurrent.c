@@ -2,6 +2,7 @@
 #include "tests/unit/l1/fixture.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 #define THREADS 10
@@ -132,6 +133,57 @@ several_readers_of_one_loan_each_end_their_own_count(void **state)
 	}
 }
 
+/* ---- one session, closed by two threads ---- */
+struct closers {
+	struct fixture f;
+	far_l1_session session;
+	_Atomic uint32_t round;
+	_Atomic uint32_t done;
+};
+
+#define CLOSE_ROUNDS 20000U
+#define SPINS_MAX    10000U
+
+static void *
+close_when_told(void *arg)
+{
+	struct closers *c = arg;
+
+	for (uint32_t round = 1; round <= CLOSE_ROUNDS; round++) {
+		/* Awake when it comes, unless the processor is needed by others. */
+		for (uint32_t spins = 0; atomic_load(&c->round) != round; spins++) {
+			if (spins > SPINS_MAX)
+				sched_yield();
+		}
+		far_l1_session_close(c->f.l1, c->session);
+		atomic_fetch_add(&c->done, 1);
+	}
+	return NULL;
+}
+
+static void
+session_closed_by_two_threads_is_closed_once(void **state)
+{
+	struct closers c = {.round = 0};
+	pthread_t other;
+	(void)state;
+
+	fixture_open(&c.f, 8, (struct far_l1_config){0});
+	assert_int_equal(pthread_create(&other, NULL, close_when_told, &c), 0);
+	for (uint32_t round = 1; round <= CLOSE_ROUNDS; round++) {
+		assert_int_equal(far_l1_session_open(c.f.l1, "twice", &c.session), 0);
+		atomic_store(&c.round, round);
+		/* About as long as the other one needs to see it: each round a little more. */
+		for (uint32_t spin = 0; spin < round % 64; spin++)
+			atomic_thread_fence(memory_order_seq_cst);
+		far_l1_session_close(c.f.l1, c.session);
+		while (atomic_load(&c.done) != round)
+			sched_yield();
+	}
+	pthread_join(other, NULL);
+	fixture_close(&c.f);
+}
+
 int
 main(void)
 {
@@ -139,6 +191,7 @@ main(void)
 		cmocka_unit_test(threads_that_reserve_different_keys_are_all_granted),
 		cmocka_unit_test(threads_that_read_one_key_are_all_granted),
 		cmocka_unit_test(several_readers_of_one_loan_each_end_their_own_count),
+		cmocka_unit_test(session_closed_by_two_threads_is_closed_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
