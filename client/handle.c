@@ -544,7 +544,10 @@ far_client_handles_cancel(struct far_client *client, const struct far_session *s
 	struct far_prefetch_handle *handle;
 
 	while ((handle = handle_of(client, session)) != NULL) {
-		far_prefetch_cancel(handle);
+		/* Not by a command: should the ring be full, only we could make room in it. One whose
+		 * submit is still in the ring ends there: its session is not open any more. */
+		if (atomic_exchange_explicit(&handle->cancelled, 1, memory_order_relaxed) == 0)
+			far_prefetch_req_cancel(client->prefetch, &handle->req);
 		handle_put(handle);
 	}
 }

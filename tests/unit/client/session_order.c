@@ -145,11 +145,26 @@ loans_of_a_session_end_behind_its_prefetches(void **state)
 	close_held(client);
 }
 
+static void
+session_ends_while_the_ring_of_commands_is_full(void **state)
+{
+	struct far_client *client = open_held();
+
+	(void)state;
+	atomic_store(&seam.ring_is_full, true);
+	far_session_close(seam.session);
+	atomic_store(&seam.ring_is_full, false);
+	assert_int_equal(atomic_load(&seam.closes), 1);
+	assert_int_equal(atomic_load(&seam.refusals), 0);
+	close_held(client);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(loans_of_a_session_end_behind_its_prefetches),
+		cmocka_unit_test(session_ends_while_the_ring_of_commands_is_full),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
