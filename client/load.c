@@ -53,6 +53,7 @@ struct far_load {
 	_Atomic uint32_t cancel;   /* any -> thread */
 	_Atomic uint32_t answered; /* futex */
 	_Atomic uint32_t quiet;    /* futex; the thread's last word */
+	_Atomic uint32_t released; /* 1: given back, and nobody's until it is taken anew */
 };
 
 /* ---- the client's thread ---- */
@@ -503,12 +504,14 @@ far_load(struct far_client *client, const struct far_load_key *keys, size_t coun
 	atomic_store_explicit(&load->cancel, 0, memory_order_relaxed);
 	atomic_store_explicit(&load->answered, 0, memory_order_relaxed);
 	atomic_store_explicit(&load->quiet, 0, memory_order_relaxed);
+	atomic_store_explicit(&load->released, 0, memory_order_relaxed);
 	rc = load_grow(load, count, pieces);
 	if (rc == 0)
 		rc = load_fill(load, keys, count);
 	if (rc == 0 && !far_client_push(client, &load->command))
 		rc = -E2BIG;
 	if (rc < 0) {
+		atomic_store_explicit(&load->released, 1, memory_order_relaxed);
 		load_put(load);
 		return rc;
 	}
@@ -553,10 +556,15 @@ far_load_release(struct far_load *load, uint64_t deadline_ns)
 
 	if (rc < 0)
 		return rc;
+	if (atomic_load_explicit(&load->released, memory_order_acquire) != 0)
+		return -EBADF;
 	if (atomic_load_explicit(&load->answered, memory_order_acquire) == 0)
 		far_load_cancel(load);
 	if (far_word_wait(&load->quiet, 0, deadline_ns) < 0)
 		return -EBUSY;
+	/* Of two that waited, one gives it back. */
+	if (atomic_exchange_explicit(&load->released, 1, memory_order_acq_rel) != 0)
+		return -EBADF;
 	load_put(load);
 	return 0;
 }

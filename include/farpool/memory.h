@@ -118,7 +118,7 @@ FAR_API void far_load_cancel(struct far_load *load);
 
 /* Ends a load, which is cancelled if it has no answer yet. Thread: any, one at a time. Blocks until
  * @deadline_ns. Returns: 0: nothing names its pieces any more, and @load is over; -EBUSY: something
- * may still write to them: call it again; -EINVAL. */
+ * may still write to them: call it again; -EBADF: it is over already; -EINVAL: NULL. */
 FAR_API int far_load_release(struct far_load *load, uint64_t deadline_ns);
 
 /* A way that bytes take between one transport and a GPU. */

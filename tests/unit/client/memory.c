@@ -16,6 +16,7 @@
 #include "tests/support/log_capture.h"
 
 #define L1_BYTES (1U << 20)
+#define LIVE_MAX 16U /* loads, as farpool/memory.h says */
 
 static uint8_t mine[4096];
 static struct far_key key = {{1, 2, 3}};
@@ -175,6 +176,28 @@ loads_after_the_first_allocate_nothing(void **state)
 }
 
 static void
+load_that_is_released_twice_is_given_back_once(void **state)
+{
+	struct far_client *client = *state;
+	struct far_load_piece piece = {.addr = mine, .size_bytes = 64};
+	struct far_load_key keys[1] = {{.key = key, .pieces = &piece, .piece_count = 1}};
+	struct far_memory *memory = NULL;
+	struct far_load *loads[LIVE_MAX + 1];
+
+	assert_int_equal(far_memory_register(client, mine, 4096, "host", soon(), &memory), 0);
+	assert_int_equal(far_load(client, keys, 1, soon(), &loads[0]), 0);
+	assert_int_equal(far_load_release(loads[0], soon()), 0);
+	assert_int_equal(far_load_release(loads[0], soon()), -EBADF);
+	/* It counts once: as many are live at a time as before, and no more. */
+	for (size_t i = 0; i < LIVE_MAX; i++)
+		assert_int_equal(far_load(client, keys, 1, soon(), &loads[i]), 0);
+	assert_int_equal(far_load(client, keys, 1, soon(), &loads[LIVE_MAX]), -E2BIG);
+	for (size_t i = 0; i < LIVE_MAX; i++)
+		assert_int_equal(far_load_release(loads[i], soon()), 0);
+	assert_int_equal(far_memory_unregister(memory, soon()), 0);
+}
+
+static void
 a_gpu_that_is_not_there_is_an_error_with_a_reason(void **state)
 {
 	struct far_client_options options = {.size_bytes = sizeof(options),
@@ -207,6 +230,7 @@ main(void)
 		CLAIM(a_range_is_registered_once_and_given_back),
 		CLAIM(without_donors_every_key_is_a_miss),
 		CLAIM(loads_after_the_first_allocate_nothing),
+		CLAIM(load_that_is_released_twice_is_given_back_once),
 		CLAIM(a_gpu_that_is_not_there_is_an_error_with_a_reason),
 	};
 
