@@ -10,15 +10,35 @@
 
 #define BLOCKS_RESTING 64U /* released structs that are not reused yet */
 
-/* A loan of one block. */
+/* A loan of one block. Who takes the loan out ends it: of several callers at once, one. */
 struct far_block {
 	struct far_client *client;
 	struct far_list node; /* in blocks_live or blocks_free, under pool_lock */
 	void *addr;
-	uint64_t loan;
+	_Atomic uint64_t loan; /* 0: ended */
 	uint32_t size_bytes;
-	bool writing;
+	_Atomic bool writing;
 };
+
+/* Acquire and release: what others did with the bytes comes before the loan's end. */
+static uint64_t
+loan_take(struct far_block *block)
+{
+	return atomic_exchange_explicit(&block->loan, 0, memory_order_acq_rel);
+}
+
+static bool
+is_writing(const struct far_block *block)
+{
+	return atomic_load_explicit(&block->writing, memory_order_relaxed);
+}
+
+static void
+loan_set(struct far_block *block, uint64_t loan, bool writing)
+{
+	atomic_store_explicit(&block->writing, writing, memory_order_relaxed);
+	atomic_store_explicit(&block->loan, loan, memory_order_release);
+}
 
 static int
 block_take(struct far_client *client, struct far_block **out)
@@ -53,8 +73,7 @@ block_put(struct far_block *block)
 	struct far_client *client = block->client;
 
 	/* To the end of the list, whose first ones are reused: a second release finds a dead loan. */
-	block->loan = 0;
-	block->writing = false;
+	loan_set(block, 0, false);
 	pthread_mutex_lock(&client->pool_lock);
 	far_list_remove(&block->node);
 	far_list_push_back(&client->blocks_free, &block->node);
@@ -112,9 +131,8 @@ far_reserve(struct far_client *client, const struct far_key *key, uint32_t size_
 		return grant.rc;
 	}
 	block->addr = grant.addr;
-	block->loan = grant.loan;
 	block->size_bytes = size_bytes;
-	block->writing = true;
+	loan_set(block, grant.loan, true);
 	*out = block;
 	return 0;
 }
@@ -123,15 +141,19 @@ static int
 write_end(struct far_block *block,
 	  size_t (*end)(struct far_l1 *, far_l1_session, const uint64_t *, size_t, int *))
 {
+	uint64_t loan;
 	int rc;
 
-	if (block == NULL || !block->writing)
+	if (block == NULL || !is_writing(block))
 		return -EINVAL;
 	rc = far_client_enter(block->client);
 	if (rc < 0)
 		return rc;
+	loan = loan_take(block);
+	if (loan == 0)
+		return -EINVAL; /* another thread ends it just now */
 	/* Cleared by force meanwhile: the loan is over all the same. */
-	if (end(block->client->l1, block->client->session, &block->loan, 1, &rc) != 1)
+	if (end(block->client->l1, block->client->session, &loan, 1, &rc) != 1)
 		FAR_ASSERT(rc == -ENOENT);
 	block_put(block);
 	return rc;
@@ -161,9 +183,8 @@ block_read(struct far_block *block, const struct far_key *key)
 				&grant) != 1)
 		return grant.rc;
 	block->addr = grant.addr;
-	block->loan = grant.loan;
 	block->size_bytes = grant.size_bytes;
-	block->writing = false;
+	loan_set(block, grant.loan, false);
 	return 0;
 }
 
@@ -224,7 +245,7 @@ far_block_data(const struct far_block *block)
 void *
 far_block_buffer(struct far_block *block)
 {
-	return block->writing ? block->addr : NULL;
+	return is_writing(block) ? block->addr : NULL;
 }
 
 uint64_t
@@ -242,17 +263,22 @@ far_block_size(const struct far_block *block)
 void
 far_release(struct far_block *block)
 {
+	uint64_t loan = 0;
+	bool writing;
 	int rc;
 
 	if (block == NULL || far_client_enter(block->client) < 0)
 		return;
-	if (block->writing || block->loan == 0 ||
-	    far_l1_finish_read(block->client->l1, block->client->session, &block->loan, 1, 1,
-			       &rc) != 1) {
+	writing = is_writing(block);
+	if (!writing)
+		loan = loan_take(block);
+	if (loan == 0) {
 		far_log_error("a block was released %s: the release is ignored",
-			      block->writing ? "that is reserved: commit or abort it" : "twice");
+			      writing ? "that is reserved: commit or abort it" : "twice");
 		return;
 	}
+	if (far_l1_finish_read(block->client->l1, block->client->session, &loan, 1, 1, &rc) != 1)
+		FAR_ASSERT(rc == -EPERM); /* the client's session ends with its last call */
 	block_put(block);
 }
 
@@ -309,7 +335,7 @@ far_client_blocks_end(struct far_client *client)
 		struct far_block *block =
 			FAR_CONTAINER_OF(client->blocks_live.next, struct far_block, node);
 
-		if (block->writing)
+		if (is_writing(block))
 			(void)far_abort(block);
 		else
 			far_release(block);

@@ -11,6 +11,8 @@
 #include "base/clock.h"
 #include "base/pages.h"
 #include "farpool/farpool.h"
+#include "tests/support/l1_wrap.h"
+#include "tests/support/log_capture.h"
 
 #define BLOCK_BYTES 4096u
 
@@ -208,6 +210,93 @@ cleared_by_force_is_read_to_its_end_and_never_written(void **state)
 	close_client(client);
 }
 
+/* ---- one block, ended by two callers at once ---- */
+struct second {
+	struct far_block *block;
+	enum l1_call call; /* of the first caller, amid which the second one comes */
+	int (*end)(struct far_block *block);
+	int rc;
+};
+
+static int
+release(struct far_block *block)
+{
+	far_release(block);
+	return 0;
+}
+
+/* As another thread would, between the first one's look at the block and its step in L1. */
+static void
+second_comes(void *arg, struct far_l1 *l1, enum l1_call call)
+{
+	struct second *second = arg;
+
+	(void)l1;
+	if (call == second->call && second->block != NULL)
+		second->rc = second->end(second->block);
+}
+
+static void
+block_that_two_callers_end_is_ended_once(void **state)
+{
+	static const struct {
+		int (*first)(struct far_block *block);
+		enum l1_call call;
+		int (*second)(struct far_block *block);
+	} cases[] = {
+		{far_commit, L1_CALL_FINISH_WRITE, far_commit},
+		{far_commit, L1_CALL_FINISH_WRITE, far_abort},
+		{far_abort, L1_CALL_ABORT_WRITE, far_commit},
+		{far_abort, L1_CALL_ABORT_WRITE, far_abort},
+	};
+	struct far_client *client = open_client();
+
+	(void)state;
+	for (uint32_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct far_key key = key_of(i);
+		struct far_block *block;
+		struct second second = {.call = cases[i].call, .end = cases[i].second};
+		struct l1_wrap wrap = {.before = second_comes, .arg = &second};
+
+		assert_int_equal(far_reserve(client, &key, BLOCK_BYTES, &block), 0);
+		second.block = block;
+		l1_wrap_set(&wrap);
+		assert_int_equal(cases[i].first(block), 0);
+		l1_wrap_set(NULL);
+		assert_int_equal(second.rc, -EINVAL);
+	}
+	assert_int_equal(far_flush(client, soon(), NULL), 0);
+	close_client(client);
+}
+
+static void
+block_that_two_callers_release_is_released_once(void **state)
+{
+	struct far_client *client = open_client();
+	struct second second = {.call = L1_CALL_FINISH_READ, .end = release};
+	struct l1_wrap wrap = {.before = second_comes, .arg = &second};
+	struct far_key key = key_of(1);
+	struct far_block *blocks[2];
+
+	(void)state;
+	put(client, &key);
+	assert_int_equal(far_flush(client, soon(), NULL), 0);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(far_get(client, &key, soon(), &blocks[i]), 0);
+	far_log_capture_start();
+	far_log_capture_expect("a block was released twice");
+	second.block = blocks[0];
+	l1_wrap_set(&wrap);
+	far_release(blocks[0]);
+	l1_wrap_set(NULL);
+	assert_int_equal(far_log_capture_count("a block was released twice"), 1);
+	far_log_capture_finish();
+	state_is(client, &key, FAR_BLOCK_READ_LOCKED); /* by the other one */
+	far_release(blocks[1]);
+	state_is(client, &key, FAR_BLOCK_READY);
+	close_client(client);
+}
+
 int
 main(void)
 {
@@ -216,6 +305,8 @@ main(void)
 		cmocka_unit_test(touched_keys_are_evicted_last),
 		cmocka_unit_test(clear_spares_what_is_locked),
 		cmocka_unit_test(cleared_by_force_is_read_to_its_end_and_never_written),
+		cmocka_unit_test(block_that_two_callers_end_is_ended_once),
+		cmocka_unit_test(block_that_two_callers_release_is_released_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
