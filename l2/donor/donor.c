@@ -91,6 +91,8 @@ far_donor_pump(struct far_donor *donor)
 	if (!donor_is_up(donor))
 		return;
 	far_donor_recalls_pump(donor);
+	if (!donor_is_up(donor))
+		return;
 	far_donor_jobs_pump(donor);
 	far_donor_store_pump(donor);
 	far_donor_list_pump(donor);

@@ -110,6 +110,8 @@ struct donor_job {
 	uint8_t *scratch;    /* DONOR_JOB_SCRATCH, registered */
 	uint64_t sets[DONOR_JOB_ITEMS_MAX][2]; /* PHASE_LOOKUP: numbers of each entry's two sets */
 	struct donor_entry entries[DONOR_JOB_ITEMS_MAX];
+	struct far_rkey
+		rkeys[DONOR_LOAD_BLOCKS_MAX]; /* PHASE_LOAD: that the active entries read by */
 };
 
 #define DONOR_SET_BYTES   ((uint64_t)FAR_SET_BYTES)
@@ -139,6 +141,7 @@ struct donor_batch {
 	bool answered;
 	uint64_t tag;
 	uint64_t serial;
+	struct far_rkey rkey;    /* of the lane that it is written to */
 	struct donor_lane *lane; /* until the COMMIT is sent or the link is down */
 	uint64_t fill_bytes;     /* of the lane, with this batch in it */
 	uint32_t count;

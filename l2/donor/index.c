@@ -333,6 +333,39 @@ far_donor_segment_recall(struct far_donor *donor, uint32_t number)
 	return 0;
 }
 
+static bool
+batches_name(const struct far_list *batches, const struct far_rkey *rkey)
+{
+	for (const struct far_list *it = batches->next; it != batches; it = it->next) {
+		const struct donor_batch *batch =
+			FAR_CONTAINER_OF(it, const struct donor_batch, node);
+
+		if (!batch->written && memcmp(&batch->rkey, rkey, sizeof(*rkey)) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Whether something that is posted goes by this key. A donor has one for each memory; one that gives
+ * two of them the same would have us forget what we are reading. */
+static bool
+rkey_is_named(const struct far_donor *donor, const struct far_rkey *rkey)
+{
+	if (memcmp(&donor->index_rkey, rkey, sizeof(*rkey)) == 0)
+		return true;
+	for (uint32_t j = 0; j < DONOR_JOBS; j++) {
+		const struct donor_job *job = &donor->jobs[j];
+
+		for (uint32_t i = 0; job->posted && job->phase == PHASE_LOAD && i < job->active;
+		     i++) {
+			if (memcmp(&job->rkeys[i], rkey, sizeof(*rkey)) == 0)
+				return true;
+		}
+	}
+	return batches_name(&donor->batches_unsent, rkey) ||
+	       batches_name(&donor->batches_sent, rkey);
+}
+
 void
 far_donor_recalls_pump(struct far_donor *donor)
 {
@@ -343,6 +376,12 @@ far_donor_recalls_pump(struct far_donor *donor)
 		struct far_frame_segment body = {.segment = recall->segment};
 
 		if (!recall->drained && far_donor_jobs_oldest(donor) > recall->seq) {
+			if (recall->known && rkey_is_named(donor, &recall->rkey)) {
+				far_donor_link_fail(donor, -EPROTO,
+						    "asks a segment back by a key that it gave to "
+						    "other memory too");
+				return;
+			}
 			recall->drained = true;
 			if (recall->known)
 				far_transport_forget(donor->link, &recall->rkey);

@@ -252,6 +252,7 @@ data_add(struct far_donor *donor, struct donor_job *job, struct donor_list *list
 			break;
 		}
 		if (far_donor_list_add(donor, list, &job->task->items[entry->item], &like)) {
+			job->rkeys[job->active] = like.rkey;
 			job->active++;
 			continue;
 		}

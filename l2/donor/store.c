@@ -227,6 +227,7 @@ batch_make(struct far_donor *donor)
 	batch = FAR_CONTAINER_OF(node, struct donor_batch, node);
 	batch->lane = lane;
 	batch->serial = lane->serial;
+	batch->rkey = lane->rkey;
 	batch->fill_bytes = lane->fill_bytes;
 	batch->count = 0;
 	batch->written = false;

@@ -173,6 +173,57 @@ a_recalled_segment_is_forgotten_answered_and_never_read_again(void **state)
 	assert_int_equal(load.items[0].rc, -ENOENT);
 }
 
+/* Two segments under one key: what would be forgotten with the one is still read of the other. */
+static void
+a_recalled_key_that_another_segment_has_too_costs_the_link(void **state)
+{
+	struct far_frame_segment recall = {.segment = FAKE_SEGMENT + 1};
+	static struct fake_task first, second;
+
+	(void)state;
+	far_log_capture_expect("asks a segment back by a key that it gave to other memory");
+	fake_donor_segment_line(&rig.donor, 2, FAKE_SEGMENT + 1, FAKE_SEGMENT_BYTES);
+	fake_rig_up(&rig);
+	(void)fake_donor_put(&rig.donor, 1, 0, 4096);
+	(void)fake_donor_put(&rig.donor, 2, 8192, 4096);
+	fake_task_make(&rig, &task, FAR_L2_LOOKUP, 1, 2, 0);
+	fake_task_run(&rig, &task);
+	fake_task_make(&rig, &first, FAR_L2_LOAD, 1, 1, 4096);
+	memcpy(first.items[0].hint, task.items[0].hint, sizeof(first.items[0].hint));
+	fake_task_make(&rig, &second, FAR_L2_LOAD, 2, 1, 4096);
+	memcpy(second.items[0].hint, task.items[1].hint, sizeof(second.items[0].hint));
+	second.pieces[0].addr = rig.arena + 65536;
+	/* The recall comes behind the first load, which ends while the second is on its way. */
+	far_l2_submit(rig.l2, &first.task);
+	fake_donor_send(&rig.donor, FAR_FRAME_SEGMENT_RECALL, 0, &recall, NULL, 0);
+	fake_rig_run(&rig, 1500);
+	assert_int_equal(first.ended, 0);
+	far_l2_submit(rig.l2, &second.task);
+	fake_rig_run(&rig, 50 * FAR_NS_PER_US);
+	assert_int_equal(first.ended, 1);
+	assert_int_equal(second.ended, 1);
+	assert_int_equal(rig.status.rc, -EPROTO);
+}
+
+static void
+a_recalled_key_that_is_the_indexs_costs_the_link(void **state)
+{
+	struct far_frame_segment recall = {.segment = FAKE_SEGMENT + 1};
+	struct far_index_segment line = {.segment = FAKE_SEGMENT + 1, .size_bytes = 4096};
+
+	(void)state;
+	far_log_capture_expect("asks a segment back by a key that it gave to other memory");
+	line.remote_addr = rig.donor.index_mem->remote.addr;
+	memcpy(line.rkey, rig.donor.index_mem->remote.rkey.bytes, sizeof(line.rkey));
+	far_index_segment_seal(&line, rig.donor.epoch);
+	far_line_store(rig.donor.index + rig.donor.layout.table_at + 2 * sizeof(line), &line);
+	fake_rig_up(&rig);
+	/* Lookups read by that key all the time. */
+	fake_donor_send(&rig.donor, FAR_FRAME_SEGMENT_RECALL, 0, &recall, NULL, 0);
+	fake_rig_run(&rig, 10 * FAR_NS_PER_US);
+	assert_int_equal(rig.status.rc, -EPROTO);
+}
+
 static void
 a_recall_of_no_segment_costs_the_link(void **state)
 {
@@ -230,6 +281,8 @@ main(void)
 		CLAIM(a_torn_table_line_is_read_again_and_then_only_a_missing_segment),
 		CLAIM(a_segment_that_came_later_is_found_by_reading_the_table_again),
 		CLAIM(a_recalled_segment_is_forgotten_answered_and_never_read_again),
+		CLAIM(a_recalled_key_that_another_segment_has_too_costs_the_link),
+		CLAIM(a_recalled_key_that_is_the_indexs_costs_the_link),
 		CLAIM(a_recall_of_no_segment_costs_the_link),
 		CLAIM(a_recall_before_there_is_a_table_is_answered),
 	};
