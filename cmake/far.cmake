@@ -83,21 +83,34 @@ function(far_test path)
         ENVIRONMENT "TSAN_OPTIONS=${FAR_TSAN_OPTIONS};UBSAN_OPTIONS=print_stacktrace=1")
 endfunction()
 
-# far_fuzz(name DEPENDS far::...): tests/fuzz/<name>.c over its corpus tests/fuzz/corpus/<name>,
-# a fixed number of executions as a test.
+# far_fuzz(name DEPENDS far::... [SOURCES extra ...] [RUNS n] [LINK options]): tests/fuzz/<name>.c over
+# its corpus tests/fuzz/corpus/<name>, with tests/fuzz/<name>.dict where there is one: a fixed number of
+# executions as a test, and a line of the list that ./dev fuzz reads.
 function(far_fuzz name)
     if(NOT FARPOOL_FUZZ)
         return()
     endif()
-    cmake_parse_arguments(F "" "" "DEPENDS" ${ARGN})
-    add_executable(fuzz-${name} "${PROJECT_SOURCE_DIR}/tests/fuzz/${name}.c")
+    cmake_parse_arguments(F "" "RUNS" "DEPENDS;SOURCES;LINK" ${ARGN})
+    if(NOT F_RUNS)
+        set(F_RUNS 100000)
+    endif()
+    add_executable(fuzz-${name} "${PROJECT_SOURCE_DIR}/tests/fuzz/${name}.c" ${F_SOURCES})
     target_link_libraries(fuzz-${name} PRIVATE ${F_DEPENDS} far_flags)
     target_compile_options(fuzz-${name} PRIVATE -fsanitize=fuzzer)
-    target_link_options(fuzz-${name} PRIVATE -fsanitize=fuzzer)
+    target_link_options(fuzz-${name} PRIVATE -fsanitize=fuzzer ${F_LINK})
     file(GLOB corpus "${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${name}")
+    set(options -max_len=65536 -timeout=10)
+    if(EXISTS "${PROJECT_SOURCE_DIR}/tests/fuzz/${name}.dict")
+        list(APPEND options "-dict=${PROJECT_SOURCE_DIR}/tests/fuzz/${name}.dict")
+    endif()
     add_test(NAME fuzz/${name}
-        COMMAND fuzz-${name} -runs=100000 -seed=1 -max_len=65536 -timeout=10
+        COMMAND fuzz-${name} -runs=${F_RUNS} -seed=1 ${options}
             -artifact_prefix=${CMAKE_BINARY_DIR}/ ${CMAKE_BINARY_DIR}/corpus-${name} ${corpus})
     file(MAKE_DIRECTORY "${CMAKE_BINARY_DIR}/corpus-${name}")
-    set_tests_properties(fuzz/${name} PROPERTIES LABELS "fuzz" TIMEOUT 300)
+    # Large blocks come and go in each execution: kept for long, they cost more than all else.
+    set_tests_properties(fuzz/${name} PROPERTIES LABELS "fuzz" TIMEOUT 300
+        ENVIRONMENT "ASAN_OPTIONS=quarantine_size_mb=8:clear_shadow_mmap_threshold=100000000")
+    list(JOIN options " " options)
+    set_property(GLOBAL APPEND PROPERTY FAR_FUZZERS fuzz-${name})
+    set_property(GLOBAL APPEND_STRING PROPERTY FAR_FUZZER_LINES "${name} ${F_RUNS} ${options}\n")
 endfunction()
