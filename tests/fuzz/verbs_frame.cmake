@@ -1,0 +1,1 @@
+far_fuzz(verbs_frame DEPENDS far::transport)
