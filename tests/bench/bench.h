@@ -11,7 +11,7 @@
 #include "base/pages.h"
 
 #define BENCH_ROUNDS_MAX 101
-#define BENCH_SIZES      3
+#define BENCH_SIZES      3 /* of the ways */
 #define BENCH_LATENCIES  3
 #define BENCH_ONCE_COUNT 100 /* latencies that a round takes of a mover and a size */
 #define BENCH_MOVERS_MAX 8
@@ -32,12 +32,14 @@ struct bench_plan {
 	struct far_pages arena; /* where every mover but farpool, with its L1, puts them */
 };
 
-/* What moving some bytes took. */
+/* What moving some bytes, or answering some questions, took. */
 struct bench_pass {
 	uint64_t bytes;
+	uint64_t count; /* of keys, requests or batches; 0: the mover does not count */
 	uint64_t ns;
 	uint64_t cpu_ns;      /* of this process; 0: not known */
 	uint64_t peer_cpu_ns; /* of the process that the bytes came from; 0: there is none */
+	uint64_t messages;    /* sent and received meanwhile */
 };
 
 struct bench_mover;
@@ -50,7 +52,8 @@ enum bench_role {
 
 /*
  * Opened once, run for each block size in each round, closed. All of it is called by one thread.
- * A mover that this machine does not have says why in @why and returns a negative errno.
+ * A mover that this machine does not have says why in @why and returns a negative errno. @why stays
+ * until close: one that fails later may say so there, too.
  */
 struct bench_mover_ops {
 	const char *name;
@@ -58,7 +61,8 @@ struct bench_mover_ops {
 	enum bench_role role;
 	bool required; /* without it the run has failed */
 	int (*open)(const struct bench_plan *plan, char *why, struct bench_mover **out);
-	/* One pass over a set that is not in the cache. */
+	/* One pass over a set that is not in the cache. The first of a size, which is not counted, may
+	 * make what the size needs. */
 	int (*pass)(struct bench_mover *mover, uint64_t block_bytes, struct bench_pass *out);
 	/* One block, with nothing else in flight. NULL: it has no latency to show. */
 	int (*once)(struct bench_mover *mover, uint64_t block_bytes, uint64_t *ns_out);
@@ -86,15 +90,18 @@ extern const struct bench_mover_ops bench_ucx_all;
 extern const struct bench_mover_ops bench_ucx_tcp;
 extern const struct bench_mover_ops bench_ucx_tcp64;
 
+/* UCX warns of what two users of it in one process do; neither of them minds. */
+void bench_ucx_quiet(void);
 /* The process whose memory the GETs read, for argv[1] == BENCH_UCX_DONOR. Returns its exit status. */
 #define BENCH_UCX_DONOR "--ucx-donor"
 int bench_ucx_donor(int argc, char **argv);
-/* UCX warns of what two users of it in one process do; neither of them minds. */
-void bench_ucx_quiet(void);
 #endif
 /* The same for READs over a transport of ours, without a pool. */
 #define BENCH_RAW_DONOR "--raw-donor"
 int bench_raw_donor(int argc, char **argv);
+/* What main() begins with: whether this process was started as one of the two; then @status_out is its
+ * exit status. */
+bool bench_child_run(int argc, char **argv, int *status_out);
 
 extern const uint64_t bench_sizes[BENCH_SIZES];
 extern const uint64_t bench_latencies[BENCH_LATENCIES];
@@ -108,53 +115,6 @@ struct bench_samples {
 	uint32_t count;
 };
 
-/* Each round of one mover; one that is not there has the reason instead. */
-struct bench_result {
-	const struct bench_mover_ops *ops;
-	char why[BENCH_TEXT_BYTES]; /* empty: it ran */
-	char note[BENCH_TEXT_BYTES];
-	double gbps[BENCH_SIZES][BENCH_ROUNDS_MAX];
-	double cpu[BENCH_SIZES][BENCH_ROUNDS_MAX];      /* seconds per GB here */
-	double peer_cpu[BENCH_SIZES][BENCH_ROUNDS_MAX]; /* and there */
-	struct bench_samples row[BENCH_LATENCIES];      /* one after the other */
-	struct bench_samples idle[BENCH_LATENCIES];     /* each after a pause */
-	struct bench_samples beside;
-};
-
-/* Movers over one kind of way, and what is expected of the subject among them. */
-struct bench_suite {
-	const char *name;  /* "shm", "tcp" */
-	const char *title; /* of the ratios */
-	const char *yardstick;
-	const struct bench_mover_ops *const *movers;
-	size_t mover_count;
-	double aim; /* of the yardstick's bandwidth */
-	uint64_t set_bytes;
-	uint32_t sets_needed; /* what its movers hold at the same time */
-	bool latency;
-	bool apart; /* the two sides stand for two hosts */
-	/* Returns -ENODEV with the reason where nothing of it can be measured. NULL: it always can. */
-	int (*available)(char *why, size_t why_bytes);
-};
-
-extern const struct bench_suite bench_suite_shm;
-extern const struct bench_suite bench_suite_tcp;
-
-/* A suite that ran, or did not. */
-struct bench_table {
-	const struct bench_suite *suite;
-	char why[BENCH_TEXT_BYTES]; /* empty: it ran */
-	uint64_t set_bytes;
-	double load;                  /* of the machine, before it began */
-	struct bench_result *results; /* owned; one for each mover */
-};
-
-/* Runs a suite. Returns 0, or a negative errno when something that has to be there is missing. */
-int bench_suite_run(struct bench_plan *plan, struct bench_table *table);
-
-/* Whether the plan leaves the mover out. */
-bool bench_is_left_out(const struct bench_plan *plan, const struct bench_mover_ops *ops);
-
 struct bench_spread {
 	double median, min, max;
 };
@@ -162,12 +122,6 @@ struct bench_spread {
 struct bench_spread bench_spread_of(const double *values, uint32_t count);
 /* @share: 0.5 is the median; sorts @samples. */
 double bench_quantile(struct bench_samples *samples, double share);
-
-/* The best yardstick at a size: its result, or NULL. */
-const struct bench_result *bench_yardstick(const struct bench_plan *plan,
-					   const struct bench_table *table, int size_idx);
-double bench_ratio(const struct bench_plan *plan, const struct bench_table *table,
-		   const struct bench_result *result, int size_idx);
 
 struct bench_machine {
 	char cpu[128];
@@ -178,11 +132,19 @@ struct bench_machine {
 };
 
 void bench_machine_read(struct bench_machine *machine);
-/* Tables on stdout. */
-void bench_report(const struct bench_plan *plan, const struct bench_table *table);
-/* All of them where the plan wants it. Returns 0 or -EIO. */
-int bench_json_write(const struct bench_plan *plan, const struct bench_table *tables, size_t count);
+/* The load average of the last minute; 0: not known. */
+double bench_load(void);
 
+/* In place on a terminal, a line elsewhere; nothing ends it. */
+void bench_progress(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* The two regions of a plan, each of its set_bytes; says itself why not. @sets_needed: of them, with
+ * what movers hold at the same time. Returns 0 or a negative errno. */
+int bench_regions_open(struct bench_plan *plan, uint32_t sets_needed);
+void bench_regions_close(struct bench_plan *plan);
+/* A latency of an idle connection: the pause before it, and how many a turn has. */
+#define BENCH_IDLE_NS    FAR_NS_PER_MS
+#define BENCH_IDLE_COUNT 50
 /* The word at @idx of the pattern @seed. Bytes that were moved are compared with it. */
 uint64_t bench_word(uint64_t seed, uint64_t idx);
 void bench_fill(void *to, uint64_t seed, uint64_t size_bytes);

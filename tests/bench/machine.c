@@ -49,3 +49,11 @@ bench_machine_read(struct bench_machine *machine)
 	machine->cpu_count = sysconf(_SC_NPROCESSORS_ONLN);
 	machine->cache_bytes = cache_read();
 }
+
+double
+bench_load(void)
+{
+	double load = 0;
+
+	return getloadavg(&load, 1) == 1 ? load : 0;
+}

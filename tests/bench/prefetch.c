@@ -1,9 +1,9 @@
 /*
  * prefetch.c - farpool through its public interface: prefetches from a farpoold process.
  *
- * Each block size has a client of its own with an L1 of one set, and more than that at the donor, read
- * round and round: what L1 still holds is never what is asked for next, so every block comes from the
- * donor, and L1 evicts all the time, as it does in use.
+ * Each block size has a donor and a client of its own, made when the size is first asked for: an L1 of one
+ * set, and more than that at the donor, read round and round: what L1 still holds is never what is asked
+ * for next, so every block comes from the donor, and L1 evicts all the time, as it does in use.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -29,10 +29,11 @@
 /* Blocks that are too small for a pass have a small L1: they are read one at a time. */
 #define SMALL_BYTES     BENCH_BESIDE_SMALL_BYTES
 #define SMALL_SET_BYTES ((uint64_t)16 << 20)
-#define BORROWERS       (BENCH_SIZES + 1)
+#define BORROWERS_MAX   8
 
 /* The borrower of one block size. */
 struct borrower {
+	struct perf_donor donor;
 	struct far_client *client;
 	uint64_t block_bytes;
 	uint64_t set_bytes;   /* of its L1 */
@@ -49,9 +50,11 @@ struct request {
 
 struct bench_mover {
 	const struct bench_plan *plan; /* borrowed */
-	struct perf_donor donor;
-	struct borrower borrowers[BORROWERS];
-	int borrower_count;   /* the small ones are there where latencies are asked for */
+	const char *over;              /* the transport */
+	bool apart;                    /* both sides stand for two hosts */
+	char *why;                     /* borrowed */
+	struct borrower borrowers[BORROWERS_MAX];
+	int borrower_count;
 	struct far_key *keys; /* of the request being made; KEYS_MAX */
 };
 
@@ -118,7 +121,7 @@ client_config(const struct bench_mover *mover, const struct borrower *borrower, 
 {
 	FILE *file;
 
-	snprintf(path, path_bytes, "%s/client.yaml", mover->donor.folder);
+	snprintf(path, path_bytes, "%s/client.yaml", borrower->donor.folder);
 	file = fopen(path, "w");
 	if (file == NULL)
 		return -EACCES;
@@ -132,41 +135,95 @@ client_config(const struct bench_mover *mover, const struct borrower *borrower, 
 		"  - name: " BENCH_DONOR_NAME "\n"
 		"    address: %s\n",
 		borrower->set_bytes >> 10, borrower->block_bytes >> 10, mover->plan->busy_poll_us,
-		mover->donor.address);
+		borrower->donor.address);
 	return fclose(file) == 0 ? 0 : -EIO;
 }
 
 static int
-borrower_open(struct bench_mover *mover, struct borrower *borrower, char *why)
+borrower_donor_start(struct bench_mover *mover, struct borrower *borrower)
+{
+	struct perf_donor_config config = {
+		.program = mover->plan->farpoold,
+		.name = BENCH_DONOR_NAME,
+		.over = mover->over,
+		/* A quarter more than the blocks: lanes that are not full. */
+		.memory_bytes = borrower->block_count * borrower->block_bytes / 4 * 5 + LANES_BYTES,
+		.block_bytes_min = borrower->block_bytes,
+	};
+	int rc;
+
+	if (mover->apart)
+		bench_side_take(mover->plan, BENCH_SIDE_DONOR);
+	rc = perf_donor_start(&borrower->donor, &config);
+	if (mover->apart)
+		bench_side_take(mover->plan, BENCH_SIDE_CLIENT);
+	if (rc < 0)
+		perf_donor_last_words(&borrower->donor, mover->why, BENCH_TEXT_BYTES);
+	return rc;
+}
+
+static int
+borrower_client_open(struct bench_mover *mover, struct borrower *borrower)
 {
 	char path[96];
 	int rc = client_config(mover, borrower, path, sizeof(path));
 
 	if (rc == 0)
-		rc = far_client_open_file(path, why, BENCH_TEXT_BYTES, &borrower->client);
+		rc = far_client_open_file(path, mover->why, BENCH_TEXT_BYTES, &borrower->client);
 	unlink(path);
 	if (rc < 0)
 		return rc;
+	rc = far_client_wait_donors(borrower->client, far_now_ns() + CONNECT_NS, mover->why,
+				    BENCH_TEXT_BYTES);
+	if (rc < 0)
+		perf_donor_last_words(&borrower->donor, mover->why, BENCH_TEXT_BYTES);
+	else
+		mover->why[0] = '\0';
+	return rc;
+}
+
+static int
+borrower_open(struct bench_mover *mover, uint64_t block_bytes, struct borrower **out)
+{
+	bool small = mover->apart && block_bytes <= SMALL_BYTES;
+	struct borrower *borrower = &mover->borrowers[mover->borrower_count];
+	int rc;
+
+	if (mover->borrower_count == BORROWERS_MAX)
+		return -E2BIG;
+	mover->borrower_count++;
+	borrower->block_bytes = block_bytes;
+	borrower->set_bytes = small ? SMALL_SET_BYTES : mover->plan->set_bytes;
 	/* Blocks of one request leave L1 in any order: where single ones are read between requests, so
 	 * many more are needed until the next one is surely gone. */
-	borrower->block_count = borrower->set_bytes / borrower->block_bytes *
-				(mover->borrower_count == BORROWERS ? 4 : 3) / 2;
-	rc = far_client_wait_donors(borrower->client, far_now_ns() + CONNECT_NS, why,
-				    BENCH_TEXT_BYTES);
-	if (rc < 0) {
-		perf_donor_last_words(&mover->donor, why, BENCH_TEXT_BYTES);
-		return rc;
+	borrower->block_count = borrower->set_bytes / block_bytes * (mover->apart ? 4 : 3) / 2;
+	rc = borrower_donor_start(mover, borrower);
+	if (rc == 0)
+		rc = borrower_client_open(mover, borrower);
+	if (rc == 0)
+		rc = blocks_store(borrower, mover->why);
+	*out = borrower;
+	return rc;
+}
+
+static int
+borrower_get(struct bench_mover *mover, uint64_t block_bytes, struct borrower **out)
+{
+	for (int i = 0; i < mover->borrower_count; i++) {
+		*out = &mover->borrowers[i];
+		if (mover->borrowers[i].block_bytes == block_bytes)
+			return 0;
 	}
-	why[0] = '\0';
-	return blocks_store(borrower, why);
+	return borrower_open(mover, block_bytes, out);
 }
 
 static void
 prefetch_close(struct bench_mover *mover)
 {
-	for (int s = 0; s < mover->borrower_count; s++)
-		far_client_close(mover->borrowers[s].client);
-	perf_donor_stop(&mover->donor);
+	for (int i = 0; i < mover->borrower_count; i++) {
+		far_client_close(mover->borrowers[i].client);
+		perf_donor_stop(&mover->borrowers[i].donor);
+	}
 	far_free(mover->keys);
 	far_free(mover);
 }
@@ -174,46 +231,18 @@ prefetch_close(struct bench_mover *mover)
 static int
 prefetch_open(const struct bench_plan *plan, const char *over, char *why, struct bench_mover **out)
 {
-	bool small = strcmp(over, "shm") != 0;
 	struct bench_mover *mover = far_zalloc(sizeof(*mover));
-	/* At most two sets per size, and a quarter more: lanes that are not full. */
-	uint64_t memory_bytes =
-		(BENCH_SIZES * plan->set_bytes + SMALL_SET_BYTES) * (small ? 20 : 15) / 8 +
-		LANES_BYTES;
-	struct perf_donor_config config = {
-		.program = plan->farpoold,
-		.name = BENCH_DONOR_NAME,
-		.over = over,
-		.memory_bytes = memory_bytes,
-		.block_bytes_min = small ? SMALL_BYTES : bench_sizes[0],
-	};
-	int rc;
 
 	if (mover == NULL)
 		return -ENOMEM;
 	mover->plan = plan;
-	mover->borrower_count = small ? BORROWERS : BENCH_SIZES;
+	mover->over = over;
+	mover->apart = strcmp(over, "shm") != 0;
+	mover->why = why;
 	mover->keys = far_zalloc_array(KEYS_MAX, sizeof(*mover->keys));
-	rc = mover->keys == NULL ? -ENOMEM : 0;
-	if (rc == 0) {
-		if (small)
-			bench_side_take(plan, BENCH_SIDE_DONOR);
-		rc = perf_donor_start(&mover->donor, &config);
-		if (small)
-			bench_side_take(plan, BENCH_SIDE_CLIENT);
-		if (rc < 0)
-			perf_donor_last_words(&mover->donor, why, BENCH_TEXT_BYTES);
-	}
-	for (int s = 0; s < mover->borrower_count && rc == 0; s++) {
-		struct borrower *borrower = &mover->borrowers[s];
-
-		borrower->block_bytes = s < BENCH_SIZES ? bench_sizes[s] : SMALL_BYTES;
-		borrower->set_bytes = s < BENCH_SIZES ? plan->set_bytes : SMALL_SET_BYTES;
-		rc = borrower_open(mover, borrower, why);
-	}
-	if (rc < 0) {
+	if (mover->keys == NULL) {
 		prefetch_close(mover);
-		return rc;
+		return -ENOMEM;
 	}
 	*out = mover;
 	return 0;
@@ -277,13 +306,17 @@ request_check(const struct borrower *borrower, const struct request *request)
 	return 0;
 }
 
-/* Waits, checks, releases. Bytes that were in L1 already do not count. */
+/* Waits, checks, releases. Bytes that were in L1 already do not count. @ns_out: from @start_ns until the
+ * caller has it, or NULL. */
 static int
-request_finish(const struct borrower *borrower, struct request *request, uint64_t *bytes)
+request_finish(const struct borrower *borrower, struct request *request, uint64_t start_ns,
+	       uint64_t *ns_out, uint64_t *bytes)
 {
 	struct far_prefetch_status status = {.size_bytes = sizeof(status)};
 	int rc = far_prefetch_wait(request->handle, far_now_ns() + 2 * PREFETCH_NS, &status);
 
+	if (ns_out != NULL)
+		*ns_out = far_clock_now(far_clock_real()) - start_ns;
 	if (rc == 0)
 		rc = status.rc;
 	if (rc == 0 && status.prefix_count != request->count)
@@ -296,14 +329,14 @@ request_finish(const struct borrower *borrower, struct request *request, uint64_
 	return rc;
 }
 
-static struct borrower *
-borrower_of(struct bench_mover *mover, uint64_t block_bytes)
+/* All messages but the notes of what was touched, which wait until there is something else to say. */
+static uint64_t
+messages_of(struct far_client *client)
 {
-	struct borrower *borrower = &mover->borrowers[0];
+	struct far_stats stats = {.size_bytes = sizeof(stats)};
 
-	while (borrower->block_bytes != block_bytes)
-		borrower++;
-	return borrower;
+	far_stats_get(client, &stats);
+	return stats.messages_sent + stats.messages_received - stats.touch_notes;
 }
 
 static int
@@ -311,15 +344,18 @@ prefetch_pass(struct bench_mover *mover, uint64_t block_bytes, struct bench_pass
 {
 	const struct bench_plan *plan = mover->plan;
 	struct request ring[IN_FLIGHT_MAX] = {{0}};
-	struct borrower *borrower = borrower_of(mover, block_bytes);
+	struct borrower *borrower;
 	uint64_t keys = plan->request_bytes / block_bytes;
 	uint64_t left = plan->set_bytes / block_bytes;
-	uint64_t head = 0, tail = 0, bytes = 0;
-	int rc = 0;
+	uint64_t head = 0, tail = 0, bytes = 0, messages;
+	int rc = borrower_get(mover, block_bytes, &borrower);
 
+	if (rc < 0)
+		return rc;
 	if (keys > KEYS_MAX)
 		keys = KEYS_MAX;
-	bench_pass_begin(out, mover->donor.pid);
+	messages = messages_of(borrower->client);
+	bench_pass_begin(out, borrower->donor.pid);
 	while (rc == 0 && (left > 0 || head < tail)) {
 		while (rc == 0 && left > 0 && tail - head < plan->in_flight) {
 			uint64_t count = keys < left ? keys : left;
@@ -329,9 +365,12 @@ prefetch_pass(struct bench_mover *mover, uint64_t block_bytes, struct bench_pass
 			tail += rc == 0;
 		}
 		if (rc == 0)
-			rc = request_finish(borrower, &ring[head++ % IN_FLIGHT_MAX], &bytes);
+			rc = request_finish(borrower, &ring[head++ % IN_FLIGHT_MAX], 0, NULL,
+					    &bytes);
 	}
-	bench_pass_end(out, mover->donor.pid, bytes);
+	bench_pass_end(out, borrower->donor.pid, bytes);
+	out->messages = messages_of(borrower->client) - messages;
+	out->count = tail;
 	for (; head < tail; head++)
 		far_prefetch_release(ring[head % IN_FLIGHT_MAX].handle);
 	borrower->pass_count++;
@@ -345,9 +384,9 @@ prefetch_pass(struct bench_mover *mover, uint64_t block_bytes, struct bench_pass
 static int
 prefetch_once(struct bench_mover *mover, uint64_t block_bytes, uint64_t *ns_out)
 {
-	struct borrower *borrower = borrower_of(mover, block_bytes);
+	struct borrower *borrower;
 	uint64_t bytes = 0;
-	int rc = 0;
+	int rc = borrower_get(mover, block_bytes, &borrower);
 
 	for (int i = 0; i < ONCE_TRIES && bytes == 0 && rc == 0; i++) {
 		uint64_t start_ns = far_clock_now(far_clock_real());
@@ -355,8 +394,7 @@ prefetch_once(struct bench_mover *mover, uint64_t block_bytes, uint64_t *ns_out)
 
 		rc = request_submit(mover, borrower, 1, &request);
 		if (rc == 0)
-			rc = request_finish(borrower, &request, &bytes);
-		*ns_out = far_clock_now(far_clock_real()) - start_ns;
+			rc = request_finish(borrower, &request, start_ns, ns_out, &bytes);
 		borrower->pass_count++;
 	}
 	return rc == 0 && bytes != block_bytes ? -EIO : rc;

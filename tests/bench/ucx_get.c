@@ -175,12 +175,15 @@ ucx_pass(struct bench_mover *mover, uint64_t block_bytes, struct bench_pass *out
 	const struct bench_plan *plan = mover->plan;
 	const char *arena = plan->arena.base;
 	pid_t peer = mover->way->spins ? mover->donor : 0;
-	int size = 0, rc;
+	uint32_t window = 1;
+	int rc;
 
-	while (bench_sizes[size] != block_bytes)
-		size++;
+	/* Over shared memory a GET is done when it returns: there is nothing to keep in flight. */
+	for (int s = 0; s < BENCH_SIZES && mover->way->spins; s++)
+		if (bench_sizes[s] == block_bytes)
+			window = mover->windows[s];
 	bench_pass_begin(out, peer);
-	rc = gets_run(mover, block_bytes, plan->set_bytes, mover->windows[size]);
+	rc = gets_run(mover, block_bytes, plan->set_bytes, window);
 	bench_pass_end(out, peer, plan->set_bytes);
 	for (uint64_t at = 0; rc == 0 && at < plan->set_bytes; at += block_bytes) {
 		if (!bench_ends_are(arena + at, 0, at / sizeof(uint64_t), block_bytes))
@@ -332,9 +335,6 @@ ucx_open(const struct bench_plan *plan, const char *name, char *why, struct benc
 	mover->plan = plan;
 	mover->way = bench_ucx_way_find(name);
 	mover->fd = -1;
-	/* Over shared memory a GET is done when it returns: there is nothing to keep in flight. */
-	for (int s = 0; s < BENCH_SIZES; s++)
-		mover->windows[s] = 1;
 	rc = donor_start(mover);
 	if (rc == 0)
 		rc = bench_ucx_open(&mover->ucx, mover->way, why, BENCH_TEXT_BYTES);

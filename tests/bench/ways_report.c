@@ -1,9 +1,9 @@
-/* report.c - what a suite says to people: ratios and aims first, then every number. */
+/* ways_report.c - what a suite says to people: ratios and aims first, then every number. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "tests/bench/bench.h"
+#include "tests/bench/ways.h"
 
 #define MIB ((uint64_t)1 << 20)
 
@@ -27,6 +27,42 @@ result_of(const struct bench_table *table, enum bench_role role)
 }
 
 /* ---- ratios and aims ---- */
+
+/* Of medians: a ratio per round would weigh a disturbed round twice. */
+double
+bench_ratio(const struct bench_plan *plan, const struct bench_table *table,
+	    const struct bench_result *result, int size_idx)
+{
+	const struct bench_result *base = bench_yardstick(plan, table, size_idx);
+	double top, bottom;
+
+	if (base == NULL)
+		return 0;
+	top = bench_spread_of(result->gbps[size_idx], plan->round_count).median;
+	bottom = bench_spread_of(base->gbps[size_idx], plan->round_count).median;
+	return bottom > 0 ? top / bottom : 0;
+}
+
+const struct bench_result *
+bench_yardstick(const struct bench_plan *plan, const struct bench_table *table, int size_idx)
+{
+	const struct bench_result *best = NULL;
+	double best_gbps = 0;
+
+	for (size_t m = 0; m < table->suite->mover_count; m++) {
+		const struct bench_result *result = &table->results[m];
+		double gbps;
+
+		if (result->ops->role != BENCH_YARDSTICK || result->why[0] != '\0')
+			continue;
+		gbps = bench_spread_of(result->gbps[size_idx], plan->round_count).median;
+		if (best == NULL || gbps > best_gbps) {
+			best = result;
+			best_gbps = gbps;
+		}
+	}
+	return best;
+}
 
 static void
 ratios_print(const struct bench_plan *plan, const struct bench_table *table)

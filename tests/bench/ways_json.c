@@ -1,11 +1,11 @@
-/* report_json.c - the same for programs: every round of every mover. */
+/* ways_json.c - the same for programs: every round of every mover. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include <jansson.h>
 
-#include "tests/bench/bench.h"
+#include "tests/bench/ways.h"
 
 static json_t *
 rounds_json(const double *values, uint32_t count)

@@ -1,5 +1,5 @@
-/* bench.c - farpool-bench: what farpool moves, beside what this machine can, interleaved, out of cold memory. */
-#include "tests/bench/bench.h"
+/* ways.c - farpool-bench-ways: what farpool moves, beside what this machine can, interleaved, out of cold memory. */
+#include "tests/bench/ways.h"
 
 #include <argp.h>
 #include <errno.h>
@@ -10,14 +10,10 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
-#include "base/rng.h"
 
 #define MIB                 ((uint64_t)1 << 20)
 #define ROUNDS_DEFAULT      9
 #define REQUEST_MIB_DEFAULT 64
-
-const uint64_t bench_sizes[BENCH_SIZES] = {64 << 10, 1 << 20, 4 << 20};
-const uint64_t bench_latencies[BENCH_LATENCIES] = {BENCH_BESIDE_SMALL_BYTES, 64 << 10, 1 << 20};
 
 static const struct bench_suite *const suites[] = {&bench_suite_shm, &bench_suite_tcp};
 
@@ -28,31 +24,6 @@ struct choice {
 	const struct bench_suite *only; /* NULL: all */
 	uint64_t set_bytes;             /* 0: what the suite takes */
 };
-
-uint64_t
-bench_word(uint64_t seed, uint64_t idx)
-{
-	return far_mix64(seed ^ (idx * 0x2545f4914f6cdd1dULL));
-}
-
-void
-bench_fill(void *to, uint64_t seed, uint64_t size_bytes)
-{
-	uint64_t *words = to;
-
-	for (uint64_t i = 0; i < size_bytes / sizeof(*words); i++)
-		words[i] = bench_word(seed, i);
-}
-
-int
-bench_ends_are(const void *at, uint64_t seed, uint64_t first_word, uint64_t size_bytes)
-{
-	const uint64_t *words = at;
-	uint64_t last = size_bytes / sizeof(*words) - 1;
-
-	return words[0] == bench_word(seed, first_word) &&
-	       words[last] == bench_word(seed, first_word + last);
-}
 
 /* ---- options ---- */
 
@@ -223,14 +194,11 @@ main(int argc, char **argv)
 			},
 	};
 
+	int status;
+
 	far_log_level_set(FAR_LOG_WARN);
-#ifdef FAR_BENCH_UCX
-	bench_ucx_quiet();
-	if (argc > 1 && strcmp(argv[1], BENCH_UCX_DONOR) == 0)
-		return bench_ucx_donor(argc, argv);
-#endif
-	if (argc > 1 && strcmp(argv[1], BENCH_RAW_DONOR) == 0)
-		return bench_raw_donor(argc, argv);
+	if (bench_child_run(argc, argv, &status))
+		return status;
 	if (argp_parse(&argp, argc, argv, 0, NULL, &choice) != 0)
 		return 2;
 	return suites_run(&choice) == 0 ? 0 : 1;

@@ -1,69 +1,19 @@
-/* suite.c - runs one suite: its movers opened, given turns in interleaved rounds, closed. */
+/* ways_suite.c - runs one suite: its movers opened, given turns in interleaved rounds, closed. */
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "farpool/farpool.h"
-#include "tests/bench/bench.h"
 #include "tests/bench/process.h"
+#include "tests/bench/ways.h"
 #include "transport/transport.h"
 
 #define MIB        ((uint64_t)1 << 20)
-#define IDLE_NS    FAR_NS_PER_MS /* before each latency of an idle connection */
-#define IDLE_COUNT 50
 #define ROW_COUNT  BENCH_ONCE_COUNT
 #define WARM_COUNT 5
-
-/* In place on a terminal, a line elsewhere; nothing ends it. */
-__attribute__((format(printf, 1, 2))) static void
-progress(const char *format, ...)
-{
-	char text[BENCH_TEXT_BYTES];
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	if (isatty(STDERR_FILENO))
-		fprintf(stderr, "\r\033[K%s", text);
-	else if (text[0] != '\0')
-		fprintf(stderr, "%s\n", text);
-}
-
-static int
-regions_open(struct bench_plan *plan, const struct bench_suite *suite)
-{
-	uint64_t available = far_pages_available_bytes();
-	int rc;
-
-	if (available != 0 && available < suite->sets_needed * plan->set_bytes) {
-		fprintf(stderr,
-			"farpool-bench: %" PRIu32 " sets of %" PRIu64
-			" MiB do not fit into the %" PRIu64
-			" MiB that are available: choose a smaller --set (not below 8 times the "
-			"cache)\n",
-			suite->sets_needed, plan->set_bytes / MIB, available / MIB);
-		return -ENOMEM;
-	}
-	/* Ordinary pages on both sides for all: what is compared is the way, not the page size. */
-	rc = far_pages_map_shared("bench-from", plan->set_bytes, FAR_PAGES_HUGE_OFF, -1,
-				  &plan->from);
-	if (rc == 0)
-		rc = far_pages_map_shared("bench-arena", plan->set_bytes, FAR_PAGES_HUGE_OFF, -1,
-					  &plan->arena);
-	if (rc < 0) {
-		fprintf(stderr, "farpool-bench: no memory for the regions: %s\n", far_strerror(rc));
-		return rc;
-	}
-	bench_fill(plan->from.base, 0, plan->set_bytes);
-	return 0;
-}
 
 static void
 mover_failed(struct bench_result *result, int rc)
@@ -114,8 +64,8 @@ turn_latency(struct bench_result *result, struct bench_mover *mover, int size_id
 		if (rc == 0 && i >= 0 && round >= 0)
 			sample_add(&result->row[size_idx], ns);
 	}
-	for (int i = 0; i < IDLE_COUNT && rc == 0; i++) {
-		far_clock_sleep_until(far_clock_now(far_clock_real()) + IDLE_NS);
+	for (int i = 0; i < BENCH_IDLE_COUNT && rc == 0; i++) {
+		far_clock_sleep_until(far_clock_now(far_clock_real()) + BENCH_IDLE_NS);
 		rc = result->ops->once(mover, size_bytes, &ns);
 		if (rc == 0 && round >= 0)
 			sample_add(&result->idle[size_idx], ns);
@@ -174,7 +124,7 @@ rounds_run(const struct bench_plan *plan, const struct bench_table *table,
 
 	/* The first round is thrown away: it takes the page faults and connects what is lazy. */
 	for (int round = -1; round < (int)plan->round_count; round++) {
-		progress("%s: round %d of %u", suite->name, round + 1, plan->round_count);
+		bench_progress("%s: round %d of %u", suite->name, round + 1, plan->round_count);
 		for (int s = 0; s < BENCH_SIZES; s++)
 			turns_give(table, open, turn_pass, s, round);
 		for (int s = 0; suite->latency && s < BENCH_LATENCIES; s++)
@@ -182,7 +132,7 @@ rounds_run(const struct bench_plan *plan, const struct bench_table *table,
 		if (suite->latency)
 			turns_give(table, open, turn_beside, 0, round);
 	}
-	progress("%s", "");
+	bench_progress("%s", "");
 }
 
 /* ---- the suite ---- */
@@ -210,7 +160,7 @@ movers_open(struct bench_plan *plan, const struct bench_table *table, struct ben
 			snprintf(result->why, sizeof(result->why), "not asked for");
 			continue;
 		}
-		progress("%s: opening %s", table->suite->name, result->ops->name);
+		bench_progress("%s: opening %s", table->suite->name, result->ops->name);
 		rc = result->ops->open(plan, result->why, &open[m]);
 		if (rc < 0)
 			mover_failed(result, rc);
@@ -218,14 +168,6 @@ movers_open(struct bench_plan *plan, const struct bench_table *table, struct ben
 			snprintf(result->note, sizeof(result->note), "%s",
 				 result->ops->note(open[m]));
 	}
-}
-
-static double
-load_read(void)
-{
-	double load = 0;
-
-	return getloadavg(&load, 1) == 1 ? load : 0;
 }
 
 int
@@ -238,9 +180,9 @@ bench_suite_run(struct bench_plan *plan, struct bench_table *table)
 	if (rc < 0)
 		return rc;
 	table->set_bytes = plan->set_bytes;
-	table->load = load_read();
+	table->load = bench_load();
 	table->results = far_zalloc_array(suite->mover_count, sizeof(*table->results));
-	rc = table->results == NULL ? -ENOMEM : regions_open(plan, suite);
+	rc = table->results == NULL ? -ENOMEM : bench_regions_open(plan, suite->sets_needed);
 	if (rc == 0) {
 		if (suite->apart)
 			bench_side_take(plan, BENCH_SIDE_CLIENT);
@@ -259,8 +201,7 @@ bench_suite_run(struct bench_plan *plan, struct bench_table *table)
 			rc = -EIO;
 	if (suite->apart)
 		bench_side_take(plan, BENCH_SIDE_BOTH);
-	far_pages_unmap(&plan->arena);
-	far_pages_unmap(&plan->from);
+	bench_regions_close(plan);
 	return rc;
 }
 
@@ -289,6 +230,9 @@ tcp_available(char *why, size_t why_bytes)
 	far_transport_close(tp);
 	return 0;
 }
+
+const uint64_t bench_sizes[BENCH_SIZES] = {64 << 10, 1 << 20, 4 << 20};
+const uint64_t bench_latencies[BENCH_LATENCIES] = {BENCH_BESIDE_SMALL_BYTES, 64 << 10, 1 << 20};
 
 static const struct bench_mover_ops *const shm_movers[] = {
 	&bench_memcpy,    &bench_stream,   &bench_prefetch,
