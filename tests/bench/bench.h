@@ -18,6 +18,9 @@
 #define BENCH_TEXT_BYTES 200
 #define BENCH_DONOR_NAME "bench"
 
+#define BENCH_VERSIONS_MAX  8
+#define BENCH_VERSION_BYTES 80
+
 struct bench_plan {
 	uint64_t set_bytes; /* moved per pass; a multiple of the largest block */
 	uint32_t round_count;
@@ -81,6 +84,14 @@ extern const struct bench_mover_ops bench_stream;
 extern const struct bench_mover_ops bench_prefetch;
 extern const struct bench_mover_ops bench_tcp_prefetch;
 extern const struct bench_mover_ops bench_raw;
+extern const struct bench_mover_ops bench_store;       /* blocks until they are committed */
+extern const struct bench_mover_ops bench_store_batch; /* batches, and what messages they take */
+extern const struct bench_mover_ops bench_lookup;      /* size: keys in the index */
+extern const struct bench_mover_ops bench_redis;
+extern const struct bench_mover_ops bench_redis_direct;
+extern const struct bench_mover_ops bench_cpu_instant; /* size: keys of a prefetch */
+extern const struct bench_mover_ops bench_cpu_memory;
+extern const struct bench_mover_ops bench_cpu_donor;
 extern const struct bench_mover_ops bench_iperf;
 extern const struct bench_mover_ops bench_perftest;
 #ifdef FAR_BENCH_UCX
@@ -128,12 +139,22 @@ struct bench_machine {
 	char system[65];
 	char release[65];
 	long cpu_count;
-	long cache_bytes;
+	long cache_bytes;  /* of the last level */
+	long cache2_bytes; /* of the second, of one processor */
 };
 
 void bench_machine_read(struct bench_machine *machine);
 /* The load average of the last minute; 0: not known. */
 double bench_load(void);
+/* Seconds that all processors were used since the machine started, by everybody; and that a hypervisor gave
+ * to somebody else while we had something to do. */
+struct bench_busy {
+	double used_s, stolen_s;
+};
+void bench_busy_read(struct bench_busy *busy);
+
+/* Of what is compared with: "UCX 1.13.1". */
+void bench_versions_get(char out[BENCH_VERSIONS_MAX][BENCH_VERSION_BYTES], uint32_t *count_out);
 
 /* In place on a terminal, a line elsewhere; nothing ends it. */
 void bench_progress(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -9,18 +9,23 @@
 
 /* The kernel's word: the C library's is wrong in some virtual machines. */
 static long
-cache_read(void)
+cache_read(int level)
 {
-	FILE *file = fopen("/sys/devices/system/cpu/cpu0/cache/index3/size", "r");
+	char path[64];
+	FILE *file;
 	char text[32] = "";
 	long bytes = 0;
 
+	/* 0 and 1 are of the first level, for data and for instructions. */
+	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu0/cache/index%d/size", level);
+	file = fopen(path, "r");
 	if (file != NULL) {
 		if (fgets(text, sizeof(text), file) != NULL)
 			bytes = strtol(text, NULL, 10) * 1024;
 		fclose(file);
 	}
-	return bytes > 0 ? bytes : sysconf(_SC_LEVEL3_CACHE_SIZE);
+	return bytes > 0 ? bytes
+			 : sysconf(level == 3 ? _SC_LEVEL3_CACHE_SIZE : _SC_LEVEL2_CACHE_SIZE);
 }
 
 void
@@ -47,7 +52,8 @@ bench_machine_read(struct bench_machine *machine)
 	snprintf(machine->system, sizeof(machine->system), "%s", name.sysname);
 	snprintf(machine->release, sizeof(machine->release), "%s", name.release);
 	machine->cpu_count = sysconf(_SC_NPROCESSORS_ONLN);
-	machine->cache_bytes = cache_read();
+	machine->cache_bytes = cache_read(3);
+	machine->cache2_bytes = cache_read(2);
 }
 
 double
@@ -56,4 +62,22 @@ bench_load(void)
 	double load = 0;
 
 	return getloadavg(&load, 1) == 1 ? load : 0;
+}
+
+void
+bench_busy_read(struct bench_busy *busy)
+{
+	unsigned long long user, nice, system, idle, wait, irq, softirq, steal;
+	double tick_s = 1.0 / (double)sysconf(_SC_CLK_TCK);
+	FILE *file = fopen("/proc/stat", "r");
+
+	*busy = (struct bench_busy){0};
+	if (file == NULL)
+		return;
+	if (fscanf(file, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system,
+		   &idle, &wait, &irq, &softirq, &steal) == 8) {
+		busy->used_s = (double)(user + nice + system + irq + softirq) * tick_s;
+		busy->stolen_s = (double)steal * tick_s;
+	}
+	fclose(file);
 }

@@ -15,17 +15,14 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "farpool/farpool.h"
-#include "tests/bench/bench.h"
+#include "tests/bench/lend.h"
 #include "tests/bench/process.h"
-#include "tools/perf/donor.h"
 
-#define CONNECT_NS    (60 * FAR_NS_PER_S)
 #define STORE_NS      (60 * FAR_NS_PER_S)
 #define PREFETCH_NS   (20 * FAR_NS_PER_S)
 #define IN_FLIGHT_MAX 16
 #define KEYS_MAX      4096
 #define ONCE_TRIES    64
-#define LANES_BYTES   ((uint64_t)256 << 20) /* that writers hold open, and that stay free */
 /* Blocks that are too small for a pass have a small L1: they are read one at a time. */
 #define SMALL_BYTES     BENCH_BESIDE_SMALL_BYTES
 #define SMALL_SET_BYTES ((uint64_t)16 << 20)
@@ -33,8 +30,7 @@
 
 /* The borrower of one block size. */
 struct borrower {
-	struct perf_donor donor;
-	struct far_client *client;
+	struct bench_lend lend;
 	uint64_t block_bytes;
 	uint64_t set_bytes;   /* of its L1 */
 	uint64_t block_count; /* at the donor */
@@ -83,7 +79,7 @@ block_store(struct borrower *borrower, uint64_t idx)
 	int rc;
 
 	key_of(borrower, idx, &key);
-	rc = far_reserve(borrower->client, &key, (uint32_t)borrower->block_bytes, &block);
+	rc = far_reserve(borrower->lend.client, &key, (uint32_t)borrower->block_bytes, &block);
 	if (rc < 0)
 		return rc;
 	bench_fill(far_block_buffer(block), seed_of(borrower, idx), borrower->block_bytes);
@@ -103,7 +99,7 @@ blocks_store(struct borrower *borrower, char *why)
 	for (uint64_t i = 0; i < borrower->block_count && rc == 0; i++) {
 		rc = block_store(borrower, i);
 		if (rc == 0 && (i % batch == batch - 1 || i == borrower->block_count - 1))
-			rc = far_flush(borrower->client, far_now_ns() + STORE_NS, &result);
+			rc = far_flush(borrower->lend.client, far_now_ns() + STORE_NS, &result);
 	}
 	if (rc < 0) {
 		snprintf(why, BENCH_TEXT_BYTES, "storing: %s", far_strerror(rc));
@@ -116,77 +112,15 @@ blocks_store(struct borrower *borrower, char *why)
 }
 
 static int
-client_config(const struct bench_mover *mover, const struct borrower *borrower, char *path,
-	      size_t path_bytes)
-{
-	FILE *file;
-
-	snprintf(path, path_bytes, "%s/client.yaml", borrower->donor.folder);
-	file = fopen(path, "w");
-	if (file == NULL)
-		return -EACCES;
-	fprintf(file,
-		"l1:\n"
-		"  size: %" PRIu64 "KiB\n"
-		"  block_min: %" PRIu64 "KiB\n"
-		"  huge_pages: off\n"
-		"busy_poll: %" PRIu32 "us\n"
-		"donors:\n"
-		"  - name: " BENCH_DONOR_NAME "\n"
-		"    address: %s\n",
-		borrower->set_bytes >> 10, borrower->block_bytes >> 10, mover->plan->busy_poll_us,
-		borrower->donor.address);
-	return fclose(file) == 0 ? 0 : -EIO;
-}
-
-static int
-borrower_donor_start(struct bench_mover *mover, struct borrower *borrower)
-{
-	struct perf_donor_config config = {
-		.program = mover->plan->farpoold,
-		.name = BENCH_DONOR_NAME,
-		.over = mover->over,
-		/* A quarter more than the blocks: lanes that are not full. */
-		.memory_bytes = borrower->block_count * borrower->block_bytes / 4 * 5 + LANES_BYTES,
-		.block_bytes_min = borrower->block_bytes,
-	};
-	int rc;
-
-	if (mover->apart)
-		bench_side_take(mover->plan, BENCH_SIDE_DONOR);
-	rc = perf_donor_start(&borrower->donor, &config);
-	if (mover->apart)
-		bench_side_take(mover->plan, BENCH_SIDE_CLIENT);
-	if (rc < 0)
-		perf_donor_last_words(&borrower->donor, mover->why, BENCH_TEXT_BYTES);
-	return rc;
-}
-
-static int
-borrower_client_open(struct bench_mover *mover, struct borrower *borrower)
-{
-	char path[96];
-	int rc = client_config(mover, borrower, path, sizeof(path));
-
-	if (rc == 0)
-		rc = far_client_open_file(path, mover->why, BENCH_TEXT_BYTES, &borrower->client);
-	unlink(path);
-	if (rc < 0)
-		return rc;
-	rc = far_client_wait_donors(borrower->client, far_now_ns() + CONNECT_NS, mover->why,
-				    BENCH_TEXT_BYTES);
-	if (rc < 0)
-		perf_donor_last_words(&borrower->donor, mover->why, BENCH_TEXT_BYTES);
-	else
-		mover->why[0] = '\0';
-	return rc;
-}
-
-static int
 borrower_open(struct bench_mover *mover, uint64_t block_bytes, struct borrower **out)
 {
 	bool small = mover->apart && block_bytes <= SMALL_BYTES;
 	struct borrower *borrower = &mover->borrowers[mover->borrower_count];
+	struct bench_lend_config config = {
+		.over = mover->over,
+		.apart = mover->apart,
+		.block_bytes = block_bytes,
+	};
 	int rc;
 
 	if (mover->borrower_count == BORROWERS_MAX)
@@ -197,9 +131,9 @@ borrower_open(struct bench_mover *mover, uint64_t block_bytes, struct borrower *
 	/* Blocks of one request leave L1 in any order: where single ones are read between requests, so
 	 * many more are needed until the next one is surely gone. */
 	borrower->block_count = borrower->set_bytes / block_bytes * (mover->apart ? 4 : 3) / 2;
-	rc = borrower_donor_start(mover, borrower);
-	if (rc == 0)
-		rc = borrower_client_open(mover, borrower);
+	config.held_bytes = borrower->block_count * block_bytes;
+	config.l1_bytes = borrower->set_bytes;
+	rc = bench_lend_open(mover->plan, &config, mover->why, &borrower->lend);
 	if (rc == 0)
 		rc = blocks_store(borrower, mover->why);
 	*out = borrower;
@@ -220,10 +154,8 @@ borrower_get(struct bench_mover *mover, uint64_t block_bytes, struct borrower **
 static void
 prefetch_close(struct bench_mover *mover)
 {
-	for (int i = 0; i < mover->borrower_count; i++) {
-		far_client_close(mover->borrowers[i].client);
-		perf_donor_stop(&mover->borrowers[i].donor);
-	}
+	for (int i = 0; i < mover->borrower_count; i++)
+		bench_lend_close(&mover->borrowers[i].lend);
 	far_free(mover->keys);
 	far_free(mover);
 }
@@ -276,7 +208,7 @@ request_submit(struct bench_mover *mover, struct borrower *borrower, uint64_t co
 	request->first = borrower->next;
 	request->count = count;
 	borrower->next = (borrower->next + count) % borrower->block_count;
-	return far_prefetch(borrower->client, mover->keys, count, &options, &request->handle);
+	return far_prefetch(borrower->lend.client, mover->keys, count, &options, &request->handle);
 }
 
 /* In the round that is not counted every word is compared; later both ends of one block. */
@@ -329,16 +261,6 @@ request_finish(const struct borrower *borrower, struct request *request, uint64_
 	return rc;
 }
 
-/* All messages but the notes of what was touched, which wait until there is something else to say. */
-static uint64_t
-messages_of(struct far_client *client)
-{
-	struct far_stats stats = {.size_bytes = sizeof(stats)};
-
-	far_stats_get(client, &stats);
-	return stats.messages_sent + stats.messages_received - stats.touch_notes;
-}
-
 static int
 prefetch_pass(struct bench_mover *mover, uint64_t block_bytes, struct bench_pass *out)
 {
@@ -354,8 +276,8 @@ prefetch_pass(struct bench_mover *mover, uint64_t block_bytes, struct bench_pass
 		return rc;
 	if (keys > KEYS_MAX)
 		keys = KEYS_MAX;
-	messages = messages_of(borrower->client);
-	bench_pass_begin(out, borrower->donor.pid);
+	messages = bench_lend_messages(&borrower->lend);
+	bench_pass_begin(out, borrower->lend.donor.pid);
 	while (rc == 0 && (left > 0 || head < tail)) {
 		while (rc == 0 && left > 0 && tail - head < plan->in_flight) {
 			uint64_t count = keys < left ? keys : left;
@@ -368,8 +290,8 @@ prefetch_pass(struct bench_mover *mover, uint64_t block_bytes, struct bench_pass
 			rc = request_finish(borrower, &ring[head++ % IN_FLIGHT_MAX], 0, NULL,
 					    &bytes);
 	}
-	bench_pass_end(out, borrower->donor.pid, bytes);
-	out->messages = messages_of(borrower->client) - messages;
+	bench_pass_end(out, borrower->lend.donor.pid, bytes);
+	out->messages = bench_lend_messages(&borrower->lend) - messages;
 	out->count = tail;
 	for (; head < tail; head++)
 		far_prefetch_release(ring[head % IN_FLIGHT_MAX].handle);

@@ -12,6 +12,9 @@
 
 #define MIB ((uint64_t)1 << 20)
 
+const uint64_t bench_sizes[BENCH_SIZES] = {64 << 10, 1 << 20, 4 << 20};
+const uint64_t bench_latencies[BENCH_LATENCIES] = {BENCH_BESIDE_SMALL_BYTES, 64 << 10, 1 << 20};
+
 uint64_t
 bench_word(uint64_t seed, uint64_t idx)
 {

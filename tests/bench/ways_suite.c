@@ -231,9 +231,6 @@ tcp_available(char *why, size_t why_bytes)
 	return 0;
 }
 
-const uint64_t bench_sizes[BENCH_SIZES] = {64 << 10, 1 << 20, 4 << 20};
-const uint64_t bench_latencies[BENCH_LATENCIES] = {BENCH_BESIDE_SMALL_BYTES, 64 << 10, 1 << 20};
-
 static const struct bench_mover_ops *const shm_movers[] = {
 	&bench_memcpy,    &bench_stream,   &bench_prefetch,
 #ifdef FAR_BENCH_UCX

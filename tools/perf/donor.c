@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "tools/perf/litter.h"
 
 #define STOP_NS          (5 * FAR_NS_PER_S)
 #define SERVE_TIMEOUT_MS 120000 /* a large donor on a slow machine */
@@ -88,11 +89,10 @@ perf_donor_start(struct perf_donor *donor, const struct perf_donor_config *confi
 	int fds[2], rc;
 
 	memset(donor, 0, sizeof(*donor));
-	snprintf(donor->folder, sizeof(donor->folder), "/tmp/farpool-perf-XXXXXX");
-	if (mkdtemp(donor->folder) == NULL) {
-		donor->folder[0] = '\0';
+	donor->litter = perf_litter_take();
+	if (donor->litter == NULL)
 		return -EACCES;
-	}
+	snprintf(donor->folder, sizeof(donor->folder), "%s", perf_litter_folder(donor->litter));
 	if (strcmp(config->over, "shm") == 0)
 		snprintf(donor->address, sizeof(donor->address), "shm:%s/donor.sock",
 			 donor->folder);
@@ -114,6 +114,7 @@ perf_donor_start(struct perf_donor *donor, const struct perf_donor_config *confi
 		donor->pid = 0;
 		rc = -EAGAIN;
 	} else {
+		perf_litter_child(donor->litter, donor->pid);
 		rc = ready_wait(fds[0]);
 	}
 	close(fds[0]);
@@ -141,7 +142,6 @@ perf_donor_last_words(const struct perf_donor *donor, char *out, size_t out_byte
 void
 perf_donor_stop(struct perf_donor *donor)
 {
-	static const char *const names[] = {"donor.yaml", "donor.log", "donor.sock"};
 	uint64_t deadline_ns = far_clock_now(far_clock_real()) + STOP_NS;
 
 	if (donor->pid > 0) {
@@ -154,14 +154,9 @@ perf_donor_stop(struct perf_donor *donor)
 			far_clock_sleep_until(now_ns + 5 * FAR_NS_PER_MS);
 		}
 	}
-	for (size_t i = 0; donor->folder[0] != '\0' && i < sizeof(names) / sizeof(names[0]); i++) {
-		char path[96];
-
-		donor_path(donor, names[i], path, sizeof(path));
-		unlink(path);
-	}
-	if (donor->folder[0] != '\0')
-		rmdir(donor->folder);
+	if (donor->litter != NULL)
+		perf_litter_child(donor->litter, 0);
+	perf_litter_give(donor->litter);
 	memset(donor, 0, sizeof(*donor));
 }
 

@@ -7,7 +7,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct perf_litter;
+
 struct perf_donor {
+	struct perf_litter *litter; /* NULL: none */
 	pid_t pid;
 	char folder[64];  /* "": none */
 	char address[96]; /* for clients */

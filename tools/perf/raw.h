@@ -13,6 +13,7 @@
 #define RAW_ALL_SIZE_MAX ((uint64_t)8 << 20)
 
 struct raw;
+struct perf_litter;
 
 struct raw_link {
 	struct far_link_handler handler;
@@ -36,7 +37,8 @@ struct raw {
 	struct far_mem *mem;
 	struct raw_link links[RAW_LINKS_MAX];
 	uint32_t link_count;
-	pid_t server; /* of our own; 0: none */
+	struct perf_litter *litter; /* of that server; NULL: none */
+	pid_t server;               /* of our own; 0: none */
 	char server_address[64];
 	int rc; /* why it is over */
 	/* of the pass that runs */

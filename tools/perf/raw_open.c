@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "base/list.h"
+#include "tools/perf/litter.h"
 #include "tools/perf/raw.h"
 
 #define SERVE_MS 60000
@@ -74,8 +75,11 @@ server_start(struct raw *raw)
 	int out[2];
 	char byte;
 
-	snprintf(raw->server_address, sizeof(raw->server_address), "shm:/tmp/farpool-perf-%ld.sock",
-		 (long)getpid());
+	raw->litter = perf_litter_take();
+	if (raw->litter == NULL)
+		return -EACCES;
+	snprintf(raw->server_address, sizeof(raw->server_address), "shm:%s/raw.sock",
+		 perf_litter_folder(raw->litter));
 	snprintf(set_text, sizeof(set_text), "%llu", (unsigned long long)raw->options->set_bytes);
 	if (pipe(out) != 0)
 		return -errno;
@@ -89,6 +93,7 @@ server_start(struct raw *raw)
 		_exit(127);
 	}
 	close(out[1]);
+	perf_litter_child(raw->litter, raw->server);
 	wait.fd = out[0];
 	if (raw->server < 0 || poll(&wait, 1, SERVE_MS) != 1 || read(out[0], &byte, 1) != 1) {
 		close(out[0]);
@@ -105,6 +110,9 @@ server_end(struct raw *raw)
 		kill(raw->server, SIGTERM);
 		waitpid(raw->server, NULL, 0);
 	}
+	if (raw->litter != NULL)
+		perf_litter_child(raw->litter, 0);
+	perf_litter_give(raw->litter);
 }
 
 /* ---- connecting ---- */

@@ -1,0 +1,212 @@
+/*
+ * store.c - farpool's stores through its public interface: until a farpoold has committed every block.
+ *
+ * The donor holds less than a pass or two, so that it evicts all the time, as one in use does. Of a block
+ * both ends are written: what an engine writes between is not the pool's work, and in no cache.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "tests/bench/lend.h"
+#include "tests/bench/process.h"
+
+#define STORE_NS    (60 * FAR_NS_PER_S)
+#define WRITERS_MAX 4
+#define BATCH_COUNT 64 /* batches of a pass whose messages are counted */
+#define BATCH_KEYS  16
+
+struct writer {
+	struct bench_lend lend;
+	uint64_t block_bytes;
+	uint64_t next; /* never the same key again */
+};
+
+struct bench_mover {
+	const struct bench_plan *plan; /* borrowed */
+	char *why;                     /* borrowed */
+	struct writer writers[WRITERS_MAX];
+	int writer_count;
+	char note[BENCH_TEXT_BYTES];
+};
+
+static int
+writer_get(struct bench_mover *mover, uint64_t block_bytes, struct writer **out)
+{
+	struct bench_lend_config config = {
+		.over = "shm",
+		.held_bytes = mover->plan->set_bytes,
+		.block_bytes = block_bytes,
+		.l1_bytes = mover->plan->set_bytes,
+	};
+
+	for (int i = 0; i < mover->writer_count; i++) {
+		*out = &mover->writers[i];
+		if (mover->writers[i].block_bytes == block_bytes)
+			return 0;
+	}
+	if (mover->writer_count == WRITERS_MAX)
+		return -E2BIG;
+	*out = &mover->writers[mover->writer_count++];
+	(*out)->block_bytes = block_bytes;
+	return bench_lend_open(mover->plan, &config, mover->why, &(*out)->lend);
+}
+
+static int
+block_write(struct writer *writer)
+{
+	struct far_client *client = writer->lend.client;
+	uint64_t words[2] = {bench_word(writer->block_bytes, writer->next), writer->next};
+	uint64_t *at, count = writer->block_bytes / sizeof(*at);
+	struct far_block *block;
+	struct far_key key;
+	int rc;
+
+	writer->next++;
+	memcpy(key.bytes, words, sizeof(key.bytes));
+	rc = far_reserve(client, &key, (uint32_t)writer->block_bytes, &block);
+	if (rc == -ENOMEM) {
+		/* L1 holds what is on its way: its room comes back with the answers. */
+		rc = far_flush(client, far_now_ns() + STORE_NS, NULL);
+		if (rc == 0)
+			rc = far_reserve(client, &key, (uint32_t)writer->block_bytes, &block);
+	}
+	if (rc < 0)
+		return rc;
+	at = far_block_buffer(block);
+	at[0] = words[0];
+	at[count - 1] = words[0];
+	return far_commit(block);
+}
+
+/* Blocks as a batch, and until all of them are committed. */
+static int
+batch_store(struct writer *writer, uint64_t count, uint64_t *stored)
+{
+	struct far_flush_result result = {.size_bytes = sizeof(result)};
+	int rc = 0;
+
+	for (uint64_t i = 0; i < count && rc == 0; i++)
+		rc = block_write(writer);
+	if (rc == 0)
+		rc = far_flush(writer->lend.client, far_now_ns() + STORE_NS, &result);
+	*stored = result.stored;
+	return rc;
+}
+
+static int
+store_pass(struct bench_mover *mover, uint64_t block_bytes, struct bench_pass *out)
+{
+	uint64_t left = mover->plan->set_bytes / block_bytes, stored = 0;
+	uint64_t batch = mover->plan->request_bytes / block_bytes;
+	struct writer *writer;
+	int rc = writer_get(mover, block_bytes, &writer);
+
+	if (rc < 0)
+		return rc;
+	bench_pass_begin(out, writer->lend.donor.pid);
+	while (rc == 0 && left > 0) {
+		uint64_t count = batch < left ? batch : left;
+
+		rc = batch_store(writer, count, &stored);
+		left -= count;
+	}
+	bench_pass_end(out, writer->lend.donor.pid, mover->plan->set_bytes);
+	/* A block that was dropped or refused was not stored. */
+	return rc == 0 && stored != writer->next ? -EIO : rc;
+}
+
+static uint64_t
+tasks_of(const struct writer *writer)
+{
+	struct far_event_counts counts = {.size_bytes = sizeof(counts)};
+
+	for (size_t kind = 0; far_event_counts_get(writer->lend.client, kind, &counts) == 0; kind++)
+		if (strcmp(counts.name, "store.submitted") == 0)
+			return counts.events;
+	return 0;
+}
+
+/* A batch is what the controller hands to the adapter as one. The median of a pass: now and then a lane
+ * ends and the next one is granted, which the note tells. */
+static int
+batch_pass(struct bench_mover *mover, uint64_t block_bytes, struct bench_pass *out)
+{
+	double each[BATCH_COUNT], sum = 0;
+	struct writer *writer;
+	uint64_t stored = 0;
+	int rc = writer_get(mover, block_bytes, &writer);
+
+	if (rc < 0)
+		return rc;
+	bench_pass_begin(out, writer->lend.donor.pid);
+	for (int i = 0; i < BATCH_COUNT && rc == 0; i++) {
+		uint64_t messages = bench_lend_messages(&writer->lend), tasks = tasks_of(writer);
+
+		rc = batch_store(writer, BATCH_KEYS, &stored);
+		messages = bench_lend_messages(&writer->lend) - messages;
+		tasks = tasks_of(writer) - tasks;
+		each[i] = tasks > 0 ? (double)messages / (double)tasks : 0;
+		sum += each[i];
+	}
+	bench_pass_end(out, writer->lend.donor.pid, BATCH_COUNT * BATCH_KEYS * block_bytes);
+	if (rc < 0)
+		return rc;
+	/* In hundredths, so that half a message more is seen. */
+	out->messages = (uint64_t)(bench_spread_of(each, BATCH_COUNT).median * 100);
+	out->count = 100;
+	snprintf(mover->note, sizeof(mover->note),
+		 "with those of the lanes that ended meanwhile: %.2f a batch, on average",
+		 sum / BATCH_COUNT);
+	return stored != writer->next ? -EIO : 0;
+}
+
+static const char *
+batch_note(const struct bench_mover *mover)
+{
+	return mover->note;
+}
+
+static int
+store_open(const struct bench_plan *plan, char *why, struct bench_mover **out)
+{
+	struct bench_mover *mover = far_zalloc(sizeof(*mover));
+
+	why[0] = '\0';
+	if (mover == NULL)
+		return -ENOMEM;
+	mover->plan = plan;
+	mover->why = why;
+	*out = mover;
+	return 0;
+}
+
+static void
+store_close(struct bench_mover *mover)
+{
+	for (int i = 0; i < mover->writer_count; i++)
+		bench_lend_close(&mover->writers[i].lend);
+	far_free(mover);
+}
+
+const struct bench_mover_ops bench_store = {
+	.name = "store",
+	.text = "far_reserve() to far_flush() to a farpoold process over shm, which evicts",
+	.role = BENCH_SUBJECT,
+	.required = true,
+	.open = store_open,
+	.pass = store_pass,
+	.close = store_close,
+};
+
+const struct bench_mover_ops bench_store_batch = {
+	.name = "store-batch",
+	.text = "the same, 16 blocks at a time: messages of a batch, medians",
+	.role = BENCH_SUBJECT,
+	.required = true,
+	.open = store_open,
+	.pass = batch_pass,
+	.note = batch_note,
+	.close = store_close,
+};
