@@ -96,7 +96,7 @@ void
 aims_value_get(const struct aims *aims, const struct aims_row *row, struct aims_value *out)
 {
 	bool compared = row->kind == AIMS_RATIO || row->kind == AIMS_ABOVE_AT_MOST;
-	double of[AIMS_ROUNDS_MAX], than[AIMS_ROUNDS_MAX] = {0}, each[AIMS_ROUNDS_MAX];
+	double of[AIMS_ROUNDS_MAX] = {0}, than[AIMS_ROUNDS_MAX] = {0}, each[AIMS_ROUNDS_MAX] = {0};
 	uint32_t count = aims->plan.round_count;
 	const struct aims_run *run =
 		aims_run_find(aims, row->of, row->size, row->quantity == AIMS_IDLE_US);

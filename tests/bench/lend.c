@@ -25,6 +25,8 @@ donor_start(const struct bench_plan *plan, const struct bench_lend_config *confi
 	};
 	int rc;
 
+	if (config->index_blocks > 0)
+		donor.block_bytes_min = donor.memory_bytes / config->index_blocks;
 	if (config->apart)
 		bench_side_take(plan, BENCH_SIDE_DONOR);
 	rc = perf_donor_start(&lend->donor, &donor);

@@ -18,6 +18,7 @@ struct bench_lend_config {
 		held_bytes; /* of blocks that the donor is to hold; lanes that are open come on top */
 	uint64_t block_bytes; /* the index and L1 are made for it */
 	uint64_t l1_bytes;
+	uint64_t index_blocks; /* what the index is made for; 0: memory full of such blocks */
 };
 
 /* Both, connected. Returns 0, or a negative errno with the reason in @why (BENCH_TEXT_BYTES).

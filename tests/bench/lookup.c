@@ -169,6 +169,8 @@ index_get(struct bench_mover *mover, uint64_t key_count, struct index **out)
 		.held_bytes = key_count * BLOCK_BYTES,
 		.block_bytes = BLOCK_BYTES,
 		.l1_bytes = L1_BYTES,
+		/* So many slots as a pool that is full of its smallest blocks has: 2.5 a key. */
+		.index_blocks = key_count,
 	};
 	struct index *index;
 	int rc;

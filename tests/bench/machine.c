@@ -67,17 +67,20 @@ bench_load(void)
 void
 bench_busy_read(struct bench_busy *busy)
 {
-	unsigned long long user, nice, system, idle, wait, irq, softirq, steal;
-	double tick_s = 1.0 / (double)sysconf(_SC_CLK_TCK);
+	/* user nice system idle iowait irq softirq steal */
+	enum { USER, NICE, SYSTEM, IDLE, WAIT, IRQ, SOFTIRQ, STEAL, KINDS };
+	double tick_s = 1.0 / (double)sysconf(_SC_CLK_TCK), s[KINDS] = {0};
+	char line[256] = "", *at = line + strlen("cpu ");
 	FILE *file = fopen("/proc/stat", "r");
 
 	*busy = (struct bench_busy){0};
 	if (file == NULL)
 		return;
-	if (fscanf(file, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system,
-		   &idle, &wait, &irq, &softirq, &steal) == 8) {
-		busy->used_s = (double)(user + nice + system + irq + softirq) * tick_s;
-		busy->stolen_s = (double)steal * tick_s;
+	if (fgets(line, sizeof(line), file) != NULL && strncmp(line, "cpu ", 4) == 0) {
+		for (int kind = 0; kind < KINDS; kind++)
+			s[kind] = (double)strtoull(at, &at, 10) * tick_s;
+		busy->used_s = s[USER] + s[NICE] + s[SYSTEM] + s[IRQ] + s[SOFTIRQ];
+		busy->stolen_s = s[STEAL];
 	}
 	fclose(file);
 }

@@ -13,7 +13,7 @@
 #include "base/alloc.h"
 #include "tools/perf/litter.h"
 
-#define CONNECT_NS FAR_NS_PER_S * 20
+#define CONNECT_NS (20 * FAR_NS_PER_S)
 #define ANSWER_S   20 /* one that does not come is an error */
 #define SIZES_MAX  4
 #define TRY_ROUNDS 2
@@ -72,7 +72,7 @@ reply_check(const redisReply *reply, uint64_t block_bytes, uint64_t first_word)
 }
 
 /* As hiredis has them: in memory of its own, which is where its users read them. */
-static int
+static int /* NOLINTNEXTLINE(readability-non-const-parameter): it has the type of a redis_read_fn */
 read_hiredis(redisContext *redis, char *to, uint32_t count, uint64_t block_bytes,
 	     uint64_t first_word)
 {
@@ -102,7 +102,7 @@ blocks_get(struct bench_mover *mover, uint64_t block_bytes, uint64_t blocks,
 	int rc = 0;
 
 	while (rc == 0 && got < blocks) {
-		while (rc == 0 && sent < blocks && sent - got < way->window * way->keys) {
+		while (rc == 0 && sent < blocks && sent - got < (uint64_t)way->window * way->keys) {
 			rc = command_send(mover, block_bytes, sent, way->keys);
 			sent += way->keys;
 		}

@@ -14,8 +14,8 @@
 
 #define STORE_NS    (60 * FAR_NS_PER_S)
 #define WRITERS_MAX 4
-#define BATCH_COUNT 64 /* batches of a pass whose messages are counted */
-#define BATCH_KEYS  16
+#define BATCH_COUNT 64U /* batches of a pass whose messages are counted */
+#define BATCH_KEYS  16U
 
 struct writer {
 	struct bench_lend lend;
@@ -141,7 +141,7 @@ batch_pass(struct bench_mover *mover, uint64_t block_bytes, struct bench_pass *o
 	if (rc < 0)
 		return rc;
 	bench_pass_begin(out, writer->lend.donor.pid);
-	for (int i = 0; i < BATCH_COUNT && rc == 0; i++) {
+	for (uint32_t i = 0; i < BATCH_COUNT && rc == 0; i++) {
 		uint64_t messages = bench_lend_messages(&writer->lend), tasks = tasks_of(writer);
 
 		rc = batch_store(writer, BATCH_KEYS, &stored);
@@ -150,7 +150,8 @@ batch_pass(struct bench_mover *mover, uint64_t block_bytes, struct bench_pass *o
 		each[i] = tasks > 0 ? (double)messages / (double)tasks : 0;
 		sum += each[i];
 	}
-	bench_pass_end(out, writer->lend.donor.pid, BATCH_COUNT * BATCH_KEYS * block_bytes);
+	bench_pass_end(out, writer->lend.donor.pid,
+		       (uint64_t)BATCH_COUNT * BATCH_KEYS * block_bytes);
 	if (rc < 0)
 		return rc;
 	/* In hundredths, so that half a message more is seen. */
