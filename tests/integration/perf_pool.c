@@ -210,6 +210,52 @@ a_picture_is_drawn_or_its_lack_is_said(void **state)
 	assert_string_equal(begin, "<?xml");
 	fclose(file);
 	remove(name);
+	RUN("raw", "read", "--set", "16MiB", "-n", "20", "-a", "--plot", name);
+	assert_int_equal(run.status, 0);
+	assert_int_equal(remove(name), 0);
+	RUN("raw", "lat", "--set", "16MiB", "-n", "20", "--plot", name);
+	assert_int_equal(run.status, 0);
+	assert_int_equal(remove(name), 0);
+	/* One size is no line. */
+	RUN("raw", "read", "--plot", name);
+	assert_said(2, "--plot", "-a");
+}
+
+/* It was told to end while it measured; where its socket was, nothing is left. */
+static void
+assert_leaves_nothing(const char *const argv[], int signal_number)
+{
+	struct rig rig;
+	char line[256], folder[64];
+	const char *at;
+	pid_t pid;
+
+	rig_open(&rig);
+	pid = rig_spawn(&rig, "perf", argv);
+	rig_first_line(&rig, pid, "perf", line, sizeof(line));
+	kill(pid, signal_number);
+	rig_wait(&rig, pid, "perf", 20, &run);
+	assert_int_equal(run.status, 128 + signal_number);
+	at = strstr(run.out, "shm:/tmp/farpool-perf-");
+	assert_non_null(at);
+	snprintf(folder, sizeof(folder), "%.*s", (int)strcspn(at + 9, "/") + 5, at + 4);
+	assert_int_equal(strlen(folder), strlen("/tmp/farpool-perf-XXXXXX"));
+	assert_int_equal(access(folder, F_OK), -1);
+	rig_close(&rig);
+}
+
+static void
+a_signal_leaves_nothing_in_tmp(void **state)
+{
+	const char *const prefetch[] = {FAR_TEST_PERF, "prefetch", "--set", "32MiB", "-s",
+					"256KiB",      "-D",       "60",    NULL};
+	const char *const raw[] = {FAR_TEST_PERF, "raw", "read", "--set",
+				   "16MiB",       "-D",  "60",   NULL};
+	(void)state;
+
+	assert_leaves_nothing(prefetch, SIGINT);
+	assert_leaves_nothing(prefetch, SIGTERM);
+	assert_leaves_nothing(raw, SIGINT);
 }
 
 static void
@@ -378,15 +424,30 @@ donors_that_are_there_are_used_and_left_as_they_were(void **state)
 	rig_close(&rig);
 }
 
+/* Lines of the table; what stands above it says where donors are, however long that is. */
+static void
+assert_fits_a_terminal(void)
+{
+	const char *at = strstr(run.out, "\n test ");
+
+	assert_non_null(at);
+	for (at++; *at != '\0'; at += strcspn(at, "\n") + 1)
+		assert_true(strcspn(at, "\n") <= 120);
+}
+
 static void
 tables_and_csv_have_a_line_for_each(void **state)
 {
 	(void)state;
 	RUN("prefetch", "--set", "32MiB", "-s", "256KiB", "-b", "2", "-n", "8");
 	assert_int_equal(run.status, 0);
-	assert_non_null(strstr(run.out, "donor CPU"));
-	assert_non_null(
-		strstr(run.out, "\n prefetch        262144      2       128            8 "));
+	assert_non_null(strstr(run.out, "donor's"));
+	assert_non_null(strstr(run.out, "\n prefetch        262144      2 "));
+	assert_fits_a_terminal();
+	RUN("lookup", "--keys", "500", "-n", "40", "--misses", "50");
+	assert_int_equal(run.status, 0);
+	assert_non_null(strstr(run.out, "\n lookup             500    256 "));
+	assert_fits_a_terminal();
 	RUN("store", "--set", "32MiB", "-s", "256KiB", "-b", "2", "-n", "8", "--csv");
 	assert_int_equal(run.status, 0);
 	assert_int_equal(
@@ -430,6 +491,7 @@ main(void)
 		cmocka_unit_test(arrivals_do_not_wait_for_those_before_them),
 		cmocka_unit_test(requests_that_are_given_up_are_not_counted_with_the_others),
 		cmocka_unit_test(a_picture_is_drawn_or_its_lack_is_said),
+		cmocka_unit_test(a_signal_leaves_nothing_in_tmp),
 		cmocka_unit_test(over_ucx_the_donor_serves),
 		cmocka_unit_test(lookups_find_what_is_there_and_nothing_else),
 		cmocka_unit_test(a_prefix_is_timed_whole_and_layer_by_layer),

@@ -32,6 +32,8 @@ enum {
 	KEY_CSV,
 	KEY_OUT_JSON,
 	KEY_OUT_JSON_FILE,
+	KEY_PLOT,
+	KEY_QUIET,
 };
 
 static const struct argp_option rows[] = {
@@ -58,6 +60,9 @@ static const struct argp_option rows[] = {
 	{"hot", KEY_HOT, NULL, 0, "the same bytes again and again, as perftest does", 1},
 	{"json", KEY_JSON, NULL, 0, "JSON on the standard output instead of the table", 1},
 	{"csv", KEY_CSV, NULL, 0, "comma-separated values instead of the table", 1},
+	{"plot", KEY_PLOT, "FILE.png|FILE.svg", 0,
+	 "draw it, with gnuplot: bandwidth by size (-a), latency by size or percentile", 1},
+	{"quiet", KEY_QUIET, NULL, 0, "no progress line on a terminal", 1},
 	{"timeout", KEY_TIMEOUT, "TIME", 0, "of connecting, and of each wait (default 5s)", 1},
 	/* Of perftest, so that its command lines work: what these ask for is always so here. */
 	{"CPU-freq", 'F', NULL, OPTION_HIDDEN, NULL, 2},
@@ -201,6 +206,16 @@ parse(int key, char *arg, struct argp_state *state)
 	case KEY_OUT_JSON_FILE:
 		options->json_path = arg;
 		return 0;
+	case KEY_PLOT:
+		if (!perf_plot_path_ok(arg))
+			argp_error(state,
+				   "--plot takes a name that ends with .png or .svg, not '%s'",
+				   arg);
+		options->plot_path = arg;
+		return 0;
+	case KEY_QUIET:
+		options->quiet = true;
+		return 0;
 	case ARGP_KEY_ARG:
 		if (options->address != NULL)
 			argp_error(state, "one server is enough: '%s' and '%s'", options->address,
@@ -210,6 +225,8 @@ parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (options->json && options->csv)
 			argp_error(state, "--json or --csv, not both");
+		if (options->plot_path != NULL && options->test != PERF_LAT && !options->all_sizes)
+			argp_error(state, "--plot draws bandwidth by size: with -a");
 		if (options->post_list > options->depth)
 			argp_error(state, "-l %u is more than -t %u lets in flight",
 				   options->post_list, options->depth);

@@ -35,7 +35,9 @@ struct perf_options {
 	uint64_t timeout_ns;   /* --timeout: of connecting, and of each wait */
 	bool json;             /* --json: instead of the table */
 	bool csv;              /* --csv */
+	bool quiet;            /* --quiet: no progress line on a terminal */
 	const char *json_path; /* --out_json, --out_json_file; NULL: none */
+	const char *plot_path; /* --plot; NULL: none */
 };
 
 /* Where it was measured; strings are for people. */
@@ -109,6 +111,17 @@ json_t *perf_report_json(const struct perf_options *options, const struct perf_p
 int perf_report_end(const struct perf_options *options, const struct perf_place *place,
 		    const struct perf_result *results, size_t count);
 const char *perf_test_name(enum perf_test test);
+/* A line on a terminal that the next one, or the result, takes the place of. */
+void perf_progress(bool quiet, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void perf_progress_end(bool quiet);
+
+/* ---- plot.c ---- */
+
+/* Whether gnuplot knows what to make of it: .png or .svg. */
+bool perf_plot_path_ok(const char *path);
+/* Bandwidth by size; latency by size or, of one, by percentile. @count: > 0. 0 or 1, and says why. */
+int perf_plot(const struct perf_options *options, const struct perf_place *place,
+	      const struct perf_result *results, size_t count);
 
 /* ---- the commands; each returns the exit status ---- */
 

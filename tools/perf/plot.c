@@ -1,6 +1,7 @@
 /* plot.c - a picture of the results, by gnuplot: bandwidth by size, or the latency of each percentile. */
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,6 +9,8 @@
 #include <unistd.h>
 
 #include "tools/perf/pool.h"
+
+#define POINTS_MAX 400U /* of a line whose samples are many */
 
 /* Its standard input; @pid_out ends when that is closed. No shell sees the file's name. */
 static FILE *
@@ -86,33 +89,139 @@ latency_draw(const struct pool *pool, FILE *out)
 	}
 }
 
+/* ---- a picture from its begin to its end ---- */
+
+struct picture {
+	const char *path;
+	pid_t pid;
+	FILE *out;
+};
+
+bool
+perf_plot_path_ok(const char *path)
+{
+	size_t length = strlen(path);
+
+	return length >= 5 &&
+	       (strcmp(path + length - 4, ".png") == 0 || strcmp(path + length - 4, ".svg") == 0);
+}
+
+static int
+picture_begin(struct picture *picture, const char *path, const char *title)
+{
+	bool svg = strcmp(path + strlen(path) - 4, ".svg") == 0;
+
+	picture->path = path;
+	(void)signal(SIGPIPE, SIG_IGN); /* without gnuplot there is nobody at the other end */
+	picture->out = gnuplot_start(&picture->pid);
+	if (picture->out == NULL)
+		return perf_fail("gnuplot cannot be started: %s", strerror(errno));
+	fprintf(picture->out, "set terminal %s size 900,540\nset output ",
+		svg ? "svg" : "pngcairo");
+	quoted(picture->out, path);
+	fprintf(picture->out, "\nset grid\nset key left top\nset title ");
+	quoted(picture->out, title);
+	fputc('\n', picture->out);
+	return 0;
+}
+
+static int
+picture_end(struct picture *picture)
+{
+	int status = 0;
+
+	(void)fclose(picture->out);
+	if (waitpid(picture->pid, &status, 0) < 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
+		return perf_fail("%s was not drawn; next: apt-get install gnuplot-nox",
+				 picture->path);
+	return 0;
+}
+
 int
 pool_plot(const struct pool *pool)
 {
-	const char *path = pool->options->plot_path;
-	bool svg = strcmp(path + strlen(path) - 4, ".svg") == 0;
+	struct picture picture;
 	bool sizes = false;
-	pid_t pid = 0;
-	FILE *out;
-	int status = 0;
 
 	for (uint32_t i = 1; i < pool->row_count; i++)
 		sizes = sizes || pool->rows[i].size_bytes != pool->rows[0].size_bytes;
-	(void)signal(SIGPIPE, SIG_IGN); /* without gnuplot there is nobody at the other end */
-	out = gnuplot_start(&pid);
-	if (out == NULL)
-		return perf_fail("gnuplot cannot be started: %s", strerror(errno));
-	fprintf(out, "set terminal %s size 900,540\nset output ", svg ? "svg" : "pngcairo");
-	quoted(out, path);
-	fprintf(out, "\nset grid\nset key left top\nset title ");
-	quoted(out, pool->place.address);
-	fputc('\n', out);
+	if (picture_begin(&picture, pool->options->plot_path, pool->place.address) != 0)
+		return 1;
 	if (sizes)
-		sizes_draw(pool, out);
+		sizes_draw(pool, picture.out);
 	else
-		latency_draw(pool, out);
-	(void)fclose(out);
-	if (waitpid(pid, &status, 0) < 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
-		return perf_fail("%s was not drawn; next: apt-get install gnuplot-nox", path);
-	return 0;
+		latency_draw(pool, picture.out);
+	return picture_end(&picture);
+}
+
+/* ---- raw ---- */
+
+static void
+raw_bandwidth_draw(const struct perf_options *options, const struct perf_result *results,
+		   size_t count, FILE *out)
+{
+	fprintf(out,
+		"set logscale x 2\nset xlabel 'bytes of an operation'\nset ylabel '%s'\n"
+		"set yrange [0:*]\nplot '-' using 1:2 with linespoints title 'bandwidth'\n",
+		options->gbits ? "Gb/sec" : "MiB/sec");
+	for (size_t i = 0; i < count; i++)
+		fprintf(out, "%llu %.3f\n", (unsigned long long)results[i].size_bytes,
+			(double)results[i].iterations * (double)results[i].size_bytes /
+				(double)results[i].ns * 1e9 /
+				(options->gbits ? 125000000.0 : 1048576.0));
+	fprintf(out, "e\n");
+}
+
+static void
+raw_sizes_draw(const struct perf_result *results, size_t count, FILE *out)
+{
+	static const double shares[] = {0.5, 0.99};
+
+	fprintf(out, "set logscale xy\nset xlabel 'bytes of an operation'\nset ylabel 'usec'\n"
+		     "plot '-' using 1:2 with linespoints title 'typical', "
+		     "'-' using 1:2 with linespoints title '99 %%'\n");
+	for (size_t s = 0; s < sizeof(shares) / sizeof(shares[0]); s++) {
+		for (size_t i = 0; i < count; i++)
+			fprintf(out, "%llu %.3f\n", (unsigned long long)results[i].size_bytes,
+				(double)perf_samples_rank(results[i].samples,
+							  results[i].sample_count, shares[s]) /
+					1e3);
+		fprintf(out, "e\n");
+	}
+}
+
+/* From the median up, closer and closer to the last sample. */
+static void
+raw_percentiles_draw(const struct perf_result *result, FILE *out)
+{
+	fprintf(out,
+		"set logscale x 10\nset xlabel '1 / (1 - percentile)'\nset ylabel 'usec'\n"
+		"set yrange [0:*]\nplot '-' using 1:2 with steps title '%llu bytes'\n",
+		(unsigned long long)result->size_bytes);
+	for (uint32_t i = 0; i <= POINTS_MAX; i++) {
+		double beyond = pow((double)result->sample_count, (double)i / POINTS_MAX);
+
+		fprintf(out, "%.6g %.3f\n", beyond,
+			(double)perf_samples_rank(result->samples, result->sample_count,
+						  1 - 1 / beyond) /
+				1e3);
+	}
+	fprintf(out, "e\n");
+}
+
+int
+perf_plot(const struct perf_options *options, const struct perf_place *place,
+	  const struct perf_result *results, size_t count)
+{
+	struct picture picture;
+
+	if (picture_begin(&picture, options->plot_path, place->address) != 0)
+		return 1;
+	if (options->test != PERF_LAT)
+		raw_bandwidth_draw(options, results, count, picture.out);
+	else if (count > 1)
+		raw_sizes_draw(results, count, picture.out);
+	else
+		raw_percentiles_draw(&results[0], picture.out);
+	return picture_end(&picture);
 }

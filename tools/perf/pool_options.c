@@ -256,14 +256,11 @@ parse_other(int key, char *arg, struct argp_state *state)
 static void
 check(const struct pool_options *options, struct argp_state *state)
 {
-	size_t length = options->plot_path != NULL ? strlen(options->plot_path) : 0;
-
 	if (options->json && options->csv)
 		argp_error(state, "--json or --csv, not both");
 	if (options->requests != 0 && options->duration_ns != 0)
 		argp_error(state, "-n or -D, not both");
-	if (length > 0 && (length < 5 || (strcmp(options->plot_path + length - 4, ".png") != 0 &&
-					  strcmp(options->plot_path + length - 4, ".svg") != 0)))
+	if (options->plot_path != NULL && !perf_plot_path_ok(options->plot_path))
 		argp_error(state, "--plot takes a name that ends with .png or .svg, not '%s'",
 			   options->plot_path);
 	if (options->mode == POOL_KV && (options->model == NULL) == (options->shape == NULL))

@@ -3,7 +3,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "tools/perf/pool.h"
@@ -13,7 +12,6 @@
 #define GB   1e9
 #define US   1e3
 
-/* In the order of the table below. */
 enum figure {
 	F_BYTES,
 	F_BATCH,
@@ -36,8 +34,7 @@ enum figure {
 	F_LATE,
 	F_MISSES,
 	F_FAIR,
-	F_TABLE_END, /* what follows is for programs */
-	F_MIN = F_TABLE_END,
+	F_MIN,
 	F_AVG,
 	F_CLIENTS,
 	F_DONORS,
@@ -56,48 +53,88 @@ enum figure {
 	F_COUNT,
 };
 
+/* For programs: everything. */
 static const struct column {
-	const char *head; /* NULL: not in the table for people */
-	int width, digits;
 	const char *key; /* of CSV and JSON */
+	int digits;
 } columns[F_COUNT] = {
-	[F_BYTES] = {"#bytes", 9, 0, "MsgSize"},
-	[F_BATCH] = {"batch", 6, 0, "batch"},
-	[F_BLOCKS] = {"blocks", 9, 0, "blocks"},
-	[F_REQUESTS] = {"#iterations", 12, 0, "n_iterations"},
-	[F_BW] = {"BW average", 11, 2, "BW_average"},
-	[F_RATE] = {"keys[M/sec]", 12, 4, "MsgRate"},
-	[F_P50] = {"p50[usec]", 10, 1, "t_typical"},
-	[F_P90] = {"p90", 10, 1, "percentile_90"},
-	[F_P99] = {"p99", 10, 1, "percentile_99"},
-	[F_P999] = {"p99.9", 10, 1, "percentile_99.9"},
-	[F_MAX] = {"max", 10, 1, "t_max"},
-	[F_CPU] = {"CPU[s/GB]", 11, 4, "client_cpu_s_per_gb"},
-	[F_DONOR_CPU] = {"donor CPU", 10, 4, "donor_cpu_s_per_gb"},
-	[F_MESSAGES] = {"messages", 9, 0, "messages"},
-	[F_LOOKUP] = {"lookup[usec]", 13, 1, "lookup_us"},
-	[F_DATA] = {"data[usec]", 11, 1, "data_us"},
-	[F_STALE] = {"stale", 6, 0, "stale_rejects"},
-	[F_REREADS] = {"re-read", 8, 0, "rereads"},
-	[F_LATE] = {"late[B]", 11, 0, "bytes_landed_after_cancel"},
-	[F_MISSES] = {"missed", 7, 0, "misses"},
-	[F_FAIR] = {"min/max", 8, 2, "client_min_per_max"},
-	[F_MIN] = {NULL, 0, 1, "t_min"},
-	[F_AVG] = {NULL, 0, 1, "t_avg"},
-	[F_CLIENTS] = {NULL, 0, 0, "clients"},
-	[F_DONORS] = {NULL, 0, 0, "donors"},
-	[F_KEYS] = {NULL, 0, 0, "keys"},
-	[F_FOUND] = {NULL, 0, 0, "found"},
-	[F_ALL_BYTES] = {NULL, 0, 0, "bytes"},
-	[F_NS] = {NULL, 0, 0, "ns"},
-	[F_CPU_KEY] = {NULL, 0, 1, "client_cpu_ns_per_key"},
-	[F_DONOR_CPU_KEY] = {NULL, 0, 1, "donor_cpu_ns_per_key"},
-	[F_NOTES] = {NULL, 0, 0, "touch_notes"},
-	[F_EVENTS_LOST] = {NULL, 0, 0, "phases_lost"},
-	[F_LEAST] = {NULL, 0, 0, "client_bytes_min"},
-	[F_MOST] = {NULL, 0, 0, "client_bytes_max"},
-	[F_WRONG] = {NULL, 0, 0, "wrong"},
-	[F_CANCELLED] = {NULL, 0, 0, "cancelled"},
+	[F_BYTES] = {"MsgSize", 0},
+	[F_BATCH] = {"batch", 0},
+	[F_BLOCKS] = {"blocks", 0},
+	[F_REQUESTS] = {"n_iterations", 0},
+	[F_BW] = {"BW_average", 2},
+	[F_RATE] = {"MsgRate", 4},
+	[F_P50] = {"t_typical", 1},
+	[F_P90] = {"percentile_90", 1},
+	[F_P99] = {"percentile_99", 1},
+	[F_P999] = {"percentile_99.9", 1},
+	[F_MAX] = {"t_max", 1},
+	[F_CPU] = {"client_cpu_s_per_gb", 4},
+	[F_DONOR_CPU] = {"donor_cpu_s_per_gb", 4},
+	[F_MESSAGES] = {"messages", 0},
+	[F_LOOKUP] = {"lookup_us", 1},
+	[F_DATA] = {"data_us", 1},
+	[F_STALE] = {"stale_rejects", 0},
+	[F_REREADS] = {"rereads", 0},
+	[F_LATE] = {"bytes_landed_after_cancel", 0},
+	[F_MISSES] = {"misses", 0},
+	[F_FAIR] = {"client_min_per_max", 2},
+	[F_MIN] = {"t_min", 1},
+	[F_AVG] = {"t_avg", 1},
+	[F_CLIENTS] = {"clients", 0},
+	[F_DONORS] = {"donors", 0},
+	[F_KEYS] = {"keys", 0},
+	[F_FOUND] = {"found", 0},
+	[F_ALL_BYTES] = {"bytes", 0},
+	[F_NS] = {"ns", 0},
+	[F_CPU_KEY] = {"client_cpu_ns_per_key", 1},
+	[F_DONOR_CPU_KEY] = {"donor_cpu_ns_per_key", 1},
+	[F_NOTES] = {"touch_notes", 0},
+	[F_EVENTS_LOST] = {"phases_lost", 0},
+	[F_LEAST] = {"client_bytes_min", 0},
+	[F_MOST] = {"client_bytes_max", 0},
+	[F_WRONG] = {"wrong", 0},
+	[F_CANCELLED] = {"cancelled", 0},
+};
+
+/* For people, in a line of a terminal: what a run is about. */
+struct shown {
+	enum figure figure;
+	const char *head, *unit;
+	int width;
+};
+
+static const struct shown table[] = {
+	{F_BYTES, "#bytes", "", 9},   {F_BATCH, "batch", "", 6},
+	{F_BW, "BW avg", NULL, 9}, /* the unit is chosen */
+	{F_RATE, "keys", "M/sec", 8}, {F_P50, "p50", "usec", 9},
+	{F_P99, "p99", "usec", 9},    {F_MAX, "max", "usec", 9},
+	{F_CPU, "CPU", "s/GB", 7},    {F_DONOR_CPU, "donor's", "s/GB", 7},
+	{F_MESSAGES, "mess.", "", 6}, {F_LOOKUP, "lookup", "usec", 8},
+	{F_DATA, "data", "usec", 8},
+};
+
+/* Where no block moves. */
+static const struct shown table_lookup[] = {
+	{F_BLOCKS, "blocks", "", 9},
+	{F_BATCH, "batch", "", 6},
+	{F_RATE, "keys", "M/sec", 8},
+	{F_P50, "p50", "usec", 9},
+	{F_P99, "p99", "usec", 9},
+	{F_P999, "p99.9", "usec", 9},
+	{F_MAX, "max", "usec", 9},
+	{F_CPU_KEY, "CPU", "ns/key", 8},
+	{F_DONOR_CPU_KEY, "donor's", "ns/key", 8},
+	{F_MESSAGES, "mess.", "", 6},
+};
+
+/* In a line of their own, and only where there is something to say. */
+static const struct {
+	enum figure figure;
+	const char *text;
+} seldom[] = {
+	{F_STALE, "stale"},   {F_REREADS, "read again"}, {F_LATE, "bytes landed late"},
+	{F_MISSES, "missed"}, {F_CANCELLED, "given up"}, {F_FAIR, "least client of the most"},
 };
 
 static const char *
@@ -184,15 +221,14 @@ figures_of(const struct pool *pool, const struct pool_row *row, double out[F_COU
 
 /* ---- for people ---- */
 
-/* Where no bytes move, processor time is per key. */
-static enum figure
-shown(const struct pool *pool, int f)
+static const struct shown *
+table_of(const struct pool *pool, size_t *count_out)
 {
-	if (pool->options->mode == POOL_LOOKUP && f == F_CPU)
-		return F_CPU_KEY;
-	if (pool->options->mode == POOL_LOOKUP && f == F_DONOR_CPU)
-		return F_DONOR_CPU_KEY;
-	return (enum figure)f;
+	bool lookup = pool->options->mode == POOL_LOOKUP;
+
+	*count_out = lookup ? sizeof(table_lookup) / sizeof(table_lookup[0])
+			    : sizeof(table) / sizeof(table[0]);
+	return lookup ? table_lookup : table;
 }
 
 static void
@@ -241,6 +277,26 @@ head_print(const struct pool *pool)
 	printf(" Latency    : of one request, CLOCK_MONOTONIC; nearest rank, 0.8 %% upwards\n");
 }
 
+/* What it is, and below it what it is counted in. */
+static void
+heads_print(const struct pool *pool)
+{
+	size_t count;
+	const struct shown *shown = table_of(pool, &count);
+
+	printf(" %-12s", "test");
+	for (size_t i = 0; i < count; i++)
+		printf(" %*s", shown[i].width, shown[i].head);
+	printf("\n %-12s", "");
+	for (size_t i = 0; i < count; i++)
+		printf(" %*s", shown[i].width,
+		       shown[i].unit != NULL  ? shown[i].unit
+		       : pool->options->gbits ? "Gb/sec"
+					      : "MiB/sec");
+	putchar('\n');
+	fflush(stdout);
+}
+
 void
 pool_report_head(const struct pool *pool)
 {
@@ -259,20 +315,50 @@ pool_report_head(const struct pool *pool)
 		return;
 	}
 	head_print(pool);
-	printf(" %-12s", "test");
-	for (int f = 0; f < F_TABLE_END; f++)
-		printf(" %*s", columns[f].width,
-		       shown(pool, f) == F_CPU_KEY ? "CPU[ns/key]" : columns[f].head);
-	if (options->mode == POOL_LOOKUP) {
-		putchar('\n');
-		fflush(stdout);
-		return;
+	heads_print(pool);
+}
+
+static void
+row_csv(const struct pool_row *row, const double figures[F_COUNT])
+{
+	printf("%s", row->what);
+	for (int f = 0; f < F_COUNT; f++) {
+		putchar(',');
+		if (!isnan(figures[f]))
+			printf("%.*f", columns[f].digits, figures[f]);
 	}
-	printf("\n %-12s %*s\n", "",
-	       columns[F_BYTES].width + columns[F_BATCH].width + columns[F_BLOCKS].width +
-		       columns[F_REQUESTS].width + columns[F_BW].width + 4,
-	       options->gbits ? "[Gb/sec]" : "[MiB/sec]");
-	fflush(stdout);
+	putchar('\n');
+}
+
+static void
+row_print(const struct pool *pool, const struct pool_row *row, const double figures[F_COUNT])
+{
+	size_t count;
+	const struct shown *shown = table_of(pool, &count);
+	const char *before = "              ";
+
+	printf(" %-12s", row->what);
+	for (size_t i = 0; i < count; i++) {
+		double value = figures[shown[i].figure];
+
+		if (isnan(value))
+			printf(" %*s", shown[i].width, "-");
+		else /* what is long is so without its fraction */
+			printf(" %*.*f", shown[i].width,
+			       value < 1e6 ? columns[shown[i].figure].digits : 0, value);
+	}
+	putchar('\n');
+	for (size_t i = 0; i < sizeof(seldom) / sizeof(seldom[0]); i++) {
+		double value = figures[seldom[i].figure];
+
+		if (isnan(value) || value <= 0)
+			continue;
+		printf("%s%s %.*f", before, seldom[i].text, columns[seldom[i].figure].digits,
+		       value);
+		before = ", ";
+	}
+	if (before[0] == ',')
+		putchar('\n');
 }
 
 void
@@ -280,25 +366,15 @@ pool_report_row(const struct pool *pool, const struct pool_row *row)
 {
 	const struct pool_options *options = pool->options;
 	double figures[F_COUNT];
-	int end = options->csv ? F_COUNT : F_TABLE_END;
 
+	perf_progress_end(options->quiet);
 	if (options->json)
 		return;
-	if (!options->quiet && isatty(STDERR_FILENO))
-		fprintf(stderr, "\r\033[K");
 	figures_of(pool, row, figures);
-	printf(options->csv ? "%s" : " %-12s", row->what);
-	for (int f = 0; f < end; f++) {
-		int width = options->csv ? 0 : columns[f].width;
-		enum figure of = options->csv ? (enum figure)f : shown(pool, f);
-
-		printf(options->csv ? "," : " ");
-		if (isnan(figures[of]))
-			printf("%*s", width, options->csv ? "" : "-");
-		else
-			printf("%*.*f", width, columns[of].digits, figures[of]);
-	}
-	putchar('\n');
+	if (options->csv)
+		row_csv(row, figures);
+	else
+		row_print(pool, row, figures);
 	fflush(stdout);
 }
 

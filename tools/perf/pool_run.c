@@ -235,14 +235,6 @@ phases_reset(struct pool *pool)
 	}
 }
 
-static void
-progress(const struct pool *pool, uint64_t batch)
-{
-	if (!pool->options->quiet && isatty(STDERR_FILENO))
-		fprintf(stderr, "\r\033[K%llu bytes, %llu a request ...\r",
-			(unsigned long long)pool->size_bytes, (unsigned long long)batch);
-}
-
 /* The gates are met once each by every worker and by us, whatever goes wrong between. */
 static int
 crowd_run(struct pool *pool, struct crowd *crowd, struct pool_counts *counts)
@@ -294,7 +286,8 @@ pool_run(struct pool *pool, uint32_t readers, uint32_t writers, uint64_t batch)
 				 "-b or -t",
 				 (unsigned long long)flight, (unsigned long long)pool->size_bytes,
 				 readers * pool->client_count);
-	progress(pool, batch);
+	perf_progress(pool->options->quiet, "%llu bytes, %llu a request ...",
+		      (unsigned long long)pool->size_bytes, (unsigned long long)batch);
 	crowd.workers = far_zalloc_array(count, sizeof(*crowd.workers));
 	if (crowd.workers == NULL)
 		return perf_fail("no memory");

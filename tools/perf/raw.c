@@ -13,6 +13,7 @@
 #define SAMPLES_MAX   10000000U
 #define ALL_SIZE_MIN  2U
 #define RESULTS_MAX   32
+#define PROGRESS_NS   (200 * FAR_NS_PER_MS)
 
 /* A wait that was too long has a next step of its own here. */
 static const char *
@@ -102,6 +103,25 @@ links_fill(struct raw *raw, uint64_t lists)
 	return 0;
 }
 
+/* How far it is, a few times a second. */
+static void
+progress(struct raw *raw, uint64_t lists, uint64_t until_ns)
+{
+	uint64_t now_ns = raw_now();
+
+	if (now_ns < raw->shown_ns + PROGRESS_NS)
+		return;
+	raw->shown_ns = now_ns;
+	if (until_ns != FAR_TIME_NEVER)
+		perf_progress(raw->options->quiet, "%llu bytes, %.0f s to go ...",
+			      (unsigned long long)raw->size_bytes,
+			      until_ns > now_ns ? (double)(until_ns - now_ns) / 1e9 : 0);
+	else
+		perf_progress(raw->options->quiet, "%llu bytes, %.0f %% ...",
+			      (unsigned long long)raw->size_bytes,
+			      100 * (double)raw->lists_done / (double)lists);
+}
+
 /* Lists until so many have ended, or until a moment; whichever is first. */
 static int
 lists_run(struct raw *raw, uint64_t lists, uint64_t until_ns)
@@ -117,6 +137,7 @@ lists_run(struct raw *raw, uint64_t lists, uint64_t until_ns)
 		if (rc < 0)
 			return rc;
 		perf_raw_turn(raw->tp, raw->options->events);
+		progress(raw, lists, until_ns);
 		if (raw->lists_done != done) {
 			done = raw->lists_done;
 			stuck_ns = raw_now() + raw->options->timeout_ns;

@@ -47,6 +47,7 @@ struct raw {
 	uint64_t *posted_ns, *done_ns; /* by list, in order of posts; NULL: not kept */
 	uint64_t lists_kept;
 	uint64_t lists_posted, lists_done;
+	uint64_t shown_ns; /* when its progress was */
 };
 
 static inline uint64_t

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -28,6 +29,26 @@ perf_fail(const char *fmt, ...)
 	va_end(args);
 	fputc('\n', stderr);
 	return 1;
+}
+
+void
+perf_progress(bool quiet, const char *fmt, ...)
+{
+	va_list args;
+
+	if (quiet || !isatty(STDERR_FILENO))
+		return;
+	fprintf(stderr, "\r\033[K");
+	va_start(args, fmt);
+	vfprintf(stderr, fmt, args);
+	va_end(args);
+}
+
+void
+perf_progress_end(bool quiet)
+{
+	if (!quiet && isatty(STDERR_FILENO))
+		fprintf(stderr, "\r\033[K");
 }
 
 const char *
@@ -157,6 +178,7 @@ perf_report_row(const struct perf_options *options, const struct perf_result *re
 {
 	struct figures f = figures_of(options, result);
 
+	perf_progress_end(options->quiet);
 	if (options->json)
 		return;
 	if (options->csv)
@@ -253,8 +275,10 @@ perf_report_end(const struct perf_options *options, const struct perf_place *pla
 	json_t *root;
 	int status = 0;
 
+	if (options->plot_path != NULL && perf_plot(options, place, results, count) != 0)
+		status = 1;
 	if (!options->json && options->json_path == NULL)
-		return 0;
+		return status;
 	root = perf_report_json(options, place, results, count);
 	if (options->json) {
 		if (json_dumpf(root, stdout, flags) != 0)
