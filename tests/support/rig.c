@@ -134,9 +134,9 @@ static int
 donor_spawn(struct rig_donor *donor)
 {
 	char net[sizeof(donor->netns) + 16], mnt[sizeof(donor->netns) + 16];
-	const char *const argv[] = {"/usr/bin/nsenter", net,        mnt,
-				    FAR_TEST_FARPOOLD,  "--config", donor->config,
-				    "--ready-fd",       "3",        NULL};
+	const char *program = donor->program != NULL ? donor->program : FAR_TEST_FARPOOLD;
+	const char *const argv[] = {"/usr/bin/nsenter", net,          mnt, program, "--config",
+				    donor->config,      "--ready-fd", "3", NULL};
 	int fds[2];
 
 	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
@@ -183,6 +183,7 @@ rig_donor_add(struct rig *rig, const char *name, const char *memory, const char 
 	assert_true(rig->donor_count <= RIG_DONORS_MAX);
 	memcpy(dir, rig->dir, sizeof(dir));
 	snprintf(donor->name, sizeof(donor->name), "%s", name);
+	donor->program = rig->program;
 	if (rig->listen_host[0] != '\0') {
 		snprintf(donor->listen, sizeof(donor->listen), "%s:%s:%u", rig->scheme,
 			 rig->listen_host, rig->port);

@@ -19,7 +19,8 @@ struct rig_donor {
 	char netns[64];    /* the network namespace that it runs in; "": ours */
 	char config[160];
 	char log[160];
-	pid_t pid; /* 0: not running */
+	const char *program; /* NULL: farpoold as it is built */
+	pid_t pid;           /* 0: not running */
 };
 
 /* A directory under /tmp, its donors, and a client's configuration that lists them. */
@@ -35,6 +36,7 @@ struct rig {
 	char netns[64];
 	unsigned port;
 	const char *also_listen; /* NULL, or one more address of the donors that are added */
+	const char *program;     /* NULL, or what donors that are added run instead of farpoold */
 };
 
 /* What a finished program said. */

@@ -1,0 +1,10 @@
+# far_stages(TARGET [CLIENT]): links tests/support/stage.c into a program; CLIENT: it has an L1, too.
+include(${PROJECT_SOURCE_DIR}/tests/support/l1_wrap.cmake)
+function(far_stages target)
+    target_sources(${target} PRIVATE ${PROJECT_SOURCE_DIR}/tests/support/stage.c)
+    target_link_options(${target} PRIVATE -Wl,--wrap=far_transport_open)
+    if("CLIENT" IN_LIST ARGN)
+        target_compile_definitions(${target} PRIVATE FAR_TEST_STAGE_CLIENT)
+        far_wrap_l1(${target})
+    endif()
+endfunction()
