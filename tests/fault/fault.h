@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "farpool/farpool.h"
 #include "tests/support/rig.h"
@@ -59,6 +60,23 @@ struct cell {
 	enum stage stage;
 	void (*run)(const struct cell *cell, const struct over *over, struct outcome *outcome);
 };
+
+/* A cell on its way to a row. */
+struct cell_job {
+	const struct cell *cell;
+	struct outcome *outcome;
+	uint64_t until_ns;
+	pid_t pid;
+	int log_fd;
+	int status; /* of the process that ended */
+	bool ended;
+};
+
+/* Runs them, so many at a time, and prints a row of each, in their order. True: all is as it should be. */
+bool cells_run(struct cell_job *jobs, size_t count, size_t at_once, const struct over *over);
+/* True: the cell is as it should be. */
+bool row_print(const struct cell *cell, const struct over *over, const struct outcome *outcome,
+	       int status);
 
 /* Ends the cell, from whatever thread, with a line that says why. */
 _Noreturn void cell_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -163,12 +181,14 @@ uint64_t limit_ns(void);
 
 /* ---- the cells ---- */
 
-extern const struct cell donor_cells[], client_cells[], reader_cells[];
-extern const size_t donor_cell_count, client_cell_count, reader_cell_count;
+extern const struct cell donor_cells[], client_cells[], reader_cells[], stranger_cells[];
+extern const size_t donor_cell_count, client_cell_count, reader_cell_count, stranger_cell_count;
 
 /* This program as a client that a fault hits: --subject CONFIG STAGE DEADLINE-MS */
 int subject_main(int argc, char **argv);
 /* As a process that reads what a client lends: --reader ARENA BYTES, then ID OFFSET of each block */
 int reader_process_main(int argc, char **argv);
+/* As one of a crowd: --visitor CONFIG VISITS */
+int visitor_main(int argc, char **argv);
 
 #endif

@@ -1,26 +1,14 @@
 /* main.c - the kill matrix: every cell in a process of its own, one table. */
 #include <argp.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <cmocka.h>
 
 #include "base/clock.h"
 #include "tests/fault/fault.h"
 
-#define CELL_SECONDS  120U /* no cell takes longer, whatever hangs in it */
-#define CELL_FAILED   3
+#define CELLS_MAX     128
 #define HOST_VARIABLE "FAR_TEST_RDMA_HOST"
 
 /* clang-format off */
@@ -33,10 +21,9 @@ static const struct over overs[] = {
 
 struct arguments {
 	char *over, *only, *group; /* NULL: not given */
+	size_t jobs;
 	bool list;
 };
-
-static bool table_failed;
 
 /* ---- one row ---- */
 
@@ -65,8 +52,7 @@ verdict(const struct outcome *outcome, int status)
 	return text;
 }
 
-/* True: the cell is as it should be. */
-static bool
+bool
 row_print(const struct cell *cell, const struct over *over, const struct outcome *outcome,
 	  int status)
 {
@@ -93,113 +79,6 @@ head_print(void)
 	       "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n");
 }
 
-/* ---- one process ---- */
-
-void
-cell_fail(const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	(void)fputs("failed: ", stderr);
-	(void)vfprintf(stderr, format, args);
-	(void)fputc('\n', stderr);
-	va_end(args);
-	(void)fflush(NULL);
-	_exit(CELL_FAILED);
-}
-
-/* What the processes' helpers of other tests find wrong is said by cmocka. */
-static struct {
-	const struct cell *cell;
-	const struct over *over;
-	struct outcome *outcome;
-} running;
-
-static void
-cell_as_test(void **state)
-{
-	(void)state;
-	running.cell->run(running.cell, running.over, running.outcome);
-}
-
-static int
-cell_here(const struct cell *cell, const struct over *over, struct outcome *outcome)
-{
-	const struct CMUnitTest tests[] = {cmocka_unit_test(cell_as_test)};
-
-	running.cell = cell;
-	running.over = over;
-	running.outcome = outcome;
-	return cmocka_run_group_tests(tests, NULL, NULL);
-}
-
-/* Its own group, so that what it started ends with it. */
-static int
-cell_run(const struct cell *cell, const struct over *over, struct outcome *outcome, int log_fd)
-{
-	uint64_t until_ns = far_now_ns() + rig_seconds(CELL_SECONDS) * FAR_NS_PER_S;
-	pid_t pid;
-	int status = 0;
-
-	(void)fflush(NULL);
-	pid = fork();
-	if (pid == 0) {
-		(void)setpgid(0, 0);
-		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-		(void)dup2(log_fd, STDOUT_FILENO);
-		(void)dup2(log_fd, STDERR_FILENO);
-		status = cell_here(cell, over, outcome);
-		(void)fflush(NULL);
-		_exit(status);
-	}
-	if (pid < 0)
-		return -1;
-	while (waitpid(pid, &status, WNOHANG) == 0) {
-		if (far_now_ns() > until_ns)
-			(void)kill(pid, SIGKILL);
-		far_clock_sleep_until(far_now_ns() + FAR_NS_PER_MS);
-	}
-	(void)kill(-pid, SIGKILL);
-	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-}
-
-static void
-log_show(int log_fd)
-{
-	char bytes[4096];
-	off_t size = lseek(log_fd, 0, SEEK_END);
-	off_t from = size > (off_t)sizeof(bytes) ? size - (off_t)sizeof(bytes) : 0;
-	ssize_t count = pread(log_fd, bytes, sizeof(bytes), from);
-
-	if (count > 0)
-		(void)fwrite(bytes, 1, (size_t)count, stderr);
-}
-
-/* True: no cell failed. */
-static bool
-cell_do(const struct cell *cell, const struct over *over)
-{
-	struct outcome *outcome = mmap(NULL, sizeof(*outcome), PROT_READ | PROT_WRITE,
-				       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	int log_fd = memfd_create("log of a cell", MFD_CLOEXEC);
-	bool sound;
-	int status;
-
-	if (outcome == MAP_FAILED || log_fd < 0) {
-		perror("farpool-faults");
-		return false;
-	}
-	outcome->miss_ns = outcome->reuse_ns = outcome->consistent_ns = TIME_NONE;
-	status = cell_run(cell, over, outcome, log_fd);
-	sound = row_print(cell, over, outcome, status);
-	if (!sound)
-		log_show(log_fd);
-	(void)close(log_fd);
-	(void)munmap(outcome, sizeof(*outcome));
-	return sound;
-}
-
 /* ---- all of them ---- */
 
 static bool
@@ -212,28 +91,25 @@ is_asked(const struct cell *cell, const struct arguments *arguments)
 	       (arguments->group == NULL || strcmp(arguments->group, cell->group) == 0);
 }
 
-static unsigned
-cells_do(const struct cell *cells, size_t count, const struct over *over,
-	 const struct arguments *arguments)
-{
-	unsigned done = 0;
+static struct {
+	struct cell_job jobs[CELLS_MAX];
+	size_t count;
+} table;
 
-	for (size_t i = 0; i < count; i++) {
-		if (!is_asked(&cells[i], arguments))
-			continue;
-		done++;
-		if (arguments->list)
-			printf("%s %s %s\n", cells[i].group, cells[i].fault, cells[i].what);
-		else if (!cell_do(&cells[i], over))
-			table_failed = true;
+static void
+cells_add(const struct cell *cells, size_t count, const struct arguments *arguments)
+{
+	for (size_t i = 0; i < count && table.count < CELLS_MAX; i++) {
+		if (is_asked(&cells[i], arguments))
+			table.jobs[table.count++].cell = &cells[i];
 	}
-	return done;
 }
 
 static const struct argp_option options[] = {
 	{"over", 'o', "TRANSPORT", 0, "shm (default), ucx, or verbs, at FAR_TEST_RDMA_HOST", 0},
 	{"only", 'n', "NAME", 0, "Cells with these words in 'GROUP FAULT STAGE' alone", 0},
 	{"group", 'g', "GROUP", 0, "donor, client, reader or stranger alone", 0},
+	{"jobs", 'j', "N", 0, "Cells at a time: faster, and worse to measure by; 1", 0},
 	{"list", 'l', NULL, 0, "Name the cells and end", 0},
 	{0},
 };
@@ -252,6 +128,11 @@ parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'g':
 		arguments->group = arg;
+		return 0;
+	case 'j':
+		arguments->jobs = strtoul(arg, NULL, 10);
+		if (arguments->jobs < 1 || arguments->jobs > CELLS_MAX)
+			argp_error(state, "jobs '%s': a number of at least 1", arg);
 		return 0;
 	case 'l':
 		arguments->list = true;
@@ -281,15 +162,17 @@ over_find(const char *name)
 int
 main(int argc, char **argv)
 {
-	struct arguments arguments = {0};
+	struct arguments arguments = {.jobs = 1};
 	const struct over *over;
 	uint64_t begun_ns = far_now_ns();
-	unsigned done;
+	bool sound;
 
 	if (argc > 1 && strcmp(argv[1], "--subject") == 0)
 		return subject_main(argc, argv);
 	if (argc > 1 && strcmp(argv[1], "--reader") == 0)
 		return reader_process_main(argc, argv);
+	if (argc > 1 && strcmp(argv[1], "--visitor") == 0)
+		return visitor_main(argc, argv);
 	argp_err_exit_status = 2;
 	if (argp_parse(&argp, argc, argv, 0, NULL, &arguments) != 0)
 		return EXIT_FAILURE;
@@ -303,13 +186,22 @@ main(int argc, char **argv)
 		printf("skipped: " HOST_VARIABLE " names no address of an RDMA port\n");
 		return 77;
 	}
-	if (!arguments.list)
-		head_print();
-	done = cells_do(donor_cells, donor_cell_count, over, &arguments);
-	done += cells_do(client_cells, client_cell_count, over, &arguments);
-	done += cells_do(reader_cells, reader_cell_count, over, &arguments);
-	if (!arguments.list)
-		printf("%u cells over %s in %.1f s%s\n", done, over->name,
-		       (double)(far_now_ns() - begun_ns) / 1e9, table_failed ? ": FAILED" : "");
-	return done > 0 && !table_failed ? EXIT_SUCCESS : EXIT_FAILURE;
+	cells_add(donor_cells, donor_cell_count, &arguments);
+	cells_add(client_cells, client_cell_count, &arguments);
+	cells_add(reader_cells, reader_cell_count, &arguments);
+	cells_add(stranger_cells, stranger_cell_count, &arguments);
+	if (table.count == 0) {
+		fprintf(stderr, "farpool-faults: no cell is called that; --list names them\n");
+		return 2;
+	}
+	for (size_t i = 0; arguments.list && i < table.count; i++)
+		printf("%s %s %s\n", table.jobs[i].cell->group, table.jobs[i].cell->fault,
+		       table.jobs[i].cell->what);
+	if (arguments.list)
+		return EXIT_SUCCESS;
+	head_print();
+	sound = cells_run(table.jobs, table.count, arguments.jobs, over);
+	printf("%zu cells over %s in %.1f s%s\n", table.count, over->name,
+	       (double)(far_now_ns() - begun_ns) / 1e9, sound ? "" : ": FAILED");
+	return sound ? EXIT_SUCCESS : EXIT_FAILURE;
 }

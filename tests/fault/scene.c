@@ -17,6 +17,8 @@
 #define PORTS_VERBS   2000U
 #define PROBE_ID      1000000U
 #define PAUSE_NS      FAR_NS_PER_MS
+#define PROBES_DENSE  256U /* then there are fewer: donors shall have room for all of them */
+#define PAUSE_NS_LONG (50 * FAR_NS_PER_MS)
 #define MEMORY        "64MiB"
 #define L1_SIZE       "8MiB"
 #define DONOR_EXTRA   "block_min: 16KiB\nlane: 4MiB\n"
@@ -184,7 +186,9 @@ prober_main(void *arg)
 		if (probe(scene, id) && over_ns != 0 && begun_ns >= over_ns &&
 		    atomic_load(&scene->sound_ns) == 0)
 			atomic_store(&scene->sound_ns, far_now_ns());
-		nap();
+		far_clock_sleep_until(far_now_ns() + (id < PROBE_ID + PROBES_DENSE * REQUEST_KEYS
+							      ? PAUSE_NS
+							      : PAUSE_NS_LONG));
 	}
 	return NULL;
 }
@@ -381,6 +385,22 @@ sound_wait(struct scene *scene)
 		atomic_load(&scene->sound_ns) - atomic_load(&scene->fault_ns);
 }
 
+/* What they are, for whoever looks for the leak. */
+static void
+fds_show(pid_t pid)
+{
+	char path[64], target[256];
+
+	for (int fd = 0; fd < 1024; fd++) {
+		ssize_t length;
+
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)pid, fd);
+		length = readlink(path, target, sizeof(target) - 1);
+		if (length > 0)
+			fprintf(stderr, "%d: %.*s\n", fd, (int)length, target);
+	}
+}
+
 /* More than before: a leak. Connections of a network come and go late. */
 static void
 fds_check(struct scene *scene, const char *what, pid_t pid, size_t before)
@@ -394,6 +414,7 @@ fds_check(struct scene *scene, const char *what, pid_t pid, size_t before)
 			return;
 		nap();
 	} while (far_now_ns() < until_ns);
+	fds_show(pid);
 	scene_leak(scene, what, now - before);
 }
 

@@ -109,6 +109,8 @@ spawn(const char *const argv[], const char *out, const char *err, int ready_fd)
 	posix_spawn_file_actions_addopen(&actions, 2, err, O_WRONLY | O_CREAT | O_APPEND, 0600);
 	if (ready_fd >= 0)
 		posix_spawn_file_actions_adddup2(&actions, ready_fd, 3);
+	/* UCX's are not closed by exec, and its peers' would be kept open by somebody else. */
+	posix_spawn_file_actions_addclosefrom_np(&actions, ready_fd >= 0 ? 4 : 3);
 	rc = posix_spawn(&pid, full[0], &actions, NULL, (char *const *)(uintptr_t)full, environ);
 	posix_spawn_file_actions_destroy(&actions);
 	if (rc != 0)

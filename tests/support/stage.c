@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@
 #include "transport/transport.h"
 #include "wire/frame.h"
 
+#define ARENA_BYTES_MIN (8U << 20) /* a client has smaller regions, too */
 #define BACKENDS_MAX    8
 #define BLOCK_BYTES_MIN 1024U /* what is shorter belongs to the index */
 
@@ -256,7 +258,7 @@ staged_mem_reg(struct far_transport *tp, const struct far_mem_source *source, ui
 	struct far_mem_source other = *source;
 	int fd, rc;
 
-	if (stages.unsealed_fd == NULL || source->fd < 0)
+	if (stages.unsealed_fd == NULL || source->fd < 0 || source->size_bytes < ARENA_BYTES_MIN)
 		return real_of(tp)->mem_reg(tp, source, rights, only, out);
 	fd = memfd_create("it can shrink", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	FAR_ASSERT(fd >= 0);
@@ -317,3 +319,23 @@ __wrap_far_transport_open(const char *name, const struct far_transport_config *c
 		(*out)->ops = staged_ops((*out)->ops);
 	return rc;
 }
+
+#ifdef FAR_TEST_STAGE_CLIENT
+int __real_fcntl(int fd, int command, ...);
+int __wrap_fcntl(int fd, int command, ...);
+
+/* A client that does not look at its own memory's seals; nothing here passes more than a number. */
+int
+__wrap_fcntl(int fd, int command, ...)
+{
+	va_list args;
+	long number;
+
+	if (command == F_GET_SEALS && stages.unsealed_fd != NULL)
+		return F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE;
+	va_start(args, command);
+	number = va_arg(args, long);
+	va_end(args);
+	return __real_fcntl(fd, command, number);
+}
+#endif

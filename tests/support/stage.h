@@ -52,8 +52,8 @@ struct stage_page *stage_page_find(void);
 /* A stage that only the program itself knows of. */
 void stage_reach(enum stage stage);
 
-/* From now on memory with a descriptor is registered with another one that can shrink, which @fd_out
- * gets (the last). It is what a hostile client would announce. */
+/* From now on an arena is registered with a descriptor that can shrink, which @fd_out gets, and nobody here
+ * looks at seals. It is what a hostile client would do. NULL: no longer. */
 void stage_unseal(int *fd_out);
 
 #endif
