@@ -2,6 +2,8 @@
 #ifndef FAR_BASE_MUTANT_H
 #define FAR_BASE_MUTANT_H
 
+#include <stddef.h>
+
 /* clang-format off */
 #define FAR_MUTANTS(of) \
 	of(VALIDATION_UNFENCED, "the second look at a slot is not fenced behind the data") \
@@ -13,6 +15,7 @@
 	of(LOCK_ENDED, "eviction takes blocks that are locked for reading") \
 	of(DEADLINE_IGNORED, "a request waits for its loads, whatever its deadline") \
 	of(LOST_LINK_FORGOTTEN, "what was on its way when a link was lost is never ended") \
+	of(SLOT_BEFORE_COPY, "a hot block's slot names its new place before the bytes are there") \
 	of(RECOVERED_UNCHECKED, "a donor that comes back believes its slots, whatever their bytes") \
 	of(LANE_BEFORE_SWEEP, "a donor that comes back gives out lanes before it has looked at its slots")
 /* clang-format on */
@@ -29,8 +32,11 @@ enum far_mutant {
 #ifdef FAR_MARKS
 extern enum far_mutant far_mutant;
 #define FAR_MUTANT(name) (far_mutant == FAR_MUTANT_##name)
+/* The copy is made later: what others see until then is what was there. */
+void far_mutant_copy_late(void *to, const void *from, size_t size_bytes);
 #else
-#define FAR_MUTANT(name) 0
+#define FAR_MUTANT(name)                           0
+#define far_mutant_copy_late(to, from, size_bytes) ((void)(to), (void)(from), (void)(size_bytes))
 #endif
 
 #endif

@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "base/copy.h"
 #include "base/mark.h"
+#include "base/mutant.h"
 #include "base/publish.h"
 
 #define VICTIMS_LOOKED_AT 8U /* the oldest sealed lanes among which the coldest is taken */
@@ -155,11 +156,15 @@ block_move(struct far_pool *pool, struct pool_lane *from, uint32_t slot_idx)
 	const struct far_slot *slot = &pool->slots[slot_idx];
 	uint64_t from_bytes = slot->offset_64 * 64ULL - far_pool_lane_offset(pool, from);
 	uint64_t offset;
+	uint8_t *to;
 
 	if (!merge_room(pool, slot->size_bytes, &offset))
 		return false;
-	far_copy_stream(lane_base(pool, pool->merge) + offset, lane_base(pool, from) + from_bytes,
-			slot->size_bytes);
+	to = lane_base(pool, pool->merge) + offset;
+	if (FAR_MUTANT(SLOT_BEFORE_COPY))
+		far_mutant_copy_late(to, lane_base(pool, from) + from_bytes, slot->size_bytes);
+	else
+		far_copy_stream(to, lane_base(pool, from) + from_bytes, slot->size_bytes);
 	far_mem_publish();
 	pool->merge->fill_bytes = offset + slot->size_bytes;
 	far_pool_index_repoint(pool, slot_idx, pool->merge, offset);

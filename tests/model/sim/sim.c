@@ -7,8 +7,11 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/mutant.h"
 
 #define BURST_MAX   12 /* things that a late thread sees at once */
+#define LATE_COPIES 16
+#define LATE_NS     (400 * FAR_NS_PER_US)
 #define END_ROUNDS  400
 #define END_STEP_NS (10 * FAR_NS_PER_MS)
 
@@ -23,6 +26,46 @@ sim_fail(struct sim *sim, const char *fmt, ...)
 	_Exit(3);
 }
 
+/* ---- copies that a broken donor makes late ---- */
+
+static struct sim *running;
+
+static struct {
+	uint64_t at_ns; /* 0: none */
+	uint8_t *to;
+	uint8_t bytes[SIM_BLOCK_MAX];
+	size_t size_bytes;
+} late[LATE_COPIES];
+
+void
+far_mutant_copy_late(void *to, const void *from, size_t size_bytes)
+{
+	for (uint32_t i = 0; running != NULL && i < LATE_COPIES; i++) {
+		if (late[i].at_ns != 0)
+			continue;
+		FAR_ASSERT(size_bytes <= sizeof(late[i].bytes));
+		late[i].at_ns = far_clock_now(running->clock) + LATE_NS;
+		late[i].to = to;
+		late[i].size_bytes = size_bytes;
+		memcpy(late[i].bytes, from, size_bytes);
+		return;
+	}
+	memcpy(to, from, size_bytes);
+}
+
+static void
+late_copies_make(const struct sim *sim)
+{
+	uint64_t now_ns = far_clock_now(sim->clock);
+
+	for (uint32_t i = 0; i < LATE_COPIES; i++) {
+		if (late[i].at_ns == 0 || late[i].at_ns > now_ns)
+			continue;
+		memcpy(late[i].to, late[i].bytes, late[i].size_bytes);
+		late[i].at_ns = 0;
+	}
+}
+
 static void
 turns(struct sim *sim)
 {
@@ -30,6 +73,8 @@ turns(struct sim *sim)
 		sim_client_turn(&sim->clients[i]);
 	for (uint32_t i = 0; i < SIM_DONORS; i++)
 		sim_donor_turn(&sim->donors[i]);
+	if (FAR_MUTANT(SLOT_BEFORE_COPY))
+		late_copies_make(sim);
 }
 
 void
@@ -141,6 +186,7 @@ sim_run(const struct sim_history *history, struct sim_report *report)
 
 	memset(&sim, 0, sizeof(sim));
 	sim.report = report;
+	running = &sim;
 	far_log_sink_set(log_take, report);
 	sim_open(&sim, history->seed);
 	for (uint32_t i = 0; i < history->count; i++) {
