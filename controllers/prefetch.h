@@ -93,7 +93,7 @@ struct far_prefetch_req {
 	bool past_l1;
 	uint32_t readers;            /* counts of each read loan, 1.. */
 	uint64_t deadline_ns;        /* answered by then with what is readable */
-	far_l1_session session;      /* owns the loans */
+	far_l1_session session;      /* owns the loans; keys that come when it is closed: -EPERM */
 	struct far_bitmap *readable; /* NULL, or a bit per key, borrowed; written when it ends */
 	/* The run of readable keys from the first has grown to @prefix_count. */
 	void (*advanced)(struct far_prefetch_req *req, uint32_t prefix_count);

@@ -261,6 +261,46 @@ load_deliver(struct far_prefetch *ctl, struct prefetch_load *load)
 	far_prefetch_load_close(ctl, load);
 }
 
+/* Who gets the loan of the flip: the first who waits, or we. */
+static void
+load_holder(const struct far_prefetch *ctl, const struct prefetch_load *load,
+	    far_l1_session *session_out, uint32_t *readers_out)
+{
+	const struct far_prefetch_view *view;
+
+	*session_out = ctl->session;
+	*readers_out = 1;
+	if (far_list_empty(&load->interests))
+		return;
+	view = FAR_CONTAINER_OF(load->interests.next, const struct far_prefetch_view, interest);
+	*session_out = far_prefetch_view_session(ctl, view);
+	*readers_out = far_prefetch_view_readers(view);
+}
+
+/* The session of the first who waits is gone: that is its own affair, the bytes are here. They go to
+ * the next one, or stay for whoever asks. Returns what the flip came to. */
+static int
+load_flip_for_next(struct far_prefetch *ctl, struct prefetch_load *load)
+{
+	int rc = -EPERM;
+
+	load->pinned = true;
+	while (rc == -EPERM && !far_list_empty(&load->interests)) {
+		struct far_prefetch_view *view =
+			FAR_CONTAINER_OF(load->interests.next, struct far_prefetch_view, interest);
+		far_l1_session session;
+		uint32_t readers;
+
+		far_prefetch_load_leave(ctl, view, false);
+		far_prefetch_view_miss(ctl, view, -EPERM);
+		load_holder(ctl, load, &session, &readers);
+		(void)far_l1_finish_write_and_reserve_read(ctl->l1, ctl->session, &load->loan, 1,
+							   readers, session, &rc);
+	}
+	load->pinned = false;
+	return rc;
+}
+
 /* One flip for loads that go to the same session with the same count. */
 static void
 task_flip_run(struct far_prefetch *ctl, size_t count, far_l1_session session, uint32_t readers)
@@ -271,14 +311,16 @@ task_flip_run(struct far_prefetch *ctl, size_t count, far_l1_session session, ui
 						   readers, session, ctl->rcs);
 	for (size_t i = 0; i < count; i++) {
 		struct prefetch_load *load = ctl->refs[i].load;
+		int rc = ctl->rcs[i];
 
-		if (ctl->rcs[i] == 0) {
+		if (rc == -EPERM)
+			rc = load_flip_for_next(ctl, load);
+		if (rc == 0) {
 			load_deliver(ctl, load);
 			continue;
 		}
-		/* Deleted by force while it was on its way, or the requester's session is gone. */
-		load->loan_is_over = ctl->rcs[i] == -ENOENT;
-		far_prefetch_load_miss(ctl, load, ctl->rcs[i]);
+		load->loan_is_over = rc == -ENOENT; /* deleted by force while it was on its way */
+		far_prefetch_load_miss(ctl, load, rc);
 	}
 }
 
@@ -292,19 +334,13 @@ task_flip(struct far_prefetch *ctl, struct prefetch_task *task)
 
 	for (uint32_t i = task->first; i < task->first + task->task.count; i++) {
 		struct prefetch_load *load = window->slots[i];
-		far_l1_session load_session = ctl->session;
-		uint32_t load_readers = 1;
+		far_l1_session load_session;
+		uint32_t load_readers;
 
 		if (window->items[i].rc != 0)
 			continue;
 		window->slots[i] = NULL;
-		if (!far_list_empty(&load->interests)) {
-			struct far_prefetch_view *view = FAR_CONTAINER_OF(
-				load->interests.next, struct far_prefetch_view, interest);
-
-			load_session = far_prefetch_view_session(ctl, view);
-			load_readers = far_prefetch_view_readers(view);
-		}
+		load_holder(ctl, load, &load_session, &load_readers);
 		if (load_session != session || load_readers != readers) {
 			task_flip_run(ctl, count, session, readers);
 			count = 0;

@@ -304,6 +304,38 @@ cancel_of_one_leaves_the_others_load_alone(void **state)
 }
 
 static void
+session_that_is_gone_costs_the_others_of_its_load_nothing(void **state)
+{
+	struct far_prefetch_counts counts;
+
+	(void)state;
+	for (uint32_t readers = 1; readers <= 2; readers++) {
+		open_with(1);
+		ctl_rig_put(&rig, 0, 0, 3);
+		rig.fakes[0].held[FAR_L2_LOAD] = true;
+		ctl_req_init(&req, &rig, 0, 3);
+		req.req.session = rig.other;
+		ctl_req_submit(&req);
+		ctl_rig_run(&rig);
+		/* The last key is the first one's alone. */
+		ctl_req_init(&second, &rig, 0, 2);
+		second.req.readers = readers;
+		ctl_req_submit(&second);
+		ctl_rig_run(&rig);
+		far_l1_session_close(rig.l1, rig.other);
+		rig.fakes[0].held[FAR_L2_LOAD] = false;
+		ctl_rig_run(&rig);
+		ctl_req_expect(&req, 0, 0);
+		assert_int_equal(req.views[0].rc, -EPERM);
+		ctl_req_expect(&second, 0, 2);
+		far_prefetch_counts_get(rig.prefetch, &counts);
+		assert_int_equal(counts.missed_error, 3);
+		assert_int_equal(counts.l2_hits, 2);
+		ctl_rig_close(&rig);
+	}
+}
+
+static void
 key_that_is_asked_for_again_after_a_cancel_is_loaded(void **state)
 {
 	(void)state;
@@ -411,6 +443,7 @@ main(void)
 		cmocka_unit_test(cancel_releases_every_loan),
 		cmocka_unit_test(cancel_at_every_step_leaves_nothing),
 		cmocka_unit_test(cancel_of_one_leaves_the_others_load_alone),
+		cmocka_unit_test(session_that_is_gone_costs_the_others_of_its_load_nothing),
 		cmocka_unit_test(key_that_is_asked_for_again_after_a_cancel_is_loaded),
 		cmocka_unit_test(cancel_from_the_advance_callback_ends_once),
 		cmocka_unit_test(submit_from_the_end_callback_is_served),
