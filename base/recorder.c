@@ -139,6 +139,19 @@ slot_claim(struct event_slot *slot, uint64_t number)
 						       memory_order_acquire, memory_order_relaxed);
 }
 
+/* Pairs with slot_read(). It only grows: a writer that comes late with an older number would hide a
+ * later one's, and the reader would wait for that until the ring has gone round. */
+static void
+slot_skip(struct event_slot *slot, uint64_t number)
+{
+	uint64_t skipped = atomic_load_explicit(&slot->skipped, memory_order_relaxed);
+
+	while (skipped <= number &&
+	       !atomic_compare_exchange_weak_explicit(&slot->skipped, &skipped, number + 1,
+						      memory_order_release, memory_order_relaxed))
+		continue;
+}
+
 void
 far_recorder_add(struct far_recorder *recorder, const struct far_record *event)
 {
@@ -156,8 +169,7 @@ far_recorder_add(struct far_recorder *recorder, const struct far_record *event)
 	number = atomic_fetch_add_explicit(&recorder->next, 1, memory_order_relaxed);
 	slot = &recorder->slots[number & recorder->mask];
 	if (!slot_claim(slot, number)) {
-		/* Pairs with slot_read(). */
-		atomic_store_explicit(&slot->skipped, number + 1, memory_order_release);
+		slot_skip(slot, number);
 		return;
 	}
 	/* Pairs with the second look of slot_read(): who sees a word of ours sees our turn. */

@@ -298,6 +298,52 @@ many_writers_and_a_reader_see_whole_events_in_order_and_count_every_one(void **s
 	assert_int_equal(counts.bytes, 3 * counts.keys);
 }
 
+/*
+ * Three writers of one slot: the first sleeps in the midst of its event, the two others, a ring and two
+ * rings behind, give way, and of those the earlier one comes last. No scheduler can be asked for that, so
+ * the ring is brought there by hand: the slots' memory is known from its allocation, the turn is their
+ * first word, and the next number is the first word of the recorder.
+ */
+#define SLOT_WORDS 8U
+
+void *__real_far_zalloc_aligned(size_t align_bytes, size_t size_bytes);
+void *__wrap_far_zalloc_aligned(size_t align_bytes, size_t size_bytes);
+
+static _Atomic uint64_t *slots;
+
+void *
+__wrap_far_zalloc_aligned(size_t align_bytes, size_t size_bytes)
+{
+	void *mem = __real_far_zalloc_aligned(align_bytes, size_bytes);
+
+	if (size_bytes == CAPACITY * SLOT_WORDS * sizeof(uint64_t))
+		slots = mem;
+	return mem;
+}
+
+static void
+writer_that_gives_way_late_does_not_stop_the_reader(void **state)
+{
+	_Atomic uint64_t *next = (void *)recorder;
+	struct far_record out[4 * CAPACITY];
+	uint64_t cursor = 2 * CAPACITY - 2;
+	uint64_t lost;
+
+	(void)state;
+	assert_non_null(slots);
+	atomic_store(&slots[0], 1); /* event 0 is being written, for a long time */
+	atomic_store(next, 2 * CAPACITY - 2);
+	for (uint64_t i = 0; i < 4; i++)
+		record(FAR_RECORD_STORE_QUEUED, 1 + i, 1); /* 128 is for slot 0: it gives way */
+	atomic_store(next, CAPACITY);
+	record(FAR_RECORD_STORE_QUEUED, 99, 1); /* 64, which was drawn before, gives way after it */
+	atomic_store(next, 2 * CAPACITY + 2);
+	assert_int_equal(far_recorder_read(recorder, &cursor, out, 4 * CAPACITY, &lost), 3);
+	assert_int_equal(lost, 1);
+	assert_int_equal(out[2].request_id, 4);
+	assert_int_equal(cursor, 2 * CAPACITY + 2);
+}
+
 static void
 every_kind_has_a_name_of_its_own_and_a_sentence(void **state)
 {
@@ -355,6 +401,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(
 			many_writers_and_a_reader_see_whole_events_in_order_and_count_every_one,
 			set_up, tear_down),
+		cmocka_unit_test_setup_teardown(writer_that_gives_way_late_does_not_stop_the_reader,
+						set_up, tear_down),
 		cmocka_unit_test(capacities_outside_the_bounds_are_refused),
 		cmocka_unit_test(clock_is_read_only_for_an_event_without_a_time),
 		cmocka_unit_test(every_kind_has_a_name_of_its_own_and_a_sentence),
