@@ -12,6 +12,7 @@ struct far_memory {
 	bool is_device;
 	bool leaving;                   /* pool_lock: nothing new may name it */
 	uint32_t refs;                  /* pool_lock: loads that may still write to it */
+	uint64_t number;                /* pool_lock: of this use of the place */
 	struct far_device_arena memory; /* thread: what the device knows of it */
 };
 

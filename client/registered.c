@@ -7,6 +7,7 @@
 struct memory_ask {
 	struct far_call call;
 	struct far_memory *memory;
+	uint64_t number; /* of what the caller means: the place may be another's by then */
 };
 
 static uint32_t
@@ -115,7 +116,13 @@ unregister_start(struct far_client *client, struct far_call *call)
 {
 	struct memory_ask *ask = FAR_CONTAINER_OF(call, struct memory_ask, call);
 
-	memory_leave(client, ask->memory); /* more than once is once */
+	bool is_meant;
+
+	pthread_mutex_lock(&client->pool_lock);
+	is_meant = ask->memory->number == ask->number;
+	pthread_mutex_unlock(&client->pool_lock);
+	if (is_meant)
+		memory_leave(client, ask->memory); /* more than once is once */
 	call->rc = 0;
 }
 
@@ -140,8 +147,8 @@ answered(struct far_client *client, struct far_call *call, bool late)
 }
 
 static int
-ask_thread(struct far_memory *memory, void (*start)(struct far_client *, struct far_call *),
-	   uint64_t deadline_ns)
+ask_thread(struct far_memory *memory, uint64_t number,
+	   void (*start)(struct far_client *, struct far_call *), uint64_t deadline_ns)
 {
 	struct memory_ask *ask = far_call_new(sizeof(*ask));
 	int rc;
@@ -149,6 +156,7 @@ ask_thread(struct far_memory *memory, void (*start)(struct far_client *, struct 
 	if (ask == NULL)
 		return -ENOMEM;
 	ask->memory = memory;
+	ask->number = number;
 	ask->call.start = start;
 	ask->call.answered = answered;
 	rc = far_call_wait(memory->client, &ask->call, deadline_ns);
@@ -157,10 +165,11 @@ ask_thread(struct far_memory *memory, void (*start)(struct far_client *, struct 
 }
 
 static void
-place_release(struct far_memory *memory)
+place_release(struct far_memory *memory, uint64_t number)
 {
 	pthread_mutex_lock(&memory->client->pool_lock);
-	memory->base = NULL;
+	if (memory->number == number)
+		memory->base = NULL;
 	pthread_mutex_unlock(&memory->client->pool_lock);
 }
 
@@ -193,6 +202,7 @@ place_take(struct far_client *client, void *base, uint64_t size_bytes, struct fa
 		.base = base,
 		.size_bytes = size_bytes,
 		.leaving = true, /* until it is registered */
+		.number = found->number + 1,
 		.memory.fd = -1,
 	};
 	*out = found;
@@ -205,6 +215,7 @@ far_memory_register(struct far_client *client, void *base, uint64_t size_bytes, 
 {
 	bool is_device = kind != NULL && strcmp(kind, "cuda") == 0;
 	struct far_memory *memory;
+	uint64_t number = 0;
 	int rc = far_client_enter(client);
 
 	if (rc < 0)
@@ -217,16 +228,18 @@ far_memory_register(struct far_client *client, void *base, uint64_t size_bytes, 
 		return -EOPNOTSUPP;
 	pthread_mutex_lock(&client->pool_lock);
 	rc = place_take(client, base, size_bytes, &memory);
-	if (rc == 0)
+	if (rc == 0) {
 		memory->is_device = is_device;
+		number = memory->number;
+	}
 	pthread_mutex_unlock(&client->pool_lock);
 	if (rc < 0)
 		return rc;
-	rc = ask_thread(memory, register_start, deadline_ns);
+	rc = ask_thread(memory, number, register_start, deadline_ns);
 	if (rc == 0)
 		*out = memory;
 	else if (rc != -ETIMEDOUT) /* the thread may come to it yet: then it stays until close */
-		place_release(memory);
+		place_release(memory, number);
 	return rc;
 }
 
@@ -234,6 +247,7 @@ int
 far_memory_unregister(struct far_memory *memory, uint64_t deadline_ns)
 {
 	struct far_client *client;
+	uint64_t number;
 	int rc;
 
 	if (memory == NULL || deadline_ns == 0)
@@ -243,14 +257,17 @@ far_memory_unregister(struct far_memory *memory, uint64_t deadline_ns)
 	if (rc < 0)
 		return rc;
 	pthread_mutex_lock(&client->pool_lock);
-	if (memory->refs > 0)
+	number = memory->number;
+	if (memory->base == NULL)
+		rc = -EBADF;
+	else if (memory->refs > 0)
 		rc = -EBUSY;
 	else
 		memory->leaving = true;
 	pthread_mutex_unlock(&client->pool_lock);
 	if (rc == 0)
-		rc = ask_thread(memory, unregister_start, deadline_ns);
+		rc = ask_thread(memory, number, unregister_start, deadline_ns);
 	if (rc == 0)
-		place_release(memory);
+		place_release(memory, number);
 	return rc;
 }

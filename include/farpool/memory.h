@@ -67,7 +67,8 @@ FAR_API int far_memory_register(struct far_client *client, void *base, uint64_t 
 
 /* Nothing reads or writes the range any more when this returned 0, and @memory is over. Thread: any.
  * Blocks until @deadline_ns. Returns: 0; -EBUSY: a load may still write to it, which is to be released
- * first; -ETIMEDOUT: call it again; -EINVAL, -ENOMEM, -E2BIG: nothing was asked. */
+ * first; -ETIMEDOUT: call it again; -EBADF: it is over already; -EINVAL, -ENOMEM, -E2BIG: nothing was
+ * asked. */
 FAR_API int far_memory_unregister(struct far_memory *memory, uint64_t deadline_ns);
 
 #define FAR_LOAD_PIECES_MAX 1024u /* of one key */

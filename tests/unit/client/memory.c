@@ -122,6 +122,49 @@ a_range_is_registered_once_and_given_back(void **state)
 	assert_int_equal(far_memory_register(client, mine, 4096, "host", soon(), &memory), 0);
 }
 
+/* ---- one range, given back by two callers at once ---- */
+struct far_call;
+int __real_far_call_wait(struct far_client *client, struct far_call *call, uint64_t deadline_ns);
+int __wrap_far_call_wait(struct far_client *client, struct far_call *call, uint64_t deadline_ns);
+
+static struct far_memory *twice; /* NULL: nobody comes in between */
+static struct far_memory *taken_anew;
+
+/* As another thread would: it gives the range back too, and a third one takes the place. */
+int
+__wrap_far_call_wait(struct far_client *client, struct far_call *call, uint64_t deadline_ns)
+{
+	struct far_memory *memory = twice;
+
+	twice = NULL;
+	if (memory != NULL) {
+		assert_int_equal(far_memory_unregister(memory, soon()), 0);
+		assert_int_equal(
+			far_memory_register(client, mine, 4096, "host", soon(), &taken_anew), 0);
+		assert_ptr_equal(taken_anew, memory);
+	}
+	return __real_far_call_wait(client, call, deadline_ns);
+}
+
+static void
+range_that_is_given_back_twice_harms_no_other(void **state)
+{
+	struct far_client *client = *state;
+	struct far_load_piece piece = {.addr = mine, .size_bytes = 64};
+	struct far_load_key keys[1] = {{.key = key, .pieces = &piece, .piece_count = 1}};
+	struct far_memory *memory = NULL;
+	struct far_load *load = NULL;
+
+	assert_int_equal(far_memory_register(client, mine, 4096, "host", soon(), &memory), 0);
+	twice = memory;
+	assert_int_equal(far_memory_unregister(memory, soon()), 0);
+	/* The one that came in between has its range still. */
+	assert_int_equal(far_load(client, keys, 1, soon(), &load), 0);
+	assert_int_equal(far_load_release(load, soon()), 0);
+	assert_int_equal(far_memory_unregister(taken_anew, soon()), 0);
+	assert_int_equal(far_memory_unregister(taken_anew, soon()), -EBADF);
+}
+
 static void
 without_donors_every_key_is_a_miss(void **state)
 {
@@ -228,6 +271,7 @@ main(void)
 		CLAIM(host_memory_says_so_and_has_no_paths),
 		CLAIM(bytes_are_copied_into_l1_and_out_of_it_and_nowhere_else),
 		CLAIM(a_range_is_registered_once_and_given_back),
+		CLAIM(range_that_is_given_back_twice_harms_no_other),
 		CLAIM(without_donors_every_key_is_a_miss),
 		CLAIM(loads_after_the_first_allocate_nothing),
 		CLAIM(load_that_is_released_twice_is_given_back_once),
