@@ -7,10 +7,11 @@
 #include "base/log.h"
 
 /*
- * A session's number is {generation, index + 1}: a closed one's is never valid again. The gate counts
- * the calls of a session that are in progress. Closing waits for it (only a flip that hands a loan to
- * the session, or a written-listener's, can be in it then), and so does far_l1_check, for all of them.
- * What is waited for are calls that block on nothing but far_l1.lock.
+ * A session's number is {generation, index + 1}: a closed one's is not valid again until its place was
+ * used 65536 times more, and places are used in turn. The gate counts the calls of a session that are in
+ * progress. Closing waits for it (only a flip that hands a loan to the session, or a written-listener's,
+ * can be in it then), and so does far_l1_check, for all of them. What is waited for are calls that block
+ * on nothing but far_l1.lock.
  */
 
 struct l1_session *

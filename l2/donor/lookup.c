@@ -223,7 +223,8 @@ hit_take(struct far_donor *donor, struct far_l2_task *task, struct donor_entry *
 	return true;
 }
 
-/* What a lookup saw for one entry, which was number @posted of the list. True: the entry stays; look_up says whether for another look. */
+/* What a lookup saw for one entry, which was number @posted of the list. True: the entry stays; look_up
+ * says whether for another look. */
 static bool
 entry_resolve(struct far_donor *donor, struct donor_job *job, uint32_t posted,
 	      struct donor_entry *entry, bool *want_table)
