@@ -45,7 +45,7 @@ record(enum far_record_kind kind, uint64_t number, uint32_t keys)
 	struct far_record event = {
 		.at_ns = number,
 		.request_id = number,
-		.bytes = keys * 10,
+		.bytes = 10ULL * keys,
 		.keys = keys,
 		.kind = (uint16_t)kind,
 		.why = -EAGAIN,
@@ -316,7 +316,7 @@ __wrap_far_zalloc_aligned(size_t align_bytes, size_t size_bytes)
 {
 	void *mem = __real_far_zalloc_aligned(align_bytes, size_bytes);
 
-	if (size_bytes == CAPACITY * SLOT_WORDS * sizeof(uint64_t))
+	if (size_bytes == sizeof(uint64_t) * CAPACITY * SLOT_WORDS)
 		slots = mem;
 	return mem;
 }
@@ -325,7 +325,7 @@ static void
 writer_that_gives_way_late_does_not_stop_the_reader(void **state)
 {
 	_Atomic uint64_t *next = (void *)recorder;
-	struct far_record out[4 * CAPACITY];
+	struct far_record out[CAPACITY];
 	uint64_t cursor = 2 * CAPACITY - 2;
 	uint64_t lost;
 
@@ -338,7 +338,7 @@ writer_that_gives_way_late_does_not_stop_the_reader(void **state)
 	atomic_store(next, CAPACITY);
 	record(FAR_RECORD_STORE_QUEUED, 99, 1); /* 64, which was drawn before, gives way after it */
 	atomic_store(next, 2 * CAPACITY + 2);
-	assert_int_equal(far_recorder_read(recorder, &cursor, out, 4 * CAPACITY, &lost), 3);
+	assert_int_equal(far_recorder_read(recorder, &cursor, out, CAPACITY, &lost), 3);
 	assert_int_equal(lost, 1);
 	assert_int_equal(out[2].request_id, 4);
 	assert_int_equal(cursor, 2 * CAPACITY + 2);
