@@ -204,6 +204,7 @@ static error_t
 parse_other(int key, char *arg, struct argp_state *state)
 {
 	struct pool_options *options = state->input;
+	unsigned long long seconds;
 	char *end;
 
 	switch (key) {
@@ -221,10 +222,10 @@ parse_other(int key, char *arg, struct argp_state *state)
 			options->sizes[options->size_count++] = size;
 		return 0;
 	case 'D':
-		options->duration_ns = strtoull(arg, &end, 10) * FAR_NS_PER_S;
-		if (*end != '\0' || options->duration_ns == 0 ||
-		    options->duration_ns > SECONDS_MAX * FAR_NS_PER_S)
+		seconds = strtoull(arg, &end, 10);
+		if (*end != '\0' || seconds == 0 || seconds > SECONDS_MAX)
 			argp_error(state, "-D takes seconds, 1 to %u, not '%s'", SECONDS_MAX, arg);
+		options->duration_ns = seconds * FAR_NS_PER_S;
 		return 0;
 	case KEY_KEYS:
 		list("--keys", arg, false, 1, KEYS_MAX, options->keys, &options->key_count, state);

@@ -4,8 +4,11 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 #include <jansson.h>
@@ -60,6 +63,24 @@ a_mode_has_defaults_of_its_own(void **state)
 	assert_int_equal(options.duration_ns, 0);
 	parse(POOL_INCAST, NULL, NULL, NULL, NULL);
 	assert_int_equal(options.clients, 4);
+}
+
+/* 2^64 nanoseconds and a third of a second. */
+static void
+a_duration_beyond_an_hour_is_refused_however_long(void **state)
+{
+	int status = 0;
+	pid_t pid = fork();
+	(void)state;
+
+	if (pid == 0) {
+		(void)freopen("/dev/null", "w", stderr);
+		parse(POOL_PREFETCH, "-D", "18446744074", NULL, NULL);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_not_equal(WEXITSTATUS(status), 0);
 }
 
 static void
@@ -188,6 +209,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lists_of_sizes_and_batches_are_swept),
 		cmocka_unit_test(a_mode_has_defaults_of_its_own),
+		cmocka_unit_test(a_duration_beyond_an_hour_is_refused_however_long),
 		cmocka_unit_test(a_block_is_known_by_its_bytes),
 		cmocka_unit_test(models_have_the_sizes_that_were_published),
 		cmocka_unit_test(a_shape_is_four_numbers),
