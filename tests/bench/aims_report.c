@@ -75,7 +75,9 @@ static void
 spread_print(const struct aims_row *row, const struct bench_spread *spread,
 	     const struct aims_run *run)
 {
-	int digits = row->quantity == AIMS_DONOR_CPU ? 4 : row->quantity == AIMS_MESSAGES ? 1 : 2;
+	int digits = row->quantity == AIMS_DONOR_CPU                        ? 4
+		     : row->quantity == AIMS_MESSAGES || spread->max >= 100 ? 1
+									    : 2;
 
 	printf(" %-12s %*.*f (%.*f..%.*f)", run->ops->name, digits > 2 ? 6 : 5, digits,
 	       spread->median, digits, spread->min, digits, spread->max);
@@ -100,7 +102,36 @@ row_print(const struct aims *aims, const struct aims_row *row)
 	printf(" %s\n", aims_unit(row->quantity));
 }
 
-/* How each yardstick was used, once. */
+/* What moving a GB costs, here and in the process at the other end, for each size of a mover. */
+static void
+cpu_print(const struct aims *aims, const struct bench_mover_ops *ops)
+{
+	uint32_t count = aims->plan.round_count;
+	bool any = false;
+
+	for (uint32_t i = 0; i < aims->run_count; i++) {
+		const struct aims_run *run = &aims->runs[i];
+		double here[AIMS_ROUNDS_MAX], there[AIMS_ROUNDS_MAX];
+
+		if (run->ops != ops || run->idle || run->why[0] != '\0' || run->pass[0].bytes == 0)
+			continue;
+		for (uint32_t r = 0; r < count; r++) {
+			const struct bench_pass *pass = &run->pass[r];
+
+			here[r] = (double)pass->cpu_ns / (double)pass->bytes;
+			there[r] = (double)pass->peer_cpu_ns / (double)pass->bytes;
+		}
+		if (!any)
+			printf("  %-14s CPU s/GB here and there:", "");
+		printf("%s %" PRIu64 " KiB %.2f + %.2f", any ? "," : "", run->size >> 10,
+		       bench_spread_of(here, count).median, bench_spread_of(there, count).median);
+		any = true;
+	}
+	if (any)
+		putchar('\n');
+}
+
+/* How each mover was used and what it cost, once. */
 static void
 movers_print(const struct aims *aims)
 {
@@ -111,12 +142,14 @@ movers_print(const struct aims *aims)
 
 		for (uint32_t before = 0; before < i; before++)
 			seen = seen || aims->runs[before].ops == run->ops;
-		if (!seen)
-			printf("  %-14s %s\n", run->ops->name, run->ops->text);
-		if (!seen && run->note[0] != '\0')
+		if (seen)
+			continue;
+		printf("  %-14s %s\n", run->ops->name, run->ops->text);
+		if (run->note[0] != '\0')
 			printf("  %-14s %s\n", "", run->note);
-		if (!seen && run->why[0] != '\0')
+		if (run->why[0] != '\0')
 			printf("  %-14s NOT MEASURED: %s\n", "", run->why);
+		cpu_print(aims, run->ops);
 	}
 }
 
