@@ -140,7 +140,7 @@ picture_end(struct picture *picture)
 int
 pool_plot(const struct pool *pool)
 {
-	struct picture picture;
+	struct picture picture = {0};
 	bool sizes = false;
 
 	for (uint32_t i = 1; i < pool->row_count; i++)
@@ -213,7 +213,7 @@ int
 perf_plot(const struct perf_options *options, const struct perf_place *place,
 	  const struct perf_result *results, size_t count)
 {
-	struct picture picture;
+	struct picture picture = {0};
 
 	if (picture_begin(&picture, options->plot_path, place->address) != 0)
 		return 1;

@@ -99,33 +99,33 @@ static const struct column {
 
 /* For people, in a line of a terminal: what a run is about. */
 struct shown {
-	enum figure figure;
 	const char *head, *unit;
+	enum figure figure;
 	int width;
 };
 
 static const struct shown table[] = {
-	{F_BYTES, "#bytes", "", 9},   {F_BATCH, "batch", "", 6},
-	{F_BW, "BW avg", NULL, 9}, /* the unit is chosen */
-	{F_RATE, "keys", "M/sec", 8}, {F_P50, "p50", "usec", 9},
-	{F_P99, "p99", "usec", 9},    {F_MAX, "max", "usec", 9},
-	{F_CPU, "CPU", "s/GB", 7},    {F_DONOR_CPU, "donor's", "s/GB", 7},
-	{F_MESSAGES, "mess.", "", 6}, {F_LOOKUP, "lookup", "usec", 8},
-	{F_DATA, "data", "usec", 8},
+	{"#bytes", "", F_BYTES, 9},   {"batch", "", F_BATCH, 6},
+	{"BW avg", NULL, F_BW, 9}, /* the unit is chosen */
+	{"keys", "M/sec", F_RATE, 8}, {"p50", "usec", F_P50, 9},
+	{"p99", "usec", F_P99, 9},    {"max", "usec", F_MAX, 9},
+	{"CPU", "s/GB", F_CPU, 7},    {"donor's", "s/GB", F_DONOR_CPU, 7},
+	{"mess.", "", F_MESSAGES, 6}, {"lookup", "usec", F_LOOKUP, 8},
+	{"data", "usec", F_DATA, 8},
 };
 
 /* Where no block moves. */
 static const struct shown table_lookup[] = {
-	{F_BLOCKS, "blocks", "", 9},
-	{F_BATCH, "batch", "", 6},
-	{F_RATE, "keys", "M/sec", 8},
-	{F_P50, "p50", "usec", 9},
-	{F_P99, "p99", "usec", 9},
-	{F_P999, "p99.9", "usec", 9},
-	{F_MAX, "max", "usec", 9},
-	{F_CPU_KEY, "CPU", "ns/key", 8},
-	{F_DONOR_CPU_KEY, "donor's", "ns/key", 8},
-	{F_MESSAGES, "mess.", "", 6},
+	{"blocks", "", F_BLOCKS, 9},
+	{"batch", "", F_BATCH, 6},
+	{"keys", "M/sec", F_RATE, 8},
+	{"p50", "usec", F_P50, 9},
+	{"p99", "usec", F_P99, 9},
+	{"p99.9", "usec", F_P999, 9},
+	{"max", "usec", F_MAX, 9},
+	{"CPU", "ns/key", F_CPU_KEY, 8},
+	{"donor's", "ns/key", F_DONOR_CPU_KEY, 8},
+	{"mess.", "", F_MESSAGES, 6},
 };
 
 /* In a line of their own, and only where there is something to say. */
