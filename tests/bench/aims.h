@@ -52,12 +52,15 @@ struct aims_row {
 
 extern const struct aims_row aims_rows[];
 extern const size_t aims_row_count;
+/* Its text, or that of the row which it is the same as. */
+const char *aims_row_text(const struct aims_row *row);
 
 /* One mover at one size: what a turn is given to. Rows share them. */
 struct aims_run {
 	const struct bench_mover_ops *ops;
 	uint64_t size;
 	bool idle;                  /* single blocks after a pause, not passes */
+	bool absent;                /* this machine or build does not have it: no failure */
 	char why[BENCH_TEXT_BYTES]; /* empty: it ran */
 	char note[BENCH_TEXT_BYTES];
 	struct bench_pass pass[AIMS_ROUNDS_MAX];

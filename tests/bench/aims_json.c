@@ -80,9 +80,9 @@ row_json(const struct aims *aims, const struct aims_row *row)
 	json_t *object;
 
 	aims_value_get(aims, row, &value);
-	object =
-		json_pack("{s:s, s:s, s:s, s:f, s:s}", "name", row->name, "text", row->text, "kind",
-			  kind_name(row->kind), "aim", row->aim, "unit", aims_unit(row->quantity));
+	object = json_pack("{s:s, s:s, s:s, s:f, s:s}", "name", row->name, "text",
+			   aims_row_text(row), "kind", kind_name(row->kind), "aim", row->aim,
+			   "unit", aims_unit(row->quantity));
 	if (!value.known) {
 		json_object_set_new(object, "not_measured", json_string(value.why));
 		return object;

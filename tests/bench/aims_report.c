@@ -1,7 +1,6 @@
 /* aims_report.c - the table for people: where it was measured, then a line for each row. */
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "farpool/farpool.h"
 #include "tests/bench/aims.h"
@@ -165,9 +164,9 @@ aims_report(const struct aims *aims)
 	for (size_t r = 0; r < aims_row_count; r++) {
 		if (!aims_is_wanted(aims, &aims_rows[r]))
 			continue;
-		if (text == NULL || strcmp(aims_rows[r].text, "the same") != 0)
-			printf("  -- %s\n", aims_rows[r].text);
-		text = aims_rows[r].text;
+		if (text != aims_row_text(&aims_rows[r]))
+			printf("  -- %s\n", aims_row_text(&aims_rows[r]));
+		text = aims_row_text(&aims_rows[r]);
 		row_print(aims, &aims_rows[r]);
 	}
 	movers_print(aims);
@@ -180,5 +179,5 @@ aims_list(void)
 
 	for (size_t r = 0; r < aims_row_count; r++)
 		printf("%-17s %8s  %s\n", aims_rows[r].name, aim_text(&aims_rows[r], aim),
-		       aims_rows[r].text);
+		       aims_row_text(&aims_rows[r]));
 }

@@ -30,7 +30,7 @@ static const struct {
 	uint32_t sets_needed;
 	bool regions, apart;
 } groups[AIMS_GROUPS] = {
-	[AIMS_SHM] = {"shm", 26, true, false},
+	[AIMS_SHM] = {"shm", 35, true, false},
 	[AIMS_TCP] = {"tcp", 20, true, true},
 	[AIMS_LOOKUP] = {"lookup", 8, false, false},
 	[AIMS_CPU] = {"cpu", 0, false, false},
@@ -195,10 +195,14 @@ movers_open(struct aims *aims, struct group *group)
 			continue;
 		if (group->why[m][0] == '\0')
 			snprintf(group->why[m], sizeof(group->why[m]), "%s", far_strerror(rc));
-		for (uint32_t i = 0; i < group->run_count; i++)
-			if (group->runs[i]->ops == group->ops[m])
-				snprintf(group->runs[i]->why, sizeof(group->runs[i]->why), "%s",
-					 group->why[m]);
+		for (uint32_t i = 0; i < group->run_count; i++) {
+			struct aims_run *run = group->runs[i];
+
+			if (run->ops != group->ops[m])
+				continue;
+			run->absent = rc == -ENODEV;
+			snprintf(run->why, sizeof(run->why), "%s", group->why[m]);
+		}
 	}
 }
 
@@ -226,7 +230,8 @@ group_run(struct aims *aims, enum aims_group which)
 			bench_side_take(&aims->plan, BENCH_SIDE_BOTH);
 	}
 	for (uint32_t i = 0; i < group->run_count; i++)
-		if (rc == 0 && group->runs[i]->why[0] != '\0' && group->runs[i]->ops->required)
+		if (rc == 0 && group->runs[i]->why[0] != '\0' && !group->runs[i]->absent &&
+		    group->runs[i]->ops->required)
 			rc = -EIO;
 	bench_regions_close(&aims->plan);
 	far_free(group);

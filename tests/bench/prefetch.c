@@ -17,6 +17,7 @@
 #include "farpool/farpool.h"
 #include "tests/bench/lend.h"
 #include "tests/bench/process.h"
+#include "transport/transport.h"
 
 #define STORE_NS      (60 * FAR_NS_PER_S)
 #define PREFETCH_NS   (20 * FAR_NS_PER_S)
@@ -189,6 +190,12 @@ shm_open_mover(const struct bench_plan *plan, char *why, struct bench_mover **ou
 static int
 tcp_open_mover(const struct bench_plan *plan, char *why, struct bench_mover **out)
 {
+	if (far_transport_find("ucx") == NULL) {
+		snprintf(why, BENCH_TEXT_BYTES,
+			 "this build has no ucx transport; next: apt-get install libucx-dev, and "
+			 "configure again");
+		return -ENODEV;
+	}
 	return prefetch_open(plan, "ucx", why, out);
 }
 

@@ -146,11 +146,13 @@ way_find(struct bench_mover *mover, struct size *size)
 	static const struct redis_way tries[] = {{1, 1}, {1, 4},  {1, 16}, {1, 64},
 						 {4, 1}, {16, 1}, {64, 1}, {8, 2}};
 	size_t count = sizeof(tries) / sizeof(tries[0]);
-	uint64_t blocks =
-		mover->plan->set_bytes / 4 / size->block_bytes / REDIS_KEYS_MAX * REDIS_KEYS_MAX;
+	uint64_t all = mover->plan->set_bytes / size->block_bytes / REDIS_KEYS_MAX * REDIS_KEYS_MAX;
+	uint64_t blocks = all / 4 / REDIS_KEYS_MAX * REDIS_KEYS_MAX;
 	uint64_t best_ns = UINT64_MAX;
 	int rc = 0;
 
+	if (blocks == 0)
+		blocks = all; /* of a small set all of it, if that is enough for one MGET */
 	if (blocks == 0)
 		return -E2BIG;
 	for (size_t t = 0; t < TRY_ROUNDS * count && rc == 0; t++) {
