@@ -207,19 +207,19 @@ client_run(const struct cell *cell, const struct over *over, struct outcome *out
 }
 
 /* clang-format off */
-#define CELLS(stage, what) \
-	{"client", "SIGKILL", what, FAULT_KILL, stage, client_run}, \
-	{"client", "SIGSTOP", what, FAULT_STOP, stage, client_run},
+#define CELLS(stage, what, kill, stop) \
+	{"client", "SIGKILL", what, FAULT_KILL, stage, kill, client_run}, \
+	{"client", "SIGSTOP", what, FAULT_STOP, stage, stop, client_run},
 
 const struct cell client_cells[] = {
-	CELLS(STAGE_LANE_ASK, "store: lane asked for")
-	CELLS(STAGE_WRITES, "store: WRITEs in flight")
-	CELLS(STAGE_COMMIT, "store: COMMIT in flight")
-	CELLS(STAGE_IDLE, "store: idle, lane open")
-	CELLS(STAGE_LOOKUP, "prefetch: lookup")
-	CELLS(STAGE_DATA, "prefetch: data reads")
-	CELLS(STAGE_FLIP, "prefetch: before the flip")
-	CELLS(STAGE_HELD, "prefetch: held, locks in L1")
+	CELLS(STAGE_LANE_ASK, "store: lane asked for", false, false)
+	CELLS(STAGE_WRITES, "store: WRITEs in flight", true, true)
+	CELLS(STAGE_COMMIT, "store: COMMIT in flight", false, false)
+	CELLS(STAGE_IDLE, "store: idle, lane open", true, false)
+	CELLS(STAGE_LOOKUP, "prefetch: lookup", false, false)
+	CELLS(STAGE_DATA, "prefetch: data reads", true, false)
+	CELLS(STAGE_FLIP, "prefetch: before the flip", false, false)
+	CELLS(STAGE_HELD, "prefetch: held, locks in L1", false, true)
 };
 /* clang-format on */
 

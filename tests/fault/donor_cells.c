@@ -274,21 +274,21 @@ donor_run(const struct cell *cell, const struct over *over, struct outcome *outc
 }
 
 /* clang-format off */
-#define CELLS(stage, what) \
-	{"donor", "SIGKILL", what, FAULT_KILL, stage, donor_run}, \
-	{"donor", "SIGSTOP", what, FAULT_STOP, stage, donor_run}, \
-	{"donor", "restart", what, FAULT_RESTART, stage, donor_run},
+#define CELLS(stage, what, kill, stop, restart) \
+	{"donor", "SIGKILL", what, FAULT_KILL, stage, kill, donor_run}, \
+	{"donor", "SIGSTOP", what, FAULT_STOP, stage, stop, donor_run}, \
+	{"donor", "restart", what, FAULT_RESTART, stage, restart, donor_run},
 
 const struct cell donor_cells[] = {
-	CELLS(STAGE_LANE_ASK, "store: lane asked for")
-	CELLS(STAGE_WRITES, "store: WRITEs in flight")
-	CELLS(STAGE_COMMIT, "store: COMMIT in flight")
-	CELLS(STAGE_ANSWER, "store: slots are there, no answer")
-	CELLS(STAGE_IDLE, "store: idle after")
-	CELLS(STAGE_LOOKUP, "prefetch: lookup")
-	CELLS(STAGE_DATA, "prefetch: data reads")
-	CELLS(STAGE_FLIP, "prefetch: before the flip")
-	CELLS(STAGE_HELD, "prefetch: held by reader")
+	CELLS(STAGE_LANE_ASK, "store: lane asked for", false, false, true)
+	CELLS(STAGE_WRITES, "store: WRITEs in flight", true, true, false)
+	CELLS(STAGE_COMMIT, "store: COMMIT in flight", true, true, false)
+	CELLS(STAGE_ANSWER, "store: slots are there, no answer", false, false, true)
+	CELLS(STAGE_IDLE, "store: idle after", false, false, false)
+	CELLS(STAGE_LOOKUP, "prefetch: lookup", false, false, true)
+	CELLS(STAGE_DATA, "prefetch: data reads", true, true, false)
+	CELLS(STAGE_FLIP, "prefetch: before the flip", true, false, false)
+	CELLS(STAGE_HELD, "prefetch: held by reader", false, false, true)
 };
 /* clang-format on */
 

@@ -31,8 +31,13 @@ struct over {
 	const char *name;     /* "shm", "ucx", "verbs" */
 	uint32_t deadline_ms; /* of a prefetch */
 	uint32_t stop_ms;     /* how long what is stopped stands still */
+	uint32_t pause_ms;    /* of the observer, between requests */
+	const char *memory;   /* of a donor */
 	const char *donor_extra;
 	const char *client_extra;
+	/* Links are lost without a fault: soft-RoCE in a guest on a machine that is busy. Then that somebody
+	 * misses is no finding. */
+	bool loses_links;
 };
 
 enum fault {
@@ -45,11 +50,13 @@ enum fault {
 struct outcome {
 	uint64_t requests, failed, wrong;
 	uint64_t miss_ns, reuse_ns, consistent_ns; /* TIME_NONE: none */
-	bool whole;                                /* the cell came to its end */
-	bool reached;                              /* the stage was hit */
-	char skipped[TEXT_BYTES];                  /* why, if it was */
-	char leaks[TEXT_BYTES];                    /* "": none */
+	uint64_t late_ns;         /* behind its own deadline, of the request that ended latest */
+	bool whole;               /* the cell came to its end */
+	bool reached;             /* the stage was hit */
+	char skipped[TEXT_BYTES]; /* why, if it was */
+	char leaks[TEXT_BYTES];   /* "": none */
 	char note[TEXT_BYTES];
+	char dir[96]; /* of its processes, until it has come to its end */
 };
 
 struct cell {
@@ -58,6 +65,7 @@ struct cell {
 	const char *what; /* the stage, for people */
 	enum fault kind;
 	enum stage stage;
+	bool brief; /* among the few that run where everything is slow */
 	void (*run)(const struct cell *cell, const struct over *over, struct outcome *outcome);
 };
 
@@ -72,8 +80,10 @@ struct cell_job {
 	bool ended;
 };
 
-/* Runs them, so many at a time, and prints a row of each, in their order. True: all is as it should be. */
-bool cells_run(struct cell_job *jobs, size_t count, size_t at_once, const struct over *over);
+/* Runs them, so many at a time, and prints a row of each, in their order; @verbose: and the
+ * end of its log. True: all is as it should be. */
+bool cells_run(struct cell_job *jobs, size_t count, size_t at_once, const struct over *over,
+	       bool verbose);
 /* True: the cell is as it should be. */
 bool row_print(const struct cell *cell, const struct over *over, const struct outcome *outcome,
 	       int status);

@@ -213,8 +213,8 @@ reader_run(const struct cell *cell, const struct over *over, struct outcome *out
 }
 
 const struct cell reader_cells[] = {
-	{"reader", "SIGKILL", "its session holds locks", FAULT_KILL, STAGE_HELD, reader_run},
-	{"reader", "SIGSTOP", "its session holds locks", FAULT_STOP, STAGE_HELD, reader_run},
+	{"reader", "SIGKILL", "its session holds locks", FAULT_KILL, STAGE_HELD, false, reader_run},
+	{"reader", "SIGSTOP", "its session holds locks", FAULT_STOP, STAGE_HELD, false, reader_run},
 };
 
 const size_t reader_cell_count = sizeof(reader_cells) / sizeof(reader_cells[0]);

@@ -116,20 +116,36 @@ log_show(int log_fd)
 		(void)fwrite(bytes, 1, (size_t)count, stderr);
 }
 
+/* What its donors and clients said, where it could not clean up by itself. */
+static void
+dir_show(const char *dir)
+{
+	char command[320];
+
+	if (dir[0] == '\0' || access(dir, F_OK) != 0)
+		return;
+	snprintf(command, sizeof(command), "tail -n 20 '%s'/*.log '%s'/*.err >&2; rm -rf '%s'", dir,
+		 dir, dir);
+	if (system(command) != 0)
+		fprintf(stderr, "%s is left\n", dir);
+}
+
 static bool
-cell_end(struct cell_job *job, const struct over *over)
+cell_end(struct cell_job *job, const struct over *over, bool verbose)
 {
 	bool sound = row_print(job->cell, over, job->outcome, job->status);
 
-	if (!sound)
+	if (!sound || verbose)
 		log_show(job->log_fd);
+	dir_show(job->outcome->dir);
 	(void)close(job->log_fd);
 	(void)munmap(job->outcome, sizeof(*job->outcome));
 	return sound;
 }
 
 bool
-cells_run(struct cell_job *jobs, size_t count, size_t at_once, const struct over *over)
+cells_run(struct cell_job *jobs, size_t count, size_t at_once, const struct over *over,
+	  bool verbose)
 {
 	size_t started = 0, printed = 0;
 	bool sound = true;
@@ -149,7 +165,7 @@ cells_run(struct cell_job *jobs, size_t count, size_t at_once, const struct over
 		}
 		/* In the order of the table. */
 		while (printed < started && jobs[printed].ended)
-			sound &= cell_end(&jobs[printed++], over);
+			sound &= cell_end(&jobs[printed++], over, verbose);
 		far_clock_sleep_until(far_now_ns() + FAR_NS_PER_MS);
 	}
 	return sound;

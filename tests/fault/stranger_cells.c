@@ -383,14 +383,17 @@ too_large_run(const struct cell *cell, const struct over *over, struct outcome *
 }
 
 const struct cell stranger_cells[] = {
-	{"stranger", "crowd", "200 clients connect and leave", FAULT_STOP, STAGE_NONE, crowd_run},
-	{"stranger", "flood", "garbage at the listener", FAULT_STOP, STAGE_NONE, flood_run},
-	{"stranger", "garbage", "in messages of 32 links", FAULT_STOP, STAGE_NONE, garbage_run},
-	{"stranger", "shrinks", "a client's memory file", FAULT_STOP, STAGE_NONE, shrink_run},
-	{"stranger", "no memory", "RLIMIT_AS of a donor", FAULT_KILL, STAGE_NONE, limit_run},
-	{"stranger", "no descriptor", "RLIMIT_NOFILE of a donor", FAULT_STOP, STAGE_NONE,
+	{"stranger", "crowd", "200 clients connect and leave", FAULT_STOP, STAGE_NONE, false,
+	 crowd_run},
+	{"stranger", "flood", "garbage at the listener", FAULT_STOP, STAGE_NONE, false, flood_run},
+	{"stranger", "garbage", "in messages of 32 links", FAULT_STOP, STAGE_NONE, true,
+	 garbage_run},
+	{"stranger", "shrinks", "a client's memory file", FAULT_STOP, STAGE_NONE, false,
+	 shrink_run},
+	{"stranger", "no memory", "RLIMIT_AS of a donor", FAULT_KILL, STAGE_NONE, false, limit_run},
+	{"stranger", "no descriptor", "RLIMIT_NOFILE of a donor", FAULT_STOP, STAGE_NONE, false,
 	 limit_run},
-	{"stranger", "no memory", "a donor of more than there is", FAULT_STOP, STAGE_NONE,
+	{"stranger", "no memory", "a donor of more than there is", FAULT_STOP, STAGE_NONE, false,
 	 too_large_run},
 };
 
