@@ -116,7 +116,7 @@ log_show(int log_fd)
 		(void)fwrite(bytes, 1, (size_t)count, stderr);
 }
 
-/* What its donors and clients said, where it could not clean up by itself. */
+/* What its donors and clients said. */
 static void
 dir_show(const char *dir)
 {
@@ -124,9 +124,18 @@ dir_show(const char *dir)
 
 	if (dir[0] == '\0' || access(dir, F_OK) != 0)
 		return;
-	snprintf(command, sizeof(command), "tail -n 20 '%s'/*.log '%s'/*.err >&2; rm -rf '%s'", dir,
-		 dir, dir);
+	snprintf(command, sizeof(command), "tail -n 20 '%s'/*.log '%s'/*.err >&2", dir, dir);
 	if (system(command) != 0)
+		fprintf(stderr, "not all of it is in %s\n", dir);
+}
+
+static void
+dir_remove(const char *dir)
+{
+	char command[160];
+
+	snprintf(command, sizeof(command), "rm -rf '%s'", dir);
+	if (dir[0] != '\0' && system(command) != 0)
 		fprintf(stderr, "%s is left\n", dir);
 }
 
@@ -137,7 +146,9 @@ cell_end(struct cell_job *job, const struct over *over, bool verbose)
 
 	if (!sound || verbose)
 		log_show(job->log_fd);
-	dir_show(job->outcome->dir);
+	if (!sound || verbose)
+		dir_show(job->outcome->dir);
+	dir_remove(job->outcome->dir);
 	(void)close(job->log_fd);
 	(void)munmap(job->outcome, sizeof(*job->outcome));
 	return sound;

@@ -477,7 +477,7 @@ scene_end(struct scene *scene)
 		if (scene->donors[i]->pid != 0 && rig_donor_signal(scene->donors[i], SIGTERM) != 0)
 			scene_leak(scene, "donors that do not end well", 1);
 	}
-	rig_close(&scene->rig);
+	/* The folder with what they said is the parent's to show, and to remove. */
 	(void)pthread_mutex_destroy(&scene->lock);
 	scene->outcome->whole = true;
 }
