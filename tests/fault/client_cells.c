@@ -134,7 +134,7 @@ reuse_wait(struct scene *scene)
 	while (!reuse_note(scene)) {
 		if (far_now_ns() > until_ns)
 			cell_fail("the subject's links are there still");
-		(void)usleep(1000);
+		(void)usleep(scene->over->pause_ms * 1000);
 	}
 }
 
@@ -169,7 +169,7 @@ subject_goes_on(struct scene *scene, pid_t pid)
 	CELL_CHECK(run != NULL);
 	while (far_now_ns() < until_ns) {
 		(void)reuse_note(scene);
-		(void)usleep(1000);
+		(void)usleep(scene->over->pause_ms * 1000);
 	}
 	CELL_CHECK(kill(pid, SIGCONT) == 0);
 	rig_wait(&scene->rig, pid, SUBJECT, WAIT_SECONDS, run);
