@@ -78,6 +78,7 @@ enum pool_segment_state {
 struct pool_segment {
 	enum pool_segment_state state;
 	uint32_t number;                     /* never repeats within an epoch */
+	bool is_restored;                    /* a predecessor's, named by its slots */
 	struct far_mem_source source;        /* borrowed memory */
 	struct far_mem *mems[FAR_RAILS_MAX]; /* owned: one per rail */
 	uint32_t lane_count;
@@ -242,8 +243,6 @@ void far_pool_mems_dereg(struct far_mem *mems[FAR_RAILS_MAX]);
 /* ---- segment.c ---- */
 int far_pool_segments_open(struct far_pool *pool);
 void far_pool_segments_close(struct far_pool *pool);
-/* Its place in the array; POOL_NONE: no segment has this number. */
-uint32_t far_pool_segment_find(const struct far_pool *pool, uint32_t number);
 /* Ends drains that are through. Returns when to be called next. */
 uint64_t far_pool_segments_tick(struct far_pool *pool, uint64_t now_ns, bool judge);
 /* The link's peer uses none of its keys any more. -EPROTO: it was not asked to let go. */

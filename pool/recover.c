@@ -25,6 +25,12 @@ struct extent {
 	uint32_t slot;
 };
 
+/* A segment that came back: a slot is found its own without a walk over all of them. */
+struct place {
+	uint32_t number;
+	uint32_t idx; /* in the pool's array */
+};
+
 /*
  * First every slot is looked at, and those of a listed epoch are chained to their lanes, by the notes
  * of slots that hold nothing yet. Then lane by lane: bounds, overlap, CRC; what is good is sealed
@@ -34,8 +40,10 @@ struct extent {
 struct pool_recovery {
 	uint64_t epochs[FAR_EPOCHS_MAX];
 	uint32_t epoch_count;
-	uint32_t slot_at;       /* the scan has come so far */
-	uint32_t lane_at;       /* the sweep */
+	uint32_t slot_at;     /* the scan has come so far */
+	uint32_t lane_at;     /* the sweep */
+	struct place *places; /* owned, by number; made when the scan begins */
+	uint32_t place_count;
 	uint32_t *heads;        /* owned, by lane: the first slot that names it; POOL_NONE: none */
 	uint32_t *counts;       /* owned, by lane */
 	struct extent *extents; /* owned; of the lane being looked at */
@@ -155,6 +163,7 @@ recovery_free(struct pool_recovery *recovery)
 {
 	if (recovery == NULL)
 		return;
+	far_free(recovery->places);
 	far_free(recovery->heads);
 	far_free(recovery->counts);
 	far_free(recovery->extents);
@@ -251,13 +260,54 @@ slot_is_at_home(const struct far_pool *pool, uint32_t slot_idx, const struct far
 	return slot_idx / FAR_SET_SLOTS == sets[0] || slot_idx / FAR_SET_SLOTS == sets[1];
 }
 
+static int
+place_compare(const void *left, const void *right)
+{
+	const struct place *a = left;
+	const struct place *b = right;
+
+	return a->number < b->number ? -1 : a->number > b->number;
+}
+
+/* Those that came back, and no others: a new one may have got the number of one that is gone. */
+static int
+places_open(struct far_pool *pool)
+{
+	struct pool_recovery *recovery = pool->recovery;
+
+	if (recovery->places != NULL)
+		return 0;
+	recovery->places = far_zalloc_array(pool->segment_slots, sizeof(*recovery->places));
+	if (recovery->places == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < pool->segment_slots; i++) {
+		const struct pool_segment *segment = &pool->segments[i];
+
+		if (segment->state == SEGMENT_SERVING && segment->is_restored)
+			recovery->places[recovery->place_count++] =
+				(struct place){.number = segment->number, .idx = i};
+	}
+	qsort(recovery->places, recovery->place_count, sizeof(*recovery->places), place_compare);
+	return 0;
+}
+
+static uint32_t
+place_find(const struct pool_recovery *recovery, uint32_t number)
+{
+	struct place key = {.number = number};
+	const struct place *place =
+		bsearch(&key, recovery->places, recovery->place_count, sizeof(key), place_compare);
+
+	return place != NULL ? place->idx : POOL_NONE;
+}
+
 /* The lane that its bytes lie in, wholly; NULL: in none that is here. */
 static struct pool_lane *
 slot_lane(const struct far_pool *pool, const struct far_slot *slot)
 {
 	uint64_t begin = slot->offset_64 * 64ULL;
 	uint64_t lane_bytes = pool->config.lane_bytes;
-	uint32_t segment_idx = far_pool_segment_find(pool, slot->segment);
+	uint32_t segment_idx = place_find(pool->recovery, slot->segment);
 
 	if (segment_idx == POOL_NONE || slot->size_bytes == 0 || slot->size_bytes > lane_bytes ||
 	    begin % far_extent_align(slot->size_bytes) != 0)
@@ -459,6 +509,8 @@ far_pool_recover_step(struct far_pool *pool)
 	/* A slot may name a segment that is still on its way. */
 	if (recovery == NULL || pool->growing || pool->closing)
 		return false;
+	if (places_open(pool) < 0)
+		return false; /* the next tick asks again */
 	if (recovery->slot_at < slots) {
 		for (uint32_t i = 0; i < POOL_SCAN_SLOTS && recovery->slot_at < slots; i++)
 			slot_scan(pool, recovery->slot_at++);

@@ -34,22 +34,14 @@ far_pool_segments_close(struct far_pool *pool)
 	far_free(pool->segments);
 }
 
-uint32_t
-far_pool_segment_find(const struct far_pool *pool, uint32_t number)
-{
-	for (uint32_t i = 0; i < pool->segment_slots; i++) {
-		if (pool->segments[i].state != SEGMENT_ABSENT && pool->segments[i].number == number)
-			return i;
-	}
-	return POOL_NONE;
-}
-
 static struct pool_segment *
 segment_find(const struct far_pool *pool, uint32_t number)
 {
-	uint32_t idx = far_pool_segment_find(pool, number);
-
-	return idx == POOL_NONE ? NULL : &pool->segments[idx];
+	for (uint32_t i = 0; i < pool->segment_slots; i++) {
+		if (pool->segments[i].state != SEGMENT_ABSENT && pool->segments[i].number == number)
+			return &pool->segments[i];
+	}
+	return NULL;
 }
 
 static uint32_t
@@ -94,6 +86,7 @@ segment_add(struct far_pool *pool, const struct far_mem_source *source, uint32_t
 
 	idx = segment_idx(pool, segment);
 	segment->state = SEGMENT_SERVING;
+	segment->is_restored = number != 0;
 	segment->number = number != 0 ? number : pool->segment_last + 1;
 	if (segment->number > pool->segment_last)
 		pool->segment_last = segment->number;
@@ -131,7 +124,7 @@ far_pool_segment_restore(struct far_pool *pool, const struct far_mem_source *sou
 
 	/* Once the slots are looked at, a segment is a new one. */
 	if (number == 0 || number == UINT32_MAX || pool->recovery == NULL ||
-	    far_pool_segment_find(pool, number) != POOL_NONE)
+	    segment_find(pool, number) != NULL)
 		return -EINVAL;
 	return segment_add(pool, source, number, &same);
 }

@@ -240,6 +240,30 @@ segment_that_is_gone_takes_its_blocks_with_it(void **state)
 	rig_close(rig);
 }
 
+/* Its number is free again, and the same bytes happen to be in it: it is not what the slots mean. */
+static void
+new_segment_is_not_taken_for_an_old_one(void **state)
+{
+	struct rig *rig = open_filled();
+	struct far_mem_source source = {.base = rig->segments[0].base,
+					.size_bytes = rig->segments[0].size_bytes,
+					.fd = -1,
+					.relaxed = true};
+	uint32_t number = 0;
+
+	(void)state;
+	assert_int_equal(slot_of(rig, 1)->segment, rig->segments[0].number);
+	rig_down(rig);
+	assert_int_equal(rig_reopen(rig), 0);
+	assert_int_equal(far_pool_segment_add(rig->pool, &source, &number), 0);
+	assert_int_equal(number, rig->segments[0].number);
+	far_pool_growing_set(rig->pool, false);
+	rig_run(rig, FAR_NS_PER_MS);
+	assert_int_equal(rig_stat(rig, FAR_STATUS_blocks_recovered), 0);
+	assert_int_equal(rig_stat(rig, FAR_STATUS_blocks_dropped), 2 * BLOCKS);
+	rig_close(rig);
+}
+
 static void
 successor_that_dies_on_the_way_is_recovered_from(void **state)
 {
@@ -402,6 +426,7 @@ main(void)
 		cmocka_unit_test(slots_that_cannot_be_true_are_dropped),
 		cmocka_unit_test(overlapping_extents_are_not_both_kept),
 		cmocka_unit_test(segment_that_is_gone_takes_its_blocks_with_it),
+		cmocka_unit_test(new_segment_is_not_taken_for_an_old_one),
 		cmocka_unit_test(successor_that_dies_on_the_way_is_recovered_from),
 		cmocka_unit_test(torn_line_with_the_epoch_loses_nothing),
 		cmocka_unit_test(block_deleted_meanwhile_does_not_come_back),
