@@ -108,6 +108,17 @@ pid_wait(const struct farpoold_owner *owner, int wait_ms, char error[FAR_PARAM_E
 	return -EBUSY;
 }
 
+/* An id that could not be read, there or here, tells nothing: /proc is not mounted everywhere. */
+static bool
+boot_is_another(const struct farpoold_owner *owner, const struct farpoold_owner *self)
+{
+	static const uint8_t unknown[sizeof(self->boot_id)];
+
+	return memcmp(owner->boot_id, unknown, sizeof(unknown)) != 0 &&
+	       memcmp(self->boot_id, unknown, sizeof(unknown)) != 0 &&
+	       memcmp(owner->boot_id, self->boot_id, sizeof(unknown)) != 0;
+}
+
 int
 farpoold_owner_gone(const struct farpoold_owner *owner, int wait_ms,
 		    char error[FAR_PARAM_ERROR_BYTES])
@@ -115,11 +126,11 @@ farpoold_owner_gone(const struct farpoold_owner *owner, int wait_ms,
 	struct farpoold_owner self;
 
 	farpoold_owner_self(&self);
-	if (owner->pid == 0 || memcmp(owner->boot_id, self.boot_id, sizeof(self.boot_id)) != 0)
+	if (owner->pid == 0 || boot_is_another(owner, &self))
 		return 0;
 	if (owner->pid > INT32_MAX)
 		return 0; /* nobody's number */
-	if (owner->pidns_inode != self.pidns_inode) {
+	if (owner->pidns_inode != self.pidns_inode || owner->pidns_inode == 0) {
 		snprintf(error, FAR_PARAM_ERROR_BYTES,
 			 "backing: it was not closed, and whether process %" PRIu64
 			 " of another pid namespace is gone cannot be told here: run donors in the "

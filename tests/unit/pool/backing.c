@@ -281,6 +281,13 @@ owner_is_gone_only_when_that_is_proved(void **state)
 	owner.pidns_inode ^= 1;
 	assert_int_equal(farpoold_owner_gone(&owner, 0, error), -EBUSY);
 	assert_non_null(strstr(error, "pid namespace"));
+	/* What cannot be read, here or there, proves nothing: not another boot, nor the same namespace. */
+	owner = self;
+	memset(owner.boot_id, 0, sizeof(owner.boot_id));
+	assert_int_equal(farpoold_owner_gone(&owner, 0, error), -EBUSY);
+	owner = self;
+	owner.pidns_inode = 0;
+	assert_int_equal(farpoold_owner_gone(&owner, 0, error), -EBUSY);
 
 	child = fork();
 	if (child == 0)
