@@ -24,7 +24,7 @@ uint64_t
 far_pool_index_bytes(const struct far_pool_config *config, uint32_t rail_count)
 {
 	struct far_index_layout layout;
-	uint64_t lines = config->capacity_bytes / config->segment_bytes + POOL_SEGMENTS_SPARE;
+	uint64_t lines = far_pool_segments_max(config);
 
 	if (far_index_layout_make(config->capacity_bytes, config->block_bytes_min,
 				  lines * rail_count, &layout) < 0)

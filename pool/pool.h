@@ -95,6 +95,8 @@ int far_pool_backing_check(const struct far_pool_config *config, uint32_t rail_c
 			   const struct far_index_header *header, uint64_t index_bytes,
 			   char error[FAR_PARAM_ERROR_BYTES]);
 uint64_t far_pool_index_bytes(const struct far_pool_config *config, uint32_t rail_count);
+/* So many segments a pool has room for at a time: a few more than its memory makes. */
+uint64_t far_pool_segments_max(const struct far_pool_config *config);
 
 /* Lends one more segment: @source is borrowed until far_pool_close() or its
  * far_pool_segment_drain() has ended. Serves from then on. Returns 0, -EINVAL, -ENOMEM, -E2BIG

@@ -68,7 +68,7 @@ far_pool_backing_check(const struct far_pool_config *config, uint32_t rail_count
 		       char error[FAR_PARAM_ERROR_BYTES])
 {
 	struct far_index_layout layout;
-	uint64_t lines = config->capacity_bytes / config->segment_bytes + POOL_SEGMENTS_SPARE;
+	uint64_t lines = far_pool_segments_max(config);
 	int rc = far_index_header_check(header, index_bytes);
 
 	if (header->magic != FAR_INDEX_MAGIC)

@@ -10,11 +10,17 @@
 #include "base/log.h"
 #include "base/mark.h"
 
+uint64_t
+far_pool_segments_max(const struct far_pool_config *config)
+{
+	return config->capacity_bytes / config->segment_bytes + POOL_SEGMENTS_SPARE;
+}
+
 int
 far_pool_segments_open(struct far_pool *pool)
 {
 	const struct far_pool_config *config = &pool->config;
-	uint64_t slots = config->capacity_bytes / config->segment_bytes + POOL_SEGMENTS_SPARE;
+	uint64_t slots = far_pool_segments_max(config);
 	uint64_t lanes = config->segment_bytes / config->lane_bytes;
 
 	if (slots * lanes > POOL_LANES_MAX)

@@ -168,10 +168,21 @@ segments_list(struct farpoold_backing *backing, char error[FAR_PARAM_ERROR_BYTES
 	return 0;
 }
 
+/* One more of @size_bytes, then as many as @left_bytes need: no more than the pool has room for. */
+static bool
+segment_has_room(const struct far_pool_config *pool, uint32_t kept, uint64_t left_bytes,
+		 uint64_t size_bytes)
+{
+	uint64_t rest = left_bytes - size_bytes;
+	uint64_t missing = rest / pool->segment_bytes + (rest % pool->segment_bytes != 0);
+
+	return kept + 1 + missing <= far_pool_segments_max(pool);
+}
+
 /* Whether it can be a segment of this configuration; what is there already is counted. */
 static bool
 segment_is_sound(struct farpoold_backing *backing, const struct far_pool_config *pool,
-		 uint64_t left_bytes, struct farpoold_segment_file *file)
+		 uint64_t left_bytes, uint32_t kept, struct farpoold_segment_file *file)
 {
 	char name[NAME_BYTES];
 	struct stat st;
@@ -185,7 +196,8 @@ segment_is_sound(struct farpoold_backing *backing, const struct far_pool_config 
 	file->size_bytes = (uint64_t)st.st_size;
 	if (st.st_size <= 0 || file->size_bytes % pool->lane_bytes != 0 ||
 	    file->size_bytes % backing->page_bytes != 0 || file->size_bytes > pool->segment_bytes ||
-	    file->size_bytes > left_bytes)
+	    file->size_bytes > left_bytes ||
+	    !segment_has_room(pool, kept, left_bytes, file->size_bytes))
 		return false;
 	backing->there_bytes += (uint64_t)st.st_blocks * 512;
 	return true;
@@ -202,7 +214,7 @@ segments_sift(struct farpoold_backing *backing, const struct far_pool_config *po
 		struct farpoold_segment_file file = backing->found[i];
 		char name[NAME_BYTES];
 
-		if (backing->over && segment_is_sound(backing, pool, left_bytes, &file)) {
+		if (backing->over && segment_is_sound(backing, pool, left_bytes, kept, &file)) {
 			left_bytes -= file.size_bytes;
 			backing->number_last = file.number;
 			backing->found[kept++] = file;
@@ -210,10 +222,10 @@ segments_sift(struct farpoold_backing *backing, const struct far_pool_config *po
 		}
 		segment_name(file.number, name);
 		if (backing->over)
-			far_log_warn(
-				"backing: %s/%s removed: of a size or owner that cannot be, its "
-				"blocks are lost",
-				backing->path, name);
+			far_log_warn("backing: %s/%s removed: of a size or owner that cannot be, "
+				     "or too many; its "
+				     "blocks are lost",
+				     backing->path, name);
 		(void)unlinkat(backing->folder_fd, name, 0);
 	}
 	backing->found_count = kept;

@@ -193,6 +193,28 @@ segment_that_cannot_be_one_is_removed(void **state)
 	far_log_capture_finish();
 }
 
+/* A pool has room for a few more segments than its memory makes, not for any number of small ones. */
+static void
+too_many_small_segments_are_removed(void **state)
+{
+	char path[PATH_BYTES], name[32];
+
+	(void)state;
+	far_log_capture_start();
+	far_log_capture_expect("removed: of a size");
+	assert_int_equal(start_and_end(), 0);
+	for (int number = 1; number <= 16; number++) {
+		(void)snprintf(name, sizeof(name), "segment-%06d", number);
+		path_make(path, name);
+		assert_int_equal(close(open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600)), 0);
+		assert_int_equal(truncate(path, 4 * MIB), 0);
+	}
+	/* 10 of 4 MiB, and two new ones for what is missing of 64 MiB. */
+	assert_int_equal(start_and_end(), 10);
+	assert_int_equal(start_and_end(), 12);
+	far_log_capture_finish();
+}
+
 static void
 folder_that_others_may_write_is_refused(void **state)
 {
@@ -306,6 +328,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(second_start_finds_what_the_first_left, teardown),
 		cmocka_unit_test_teardown(segment_that_cannot_be_one_is_removed, teardown),
+		cmocka_unit_test_teardown(too_many_small_segments_are_removed, teardown),
 		cmocka_unit_test_teardown(folder_that_others_may_write_is_refused, teardown),
 		cmocka_unit_test_teardown(index_of_another_kind_is_refused_by_name, teardown),
 		cmocka_unit_test_teardown(index_cut_behind_its_header_is_refused, teardown),
