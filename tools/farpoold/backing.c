@@ -322,6 +322,24 @@ room_check(const struct farpoold_backing *backing, uint64_t asked_bytes,
 	return -ENOMEM;
 }
 
+/* A file is of whole pages: one of a part of a page would be no segment to the next donor. */
+static int
+pages_check(const struct farpoold_backing *backing, const struct far_pool_config *pool,
+	    char error[FAR_PARAM_ERROR_BYTES])
+{
+	char page[FARPOOLD_SIZE_TEXT_BYTES];
+
+	if (pool->segment_bytes % backing->page_bytes == 0 &&
+	    pool->capacity_bytes % backing->page_bytes == 0)
+		return 0;
+	farpoold_size_format(backing->page_bytes, page);
+	snprintf(error, FAR_PARAM_ERROR_BYTES,
+		 "backing: %s: its pages are of %s: make 'segment' and 'memory' multiples of that, "
+		 "or use a folder with smaller pages",
+		 backing->path, page);
+	return -EINVAL;
+}
+
 int
 farpoold_backing_open(const struct farpoold_config *config, uint32_t rail_count,
 		      struct farpoold_backing *out, char error[FAR_PARAM_ERROR_BYTES])
@@ -336,6 +354,8 @@ farpoold_backing_open(const struct farpoold_config *config, uint32_t rail_count,
 	if (rc == 0 && config->huge_pages == FAR_PAGES_HUGE_ON && !out->is_huge)
 		rc = refuse(error, -EINVAL, out->path,
 			    "huge_pages: on, and this is no hugetlbfs: choose a folder on one");
+	if (rc == 0)
+		rc = pages_check(out, &config->pool, error);
 	if (rc == 0)
 		rc = index_check(out, &config->pool, rail_count, error);
 	if (rc == 0)

@@ -1,6 +1,7 @@
 /* backing.c - tests: the folder that outlives a donor: what is in it is looked at before it is used. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
@@ -276,6 +278,41 @@ disk_is_no_place_for_it(void **state)
 	config = was;
 }
 
+/* In a mount namespace of its own. What it ends with: 0: refused as it should be; 77: no such pages. */
+static int
+gigantic_open(void)
+{
+	char error[FAR_PARAM_ERROR_BYTES] = "";
+	struct farpoold_backing backing;
+
+	if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mkdir(folder, 0700) < 0 ||
+	    mount("none", folder, "hugetlbfs", 0, "pagesize=1G,mode=0700") < 0)
+		return 77;
+	if (farpoold_backing_open(&config, 1, &backing, error) != -EINVAL)
+		return 1;
+	return strstr(error, "its pages are of 1.0 GiB") == NULL;
+}
+
+static void
+pages_larger_than_a_segment_are_refused(void **state)
+{
+	pid_t child = fork();
+	int status = 0;
+
+	(void)state;
+	if (child == 0)
+		_exit(gigantic_open());
+	assert_true(child > 0);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77) {
+		printf("hugetlbfs with pages of 1 GiB cannot be mounted here\n");
+		skip();
+	}
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void
 owner_is_gone_only_when_that_is_proved(void **state)
 {
@@ -333,6 +370,7 @@ main(void)
 		cmocka_unit_test_teardown(index_of_another_kind_is_refused_by_name, teardown),
 		cmocka_unit_test_teardown(index_cut_behind_its_header_is_refused, teardown),
 		cmocka_unit_test(disk_is_no_place_for_it),
+		cmocka_unit_test_teardown(pages_larger_than_a_segment_are_refused, teardown),
 		cmocka_unit_test(owner_is_gone_only_when_that_is_proved),
 	};
 
