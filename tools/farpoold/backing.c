@@ -97,6 +97,13 @@ folder_open(struct farpoold_backing *backing, char error[FAR_PARAM_ERROR_BYTES])
 
 /* ---- its files ---- */
 
+static bool
+file_is_ours(const struct stat *st)
+{
+	return S_ISREG(st->st_mode) && st->st_uid == geteuid() &&
+	       (st->st_mode & (S_IWGRP | S_IWOTH)) == 0 && st->st_nlink == 1;
+}
+
 /* A file of this user's that nobody else may write to; -1: it is none, or not there. */
 static int
 file_open(const struct farpoold_backing *backing, const char *name, struct stat *st)
@@ -105,8 +112,7 @@ file_open(const struct farpoold_backing *backing, const char *name, struct stat 
 
 	if (fd < 0)
 		return -1;
-	if (fstat(fd, st) == 0 && S_ISREG(st->st_mode) && st->st_uid == geteuid() &&
-	    (st->st_mode & (S_IWGRP | S_IWOTH)) == 0 && st->st_nlink == 1)
+	if (fstat(fd, st) == 0 && file_is_ours(st))
 		return fd;
 	(void)close(fd);
 	return -1;
@@ -179,20 +185,18 @@ segment_has_room(const struct far_pool_config *pool, uint32_t kept, uint64_t lef
 	return kept + 1 + missing <= far_pool_segments_max(pool);
 }
 
-/* Whether it can be a segment of this configuration; what is there already is counted. */
+/* Whether it can be a segment of this configuration; what is there already is counted. It is not
+ * opened: a lack of descriptors, say, is no reason to lose it, and ends the start when it is mapped. */
 static bool
 segment_is_sound(struct farpoold_backing *backing, const struct far_pool_config *pool,
 		 uint64_t left_bytes, uint32_t kept, struct farpoold_segment_file *file)
 {
 	char name[NAME_BYTES];
 	struct stat st;
-	int fd;
 
 	segment_name(file->number, name);
-	fd = file_open(backing, name, &st);
-	if (fd < 0)
+	if (fstatat(backing->folder_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !file_is_ours(&st))
 		return false;
-	(void)close(fd);
 	file->size_bytes = (uint64_t)st.st_size;
 	if (st.st_size <= 0 || file->size_bytes % pool->lane_bytes != 0 ||
 	    file->size_bytes % backing->page_bytes != 0 || file->size_bytes > pool->segment_bytes ||
@@ -223,8 +227,7 @@ segments_sift(struct farpoold_backing *backing, const struct far_pool_config *po
 		segment_name(file.number, name);
 		if (backing->over)
 			far_log_warn("backing: %s/%s removed: of a size or owner that cannot be, "
-				     "or too many; its "
-				     "blocks are lost",
+				     "or too many; its blocks are lost",
 				     backing->path, name);
 		(void)unlinkat(backing->folder_fd, name, 0);
 	}

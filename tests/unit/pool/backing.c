@@ -29,6 +29,7 @@
 #define SEGMENTS   4U
 #define TMPFS      0x01021994
 #define PATH_BYTES 300
+#define NOBODY     65534
 
 static struct farpoold_config config;
 static char folder[64];
@@ -193,6 +194,47 @@ segment_that_cannot_be_one_is_removed(void **state)
 	far_log_capture_expect("segment-000099 removed");
 	assert_int_equal(start_and_end(), SEGMENTS + 1);
 	far_log_capture_finish();
+}
+
+/* As a user who is not above rights. 0: it is kept, whatever comes of it when it is mapped. */
+static int
+unopenable_open(const char *path)
+{
+	char error[FAR_PARAM_ERROR_BYTES] = "";
+	struct farpoold_backing backing;
+
+	if (geteuid() == 0 && seteuid(NOBODY) < 0)
+		return 1;
+	if (open(path, O_RDWR | O_CLOEXEC) >= 0)
+		return 2;
+	if (farpoold_backing_open(&config, 1, &backing, error) < 0)
+		return 3;
+	if (backing.found_count != SEGMENTS)
+		return 4;
+	return access(path, F_OK) == 0 ? 0 : 5;
+}
+
+static void
+segment_that_cannot_be_opened_now_is_kept(void **state)
+{
+	char path[PATH_BYTES], command[120];
+	int status = 0;
+	pid_t child;
+
+	(void)state;
+	assert_int_equal(start_and_end(), 0);
+	path_make(path, "segment-000002");
+	assert_int_equal(chmod(path, 0), 0);
+	(void)snprintf(command, sizeof(command), "chown -R %d %s", NOBODY, folder);
+	if (geteuid() == 0)
+		assert_int_equal(system(command), 0);
+	child = fork();
+	if (child == 0)
+		_exit(unopenable_open(path));
+	assert_true(child > 0);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 /* A pool has room for a few more segments than its memory makes, not for any number of small ones. */
@@ -365,6 +407,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(second_start_finds_what_the_first_left, teardown),
 		cmocka_unit_test_teardown(segment_that_cannot_be_one_is_removed, teardown),
+		cmocka_unit_test_teardown(segment_that_cannot_be_opened_now_is_kept, teardown),
 		cmocka_unit_test_teardown(too_many_small_segments_are_removed, teardown),
 		cmocka_unit_test_teardown(folder_that_others_may_write_is_refused, teardown),
 		cmocka_unit_test_teardown(index_of_another_kind_is_refused_by_name, teardown),
