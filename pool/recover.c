@@ -118,7 +118,8 @@ epoch_is_listed(const struct pool_recovery *recovery, uint64_t epoch)
 }
 
 /* The list as it stands, and the epoch that our predecessor wrote under: also if it died amid storing
- * its line, each word of which is one of two. A full list loses its oldest. */
+ * its line, each word of which is one of two. A full list loses its second: what nobody has come to is
+ * of the first, and what was sealed anew since is of the last, for they all begin at the same end. */
 static void
 epochs_collect(struct far_pool *pool, struct pool_recovery *recovery)
 {
@@ -137,8 +138,8 @@ epochs_collect(struct far_pool *pool, struct pool_recovery *recovery)
 	if (recovery->epoch_count == FAR_EPOCHS_MAX) {
 		far_log_warn("an epoch is given up: %u successors in a row did not get through",
 			     FAR_EPOCHS_MAX);
-		memmove(&recovery->epochs[0], &recovery->epochs[1],
-			(FAR_EPOCHS_MAX - 1) * sizeof(recovery->epochs[0]));
+		memmove(&recovery->epochs[1], &recovery->epochs[2],
+			(FAR_EPOCHS_MAX - 2) * sizeof(recovery->epochs[0]));
 		recovery->epoch_count--;
 	}
 	recovery->epochs[recovery->epoch_count++] = live_epoch;

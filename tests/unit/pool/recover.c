@@ -287,6 +287,31 @@ successor_that_dies_on_the_way_is_recovered_from(void **state)
 	rig_close(rig);
 }
 
+/* One that is started again and again, and ends each time before it has looked at anything. */
+static void
+full_list_of_epochs_keeps_what_nobody_came_to(void **state)
+{
+	struct rig *rig = open_filled();
+	uint64_t first = far_pool_epoch(rig->pool);
+	uint64_t last = 0;
+
+	(void)state;
+	far_log_capture_expect("an epoch is given up");
+	rig_down(rig);
+	for (uint32_t life = 0; life < 2 * FAR_EPOCHS_MAX; life++) {
+		assert_int_equal(rig_reopen(rig), 0);
+		assert_int_equal(header_of(rig)->recover_epochs[0], first);
+		if (life >= FAR_EPOCHS_MAX)
+			assert_int_equal(header_of(rig)->recover_epochs[FAR_EPOCHS_MAX - 1], last);
+		last = far_pool_epoch(rig->pool);
+		rig_down(rig);
+	}
+	reopen(rig);
+	rig_run(rig, FAR_NS_PER_MS);
+	assert_int_equal(rig_stat(rig, FAR_STATUS_blocks_recovered), 2 * BLOCKS);
+	rig_close(rig);
+}
+
 /* Killed amid the line itself: the word with the epoch is whole, old or new. */
 static void
 torn_line_with_the_epoch_loses_nothing(void **state)
@@ -428,6 +453,7 @@ main(void)
 		cmocka_unit_test(segment_that_is_gone_takes_its_blocks_with_it),
 		cmocka_unit_test(new_segment_is_not_taken_for_an_old_one),
 		cmocka_unit_test(successor_that_dies_on_the_way_is_recovered_from),
+		cmocka_unit_test(full_list_of_epochs_keeps_what_nobody_came_to),
 		cmocka_unit_test(torn_line_with_the_epoch_loses_nothing),
 		cmocka_unit_test(block_deleted_meanwhile_does_not_come_back),
 		cmocka_unit_test(index_of_somebody_else_is_refused_and_left_alone),
