@@ -213,16 +213,15 @@ serve_delete(struct pool_link *link, const struct far_frame *frame)
 
 	for (uint32_t i = 0; i < frame->count; i++) {
 		uint32_t slot = far_pool_index_find(pool, &keys[i]);
+		bool found = slot != POOL_NONE;
 
-		pool->results[i] = slot == POOL_NONE ? -ENOENT : 0;
+		if (found)
+			far_pool_index_clear(pool, slot);
 		/* A predecessor's, not come to yet: it must not be there again later. */
-		if (slot == POOL_NONE && pool->recovery != NULL &&
-		    far_pool_index_forget(pool, &keys[i]))
-			pool->results[i] = 0;
-		if (slot == POOL_NONE)
-			continue;
-		far_pool_index_clear(pool, slot);
-		pool->stats[FAR_STATUS_blocks_deleted]++;
+		if (pool->recovery != NULL && far_pool_index_forget(pool, &keys[i]))
+			found = true;
+		pool->results[i] = found ? 0 : -ENOENT;
+		pool->stats[FAR_STATUS_blocks_deleted] += found;
 	}
 	far_pool_link_send(link, FAR_FRAME_DELETED, frame->head.tag, &answer, pool->results,
 			   frame->count);

@@ -341,6 +341,7 @@ block_deleted_meanwhile_does_not_come_back(void **state)
 	assert_int_equal(rig_delete(client, 3), 0);
 	assert_int_equal(rig_delete(client, 3), -ENOENT);
 	assert_int_equal(rig_delete(client, 1000), -ENOENT);
+	assert_int_equal(rig_stat(rig, FAR_STATUS_blocks_deleted), 1);
 	assert_int_equal(rig_segment_restore(rig, 0), 0);
 	assert_int_equal(rig_segment_restore(rig, 1), 0);
 	far_pool_growing_set(rig->pool, false);
