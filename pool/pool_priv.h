@@ -230,7 +230,7 @@ int far_pool_recover_open(struct far_pool *pool);
 bool far_pool_recover_knows(const struct far_pool *pool, uint64_t epoch);
 /* The new epoch is chosen: lists the old one and publishes ours. */
 void far_pool_recover_begin(struct far_pool *pool);
-/* About a millisecond's work. True: there is more. */
+/* A few milliseconds' work. True: there is more. */
 bool far_pool_recover_step(struct far_pool *pool);
 void far_pool_recover_close(struct far_pool *pool);
 

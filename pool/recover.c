@@ -15,7 +15,7 @@
 #include "base/mark.h"
 #include "base/mutant.h"
 
-/* A step takes about a millisecond: so many slots are looked at, or the blocks of one lane. */
+/* One step: so many slots are looked at, or one lane's blocks are read, a few milliseconds. */
 #ifndef POOL_SCAN_SLOTS /* the simulation takes longer over it: more happens meanwhile */
 #define POOL_SCAN_SLOTS 32768U
 #endif
