@@ -342,7 +342,8 @@ static void
 limit_run(const struct cell *cell, const struct over *over, struct outcome *outcome)
 {
 	bool memory = cell->kind == FAULT_KILL;
-	int resource = memory ? RLIMIT_AS : RLIMIT_NOFILE;
+	__rlimit_resource_t resource =
+		memory ? RLIMIT_AS : RLIMIT_NOFILE; /* glibc's, of prlimit(2) */
 	struct rlimit before, tight;
 	pid_t pid;
 
