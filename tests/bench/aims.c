@@ -3,13 +3,13 @@
 
 #include <argp.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "tests/bench/options.h"
 
 #define MIB            ((uint64_t)1 << 20)
 #define ROUNDS_DEFAULT 9
@@ -38,22 +38,6 @@ static const struct argp_option options[] = {
 	{"farpoold", 'd', "PATH", 0, "The donor's program (default: the one of this build)", 0},
 	{0},
 };
-
-static uint64_t
-option_number(const char *text, uint64_t min, uint64_t max, const char *name,
-	      struct argp_state *state)
-{
-	char *end;
-	unsigned long long value;
-
-	errno = 0;
-	value = strtoull(text, &end, 10);
-	if (errno != 0 || end == text || *end != '\0' || text[0] == '-' || value < min ||
-	    value > max)
-		argp_error(state, "--%s takes a number from %" PRIu64 " to %" PRIu64 ", not '%s'",
-			   name, min, max, text);
-	return value;
-}
 
 static void
 only_add(struct aims *aims, const char *name, struct argp_state *state)
@@ -84,13 +68,14 @@ option_parse(int key, char *arg, struct argp_state *state)
 		exit(0);
 	case 'r':
 		plan->round_count =
-			(uint32_t)option_number(arg, 1, AIMS_ROUNDS_MAX, "rounds", state);
+			(uint32_t)bench_option_number(arg, 1, AIMS_ROUNDS_MAX, "rounds", state);
 		return 0;
 	case 's':
-		plan->set_bytes = option_number(arg, 64, 1 << 16, "set", state) / 4 * 4 * MIB;
+		plan->set_bytes = bench_option_number(arg, 64, 1 << 16, "set", state) / 4 * 4 * MIB;
 		return 0;
 	case 'b':
-		plan->busy_poll_us = (uint32_t)option_number(arg, 0, 1000000, "busy-poll", state);
+		plan->busy_poll_us =
+			(uint32_t)bench_option_number(arg, 0, 1000000, "busy-poll", state);
 		return 0;
 	case 'a':
 		plan->anywhere = true;

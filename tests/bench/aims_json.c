@@ -1,12 +1,9 @@
 /* aims_json.c - the same for programs: every round of what each row was made from. */
-#include <errno.h>
-#include <stdio.h>
-#include <string.h>
-
 #include <jansson.h>
 
 #include "farpool/farpool.h"
 #include "tests/bench/aims.h"
+#include "tests/bench/options.h"
 
 static const char *
 kind_name(enum aims_kind kind)
@@ -103,44 +100,34 @@ row_json(const struct aims *aims, const struct aims_row *row)
 static json_t *
 machine_json(const struct aims *aims)
 {
-	json_t *versions = json_array();
+	json_t *versions = json_array(), *object;
 	struct bench_machine machine;
 
 	bench_machine_read(&machine);
 	for (uint32_t i = 0; i < aims->version_count; i++)
 		json_array_append_new(versions, json_string(aims->versions[i]));
-	return json_pack("{s:s, s:I, s:I, s:I, s:s, s:s, s:f, s:f, s:f, s:o}", "processor",
-			 machine.cpu, "processors", (json_int_t)machine.cpu_count, "cache_bytes",
-			 (json_int_t)machine.cache_bytes, "cache2_bytes",
-			 (json_int_t)machine.cache2_bytes, "system", machine.system, "release",
-			 machine.release, "load_before", aims->load, "others_processors",
-			 aims->others, "stolen_processors", aims->stolen, "versions", versions);
+	object = bench_machine_json(&machine);
+	json_object_update_new(object,
+			       json_pack("{s:f, s:f, s:f, s:o}", "load_before", aims->load,
+					 "others_processors", aims->others, "stolen_processors",
+					 aims->stolen, "versions", versions));
+	return object;
 }
 
 int
 aims_json_write(const struct aims *aims)
 {
 	const struct bench_plan *plan = &aims->plan;
-	json_t *rows = json_array(), *root;
-	bool ok;
+	json_t *rows = json_array();
 
 	for (size_t r = 0; r < aims_row_count; r++)
 		if (aims_is_wanted(aims, &aims_rows[r]))
 			json_array_append_new(rows, row_json(aims, &aims_rows[r]));
-	root = json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:f, s:s, s:o}", "farpool", far_version(),
-			 "machine", machine_json(aims), "rounds", (json_int_t)plan->round_count,
-			 "set_bytes", (json_int_t)plan->set_bytes, "request_bytes",
-			 (json_int_t)plan->request_bytes, "in_flight", (json_int_t)plan->in_flight,
-			 "seconds", aims->seconds, "verify", "never", "rows", rows);
-	if (root == NULL)
-		return -EIO;
-	if (strcmp(plan->json, "-") == 0)
-		ok = json_dumpf(root, stdout, JSON_INDENT(2)) == 0 && putchar('\n') != EOF;
-	else
-		ok = json_dump_file(root, plan->json, JSON_INDENT(2)) == 0;
-	json_decref(root);
-	if (!ok)
-		fprintf(stderr, "farpool-bench: %s cannot be written: choose another --json\n",
-			plan->json);
-	return ok ? 0 : -EIO;
+	return bench_json_put(
+		json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:f, s:s, s:o}", "farpool", far_version(),
+			  "machine", machine_json(aims), "rounds", (json_int_t)plan->round_count,
+			  "set_bytes", (json_int_t)plan->set_bytes, "request_bytes",
+			  (json_int_t)plan->request_bytes, "in_flight", (json_int_t)plan->in_flight,
+			  "seconds", aims->seconds, "verify", "never", "rows", rows),
+		plan->json);
 }

@@ -5,12 +5,12 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <jansson.h>
 
 #include "base/log.h"
+#include "tests/bench/options.h"
 
 #define AIM_US 20.0
 
@@ -45,21 +45,6 @@ static const struct argp_option options[] = {
 	{0},
 };
 
-static uint32_t
-option_number(const char *text, uint32_t min, uint32_t max, const char *name,
-	      struct argp_state *state)
-{
-	char *end;
-	unsigned long value;
-
-	errno = 0;
-	value = strtoul(text, &end, 10);
-	if (errno != 0 || end == text || *end != '\0' || value < min || value > max)
-		argp_error(state, "--%s takes a number from %" PRIu32 " to %" PRIu32 ", not '%s'",
-			   name, min, max, text);
-	return (uint32_t)value;
-}
-
 static error_t
 option_parse(int key, char *arg, struct argp_state *state)
 {
@@ -67,22 +52,23 @@ option_parse(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case 'k':
-		plan->keys = option_number(arg, 1, 1024, "keys", state);
+		plan->keys = (uint32_t)bench_option_number(arg, 1, 1024, "keys", state);
 		return 0;
 	case 'w':
-		plan->window_keys = option_number(arg, 1, 1024, "window", state);
+		plan->window_keys = (uint32_t)bench_option_number(arg, 1, 1024, "window", state);
 		return 0;
 	case 'r':
-		plan->round_count = option_number(arg, 1, 50, "rounds", state);
+		plan->round_count = (uint32_t)bench_option_number(arg, 1, 50, "rounds", state);
 		return 0;
 	case 'c':
-		plan->prefetch_count = option_number(arg, 4, 200, "count", state);
+		plan->prefetch_count = (uint32_t)bench_option_number(arg, 4, 200, "count", state);
 		return 0;
 	case 'm':
 		plan->only = arg;
 		return 0;
 	case 'b':
-		plan->l1_blocks = option_number(arg, 2048, 1 << 18, "blocks", state);
+		plan->l1_blocks =
+			(uint32_t)bench_option_number(arg, 2048, 1 << 18, "blocks", state);
 		return 0;
 	case 'j':
 		plan->json = arg;
@@ -168,30 +154,16 @@ json_write(const struct cpu_plan *plan)
 {
 	json_t *array = json_array();
 	struct bench_machine machine;
-	json_t *root;
-	bool ok;
 
 	bench_machine_read(&machine);
 	for (size_t i = 0; i < ROW_COUNT; i++)
 		json_array_append_new(array, row_json(&rows[i], &results[i]));
-	root = json_pack("{s:s, s:{s:s, s:I, s:I, s:s, s:s}, s:I, s:I, s:I, s:f, s:o}", "farpool",
-			 FAR_VERSION, "machine", "processor", machine.cpu, "processors",
-			 (json_int_t)machine.cpu_count, "cache_bytes",
-			 (json_int_t)machine.cache_bytes, "system", machine.system, "release",
-			 machine.release, "keys", (json_int_t)plan->keys, "window_keys",
-			 (json_int_t)plan->window_keys, "l1_blocks", (json_int_t)plan->l1_blocks,
-			 "aim_us", AIM_US, "rows", array);
-	if (root == NULL)
-		return -EIO;
-	if (strcmp(plan->json, "-") == 0)
-		ok = json_dumpf(root, stdout, JSON_INDENT(2)) == 0 && putchar('\n') != EOF;
-	else
-		ok = json_dump_file(root, plan->json, JSON_INDENT(2)) == 0;
-	json_decref(root);
-	if (!ok)
-		fprintf(stderr, "farpool-bench-cpu: %s cannot be written: choose another --json\n",
-			plan->json);
-	return ok ? 0 : -EIO;
+	return bench_json_put(
+		json_pack("{s:s, s:o, s:I, s:I, s:I, s:f, s:o}", "farpool", FAR_VERSION, "machine",
+			  bench_machine_json(&machine), "keys", (json_int_t)plan->keys,
+			  "window_keys", (json_int_t)plan->window_keys, "l1_blocks",
+			  (json_int_t)plan->l1_blocks, "aim_us", AIM_US, "rows", array),
+		plan->json);
 }
 
 int

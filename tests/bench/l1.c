@@ -12,6 +12,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "base/pages.h"
+#include "tests/bench/options.h"
 
 #define CELLS_MAX ((size_t)L1_BENCH_WHATS * L1_BENCH_SIZES_MAX * L1_BENCH_BATCHES * 2)
 #define KEYS_MIN  4096
@@ -52,17 +53,6 @@ number_of(const char *text, char **end, uint64_t min, uint64_t max, struct argp_
 		argp_error(state, "a number from %" PRIu64 " to %" PRIu64 " is needed, not '%s'",
 			   min, max, text);
 	return value;
-}
-
-static uint32_t
-option_number(const char *text, uint32_t min, uint32_t max, struct argp_state *state)
-{
-	char *end;
-	uint64_t value = number_of(text, &end, min, max, state);
-
-	if (*end != '\0')
-		argp_error(state, "'%s' is no number", text);
-	return (uint32_t)value;
 }
 
 static void
@@ -106,20 +96,23 @@ option_parse(int key, char *arg, struct argp_state *state)
 		option_keys(plan, arg, state);
 		return 0;
 	case 'b':
-		plan->batch = option_number(arg, 1, L1_BENCH_BATCH_MAX, state);
+		plan->batch =
+			(uint32_t)bench_option_number(arg, 1, L1_BENCH_BATCH_MAX, "batch", state);
 		for (int i = 0; i < L1_BENCH_BATCHES; i++)
 			if (batches[i] == plan->batch)
 				return 0;
 		argp_error(state, "--batch takes 1, 16 or 256, not '%s'", arg);
 		return 0;
 	case 't':
-		plan->thread_count = option_number(arg, 1, L1_BENCH_THREADS_MAX, state);
+		plan->thread_count = (uint32_t)bench_option_number(arg, 1, L1_BENCH_THREADS_MAX,
+								   "threads", state);
 		return 0;
 	case 'r':
-		plan->round_count = option_number(arg, 1, L1_BENCH_ROUNDS_MAX, state);
+		plan->round_count =
+			(uint32_t)bench_option_number(arg, 1, L1_BENCH_ROUNDS_MAX, "rounds", state);
 		return 0;
 	case 's':
-		plan->slice_ms = option_number(arg, 1, 10000, state);
+		plan->slice_ms = (uint32_t)bench_option_number(arg, 1, 10000, "slice", state);
 		return 0;
 	case 'o':
 		option_only(plan, arg, state);

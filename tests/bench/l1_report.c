@@ -1,14 +1,13 @@
 /* l1_report.c - what was measured of an L1: aims first, then every line; and the same as JSON. */
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <jansson.h>
 
 #include "tests/bench/bench.h"
 #include "tests/bench/l1.h"
+#include "tests/bench/options.h"
 
 #define AIM_READ_MOPS 10.0
 #define AIM_LARGE     0.5 /* of the smallest size's rate */
@@ -161,8 +160,6 @@ l1_bench_json(const struct l1_bench_plan *plan, const struct l1_bench_result *re
 {
 	json_t *cells = json_array(), *sizes = json_array();
 	struct bench_machine machine;
-	json_t *root;
-	int rc;
 
 	bench_machine_read(&machine);
 	for (size_t i = 0; i < result->cell_count; i++)
@@ -177,19 +174,10 @@ l1_bench_json(const struct l1_bench_plan *plan, const struct l1_bench_result *re
 						s->refused, "used_while_evicting", s->evicting,
 						"used_while_evicting_min", s->evicting_min));
 	}
-	root = json_pack("{s:s, s:{s:s, s:I, s:I, s:s, s:s}, s:f, s:I, s:I, s:s, s:o, s:o}",
-			 "farpool", FAR_VERSION, "machine", "processor", machine.cpu, "processors",
-			 (json_int_t)machine.cpu_count, "cache_bytes",
-			 (json_int_t)machine.cache_bytes, "system", machine.system, "release",
-			 machine.release, "load", result->load, "rounds",
-			 (json_int_t)plan->round_count, "slice_ms", (json_int_t)plan->slice_ms,
-			 "trace_not_measured", result->why, "cells", cells, "arenas", sizes);
-	if (root == NULL)
-		return -EIO;
-	if (strcmp(plan->json, "-") == 0)
-		rc = json_dumpf(root, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
-	else
-		rc = json_dump_file(root, plan->json, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
-	json_decref(root);
-	return rc == 0 ? 0 : -EIO;
+	return bench_json_put(
+		json_pack("{s:s, s:o, s:f, s:I, s:I, s:s, s:o, s:o}", "farpool", FAR_VERSION,
+			  "machine", bench_machine_json(&machine), "load", result->load, "rounds",
+			  (json_int_t)plan->round_count, "slice_ms", (json_int_t)plan->slice_ms,
+			  "trace_not_measured", result->why, "cells", cells, "arenas", sizes),
+		plan->json);
 }

@@ -3,13 +3,11 @@
 
 #include <argp.h>
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "tests/bench/options.h"
 
 #define MIB                 ((uint64_t)1 << 20)
 #define ROUNDS_DEFAULT      9
@@ -46,21 +44,6 @@ static const struct argp_option options[] = {
 	{"farpoold", 'd', "PATH", 0, "The donor's program (default: the one of this build)", 0},
 	{0},
 };
-
-static uint64_t
-option_number(const char *text, uint64_t min, uint64_t max, const char *name,
-	      struct argp_state *state)
-{
-	char *end;
-	unsigned long long value;
-
-	errno = 0;
-	value = strtoull(text, &end, 10);
-	if (errno != 0 || end == text || *end != '\0' || value < min || value > max)
-		argp_error(state, "--%s takes a number from %" PRIu64 " to %" PRIu64 ", not '%s'",
-			   name, min, max, text);
-	return value;
-}
 
 static const struct bench_suite *
 suite_find(const char *name)
@@ -101,19 +84,22 @@ option_parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'r':
 		plan->round_count =
-			(uint32_t)option_number(arg, 1, BENCH_ROUNDS_MAX, "rounds", state);
+			(uint32_t)bench_option_number(arg, 1, BENCH_ROUNDS_MAX, "rounds", state);
 		return 0;
 	case 's':
-		choice->set_bytes = option_number(arg, 64, 1 << 16, "set", state) / 4 * 4 * MIB;
+		choice->set_bytes =
+			bench_option_number(arg, 64, 1 << 16, "set", state) / 4 * 4 * MIB;
 		return 0;
 	case 'q':
-		plan->request_bytes = option_number(arg, 4, 256, "request", state) / 4 * 4 * MIB;
+		plan->request_bytes =
+			bench_option_number(arg, 4, 256, "request", state) / 4 * 4 * MIB;
 		return 0;
 	case 'f':
-		plan->in_flight = (uint32_t)option_number(arg, 1, 16, "in-flight", state);
+		plan->in_flight = (uint32_t)bench_option_number(arg, 1, 16, "in-flight", state);
 		return 0;
 	case 'b':
-		plan->busy_poll_us = (uint32_t)option_number(arg, 0, 1000000, "busy-poll", state);
+		plan->busy_poll_us =
+			(uint32_t)bench_option_number(arg, 0, 1000000, "busy-poll", state);
 		return 0;
 	case 'a':
 		plan->anywhere = true;

@@ -1,10 +1,7 @@
 /* ways_json.c - the same for programs: every round of every mover. */
-#include <errno.h>
-#include <stdio.h>
-#include <string.h>
-
 #include <jansson.h>
 
+#include "tests/bench/options.h"
 #include "tests/bench/ways.h"
 
 static json_t *
@@ -104,28 +101,14 @@ bench_json_write(const struct bench_plan *plan, const struct bench_table *tables
 {
 	json_t *array = json_array();
 	struct bench_machine machine;
-	json_t *root;
-	int rc;
 
 	bench_machine_read(&machine);
 	for (size_t i = 0; i < count; i++)
 		json_array_append_new(array, table_json(plan, &tables[i]));
-	root = json_pack("{s:s, s:{s:s, s:I, s:I, s:s, s:s}, s:I, s:I, s:I, s:s, s:o}", "farpool",
-			 FAR_VERSION, "machine", "processor", machine.cpu, "processors",
-			 (json_int_t)machine.cpu_count, "cache_bytes",
-			 (json_int_t)machine.cache_bytes, "system", machine.system, "release",
-			 machine.release, "rounds", (json_int_t)plan->round_count, "request_bytes",
-			 (json_int_t)plan->request_bytes, "in_flight", (json_int_t)plan->in_flight,
-			 "verify", "never", "tables", array);
-	if (root == NULL)
-		return -EIO;
-	if (strcmp(plan->json, "-") == 0)
-		rc = json_dumpf(root, stdout, JSON_INDENT(2)) == 0 && putchar('\n') != EOF;
-	else
-		rc = json_dump_file(root, plan->json, JSON_INDENT(2)) == 0;
-	json_decref(root);
-	if (!rc)
-		fprintf(stderr, "farpool-bench: %s cannot be written: choose another --json\n",
-			plan->json);
-	return rc ? 0 : -EIO;
+	return bench_json_put(
+		json_pack("{s:s, s:o, s:I, s:I, s:I, s:s, s:o}", "farpool", FAR_VERSION, "machine",
+			  bench_machine_json(&machine), "rounds", (json_int_t)plan->round_count,
+			  "request_bytes", (json_int_t)plan->request_bytes, "in_flight",
+			  (json_int_t)plan->in_flight, "verify", "never", "tables", array),
+		plan->json);
 }
