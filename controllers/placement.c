@@ -98,13 +98,27 @@ placement_route(const struct far_policy *policy, const struct far_l2_set *set,
 	return placement_first(set, key, idx_out, count < max ? count : max);
 }
 
+/*
+ * As lookups ask one donor more, that one may stand in for one that is away, and no client needs to
+ * know who else thinks so. Without a stand-in the one that is away is named: it may be back for a retry.
+ */
 static uint32_t
 placement_place(const struct far_policy *policy, const struct far_l2_set *set,
 		const struct far_key *key, uint32_t *idx_out, uint32_t max)
 {
-	uint32_t count = placement_replicas(policy);
+	uint32_t replicas = placement_replicas(policy), filled = 0;
+	uint32_t first[FAR_L2_SET_MAX + 1];
+	uint32_t count = placement_first(set, key, first, replicas + 1);
 
-	return placement_first(set, key, idx_out, count < max ? count : max);
+	if (replicas > max)
+		replicas = max;
+	for (int away = 0; away < 2; away++) {
+		for (uint32_t i = 0; i < count && filled < replicas; i++) {
+			if (set->items[first[i]]->away == (away != 0))
+				idx_out[filled++] = first[i];
+		}
+	}
+	return filled;
 }
 
 /* The best of the key's own order, so that each key's reads stay where its bytes are warm. */

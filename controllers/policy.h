@@ -59,11 +59,11 @@ extern const struct far_policy_answers far_policy_retaining;
  * byte. One that was not measured yet counts as fast as the fastest: it is tried. */
 extern const struct far_policy_answers far_policy_fastest;
 /*
- * Weighted rendezvous hashing over adapters' names: place the first @replicas, route those and one
- * more; the first of them that has it loads. Score of adapter a: -weight / ln(u), u = XXH64(name)
- * mixed with the key, uniform in (0, 1) (Schindelhauer and Schomaker, «Weighted Distributed Hash
- * Tables», SPAA 2005). Neither addresses nor who is up enter, so clients may disagree about who is
- * alive.
+ * Weighted rendezvous hashing over adapters' names: route the first @replicas + 1; the first of them
+ * that has it loads. Of these place the first @replicas that are not away, and those that are where
+ * there are no others: clients may disagree about who is alive, and find what each other stored.
+ * Score of adapter a: -weight / ln(u), u = XXH64(name) mixed with the key, uniform in (0, 1)
+ * (Schindelhauer and Schomaker, «Weighted Distributed Hash Tables», SPAA 2005). No address enters.
  */
 extern const struct far_policy_answers far_policy_placement;
 

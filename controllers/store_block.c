@@ -40,7 +40,6 @@ pair_ready(struct far_store *ctl, struct store_pair *pair, uint32_t adapter, uin
 	struct store_adapter *state = &ctl->adapters[adapter];
 
 	pair->adapter = adapter;
-	pair->tries = 0;
 	pair->rc = 0;
 	pair->queued_ns = now_ns;
 	state->pairs++;
@@ -58,8 +57,8 @@ block_has_pair(const struct store_block *block, uint32_t adapter)
 	return false;
 }
 
-void
-far_store_pair_move(struct far_store *ctl, struct store_pair *pair, uint64_t now_ns)
+bool
+far_store_pair_move(struct far_store *ctl, struct store_pair *pair, int why, uint64_t now_ns)
 {
 	struct store_adapter *from = &ctl->adapters[pair->adapter];
 	struct store_block *block = pair->block;
@@ -78,13 +77,12 @@ far_store_pair_move(struct far_store *ctl, struct store_pair *pair, uint64_t now
 		from->pair_bytes -= block->size_bytes;
 		far_store_count_pair(ctl, pair->adapter, PAIR_MOVED_OUT, 1);
 		far_store_count_pair(ctl, idx[i], PAIR_MOVED_IN, 1);
-		far_store_tell(ctl, FAR_RECORD_STORE_MOVED, -ECANCELED, (int)idx[i],
-			       block->size_bytes, now_ns);
+		far_store_tell(ctl, FAR_RECORD_STORE_MOVED, why, (int)idx[i], block->size_bytes,
+			       now_ns);
 		pair_ready(ctl, pair, idx[i], now_ns);
-		return;
+		return true;
 	}
-	pair->rc = -ECANCELED;
-	far_store_pair_fail(ctl, pair, now_ns);
+	return false;
 }
 
 /* A policy is code of others: what it names is looked at, and it is told of once. */
@@ -119,6 +117,7 @@ pair_make(struct far_store *ctl, struct store_block *block, uint32_t adapter, ui
 		return false;
 	}
 	pair->block = block;
+	pair->tries = 0;
 	pair_ready(ctl, pair, adapter, now_ns);
 	block->pairs_made++;
 	block->pairs_left++;

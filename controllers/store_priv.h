@@ -181,8 +181,9 @@ void far_store_block_place(struct far_store *ctl, struct store_block *block, uin
 void far_store_block_end(struct far_store *ctl, struct store_block *block, uint64_t now_ns);
 /* At the end of each call into the controller: loans are given back, events told. */
 void far_store_flush(struct far_store *ctl, uint64_t now_ns);
-/* A pair of an adapter that was taken out gets another one, or fails. It is in no list. */
-void far_store_pair_move(struct far_store *ctl, struct store_pair *pair, uint64_t now_ns);
+/* Another adapter gets the pair, that the policy names and the block has not got yet; false: there is
+ * none. It is in no list; its tries go on counting. */
+bool far_store_pair_move(struct far_store *ctl, struct store_pair *pair, int why, uint64_t now_ns);
 
 /* store_task.c: owner. */
 int far_store_tasks_open(struct far_store *ctl);

@@ -100,6 +100,17 @@ rc_is_passing(int rc)
 	return rc == -EHOSTDOWN || rc == -ENOSPC || rc == -ETIMEDOUT || rc == -EIO || rc == -EAGAIN;
 }
 
+/* Its adapter was taken out. */
+static void
+pair_leave(struct far_store *ctl, struct store_pair *pair, uint64_t now_ns)
+{
+	pair->tries = 0;
+	if (far_store_pair_move(ctl, pair, -ECANCELED, now_ns))
+		return;
+	pair->rc = -ECANCELED;
+	far_store_pair_fail(ctl, pair, now_ns);
+}
+
 /* Another try after a pause that doubles, another adapter, or the end. */
 static void
 pair_retry(struct far_store *ctl, struct store_pair *pair, uint64_t now_ns)
@@ -109,7 +120,7 @@ pair_retry(struct far_store *ctl, struct store_pair *pair, uint64_t now_ns)
 	struct far_list *at;
 
 	if (!store_is_closing(ctl) && !store_adapter_is_active(ctl, pair->adapter)) {
-		far_store_pair_move(ctl, pair, now_ns);
+		pair_leave(ctl, pair, now_ns);
 		return;
 	}
 	if (pair->tries >= ctl->config.tries_max || !rc_is_passing(pair->rc) ||
@@ -117,6 +128,9 @@ pair_retry(struct far_store *ctl, struct store_pair *pair, uint64_t now_ns)
 		far_store_pair_fail(ctl, pair, now_ns);
 		return;
 	}
+	/* Who stands in for one that is away is asked at once. */
+	if (pair->rc == -EHOSTDOWN && far_store_pair_move(ctl, pair, pair->rc, now_ns))
+		return;
 	if (shift > STORE_BACK_OFF_SHIFT_MAX)
 		shift = STORE_BACK_OFF_SHIFT_MAX;
 	pair->due_ns = now_ns + (ctl->config.retry_ns << shift);
@@ -293,7 +307,7 @@ adapter_leave(struct far_store *ctl, uint32_t adapter, uint64_t now_ns)
 	struct store_pair *pair;
 
 	while ((pair = waiting_pop(ctl, adapter)) != NULL)
-		far_store_pair_move(ctl, pair, now_ns);
+		pair_leave(ctl, pair, now_ns);
 }
 
 uint64_t

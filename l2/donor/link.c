@@ -65,6 +65,7 @@ round_end(struct far_donor *donor, int rc, bool was_up, const char *reason)
 	donor->next_try_ns = now_ns_of(donor) + back_off_ns(donor, refused);
 	donor->attempts++;
 	donor->state = refused ? FAR_L2_REFUSED : FAR_L2_DOWN;
+	donor->l2.away = true;
 	donor->state_rc = rc;
 	if (was_up || donor->path_count == 1)
 		(void)snprintf(donor->text, sizeof(donor->text), "%.120s: %.255s",
@@ -155,6 +156,7 @@ far_donor_link_up(struct far_donor *donor)
 
 	donor->link_state = LINK_UP;
 	donor->state = FAR_L2_UP;
+	donor->l2.away = false;
 	donor->state_rc = 0;
 	donor->log_text[0] = '\0';
 	donor->up_ns = now_ns_of(donor);

@@ -294,6 +294,7 @@ fault_tick(struct far_l2 *l2, uint64_t now_ns)
 	uint64_t at_ns = held_tick(fault, now_ns);
 
 	refused_tick(fault);
+	l2->away = fault->inner->away;
 	return at_ns < next_ns ? at_ns : next_ns;
 }
 

@@ -733,6 +733,7 @@ far_l2_memory_down(struct far_l2 *l2, bool down)
 	if (down && !mem->down)
 		mem->status.times_down++;
 	mem->down = down;
+	l2->away = down;
 }
 
 bool

@@ -105,7 +105,6 @@ struct request {
 	uint64_t began_ns, ended_ns, deadline_ns;
 	uint64_t readable; /* from the first key on */
 	uint32_t loaded_from[2];
-	uint32_t missed_down; /* because their donor is down */
 	int gap_rc;
 };
 

@@ -55,7 +55,6 @@ request_wait(struct request *request)
 	request->ended_ns = request->began_ns + status.latency_ns;
 	request->readable = status.prefix_count;
 	request->gap_rc = status.gap_rc;
-	request->missed_down = 0;
 	memset(request->loaded_from, 0, sizeof(request->loaded_from));
 	for (size_t i = 0; i < REQUEST_KEYS; i++) {
 		struct far_prefetch_key key = {.size_bytes = sizeof(key)};
@@ -63,8 +62,6 @@ request_wait(struct request *request)
 		CELL_CHECK(far_prefetch_key_get(request->handle, i, &key) == 0);
 		if (key.state == FAR_KEY_LOADED && (key.donor == 0 || key.donor == 1))
 			request->loaded_from[key.donor]++;
-		if (key.state == FAR_KEY_MISSING && key.rc == -EHOSTDOWN)
-			request->missed_down++;
 	}
 }
 

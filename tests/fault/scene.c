@@ -172,10 +172,9 @@ probe(struct scene *scene, uint64_t first)
 	/* Stored with the other donor alone, it says nothing of the one that was hit. */
 	sound = request.loaded_from[VICTIM] > 0 &&
 		request.loaded_from[VICTIM] + request.loaded_from[OTHER] == REQUEST_KEYS;
-	/* Who is up does not enter into placement: the share of one that is gone is stored nowhere. */
+	/* The other stands in for one that is gone. */
 	if (scene->victim_gone)
-		sound = request.loaded_from[OTHER] > 0 &&
-			request.loaded_from[OTHER] + request.missed_down == REQUEST_KEYS;
+		sound = request.loaded_from[OTHER] == REQUEST_KEYS;
 	far_prefetch_release(request.handle);
 	return sound;
 }

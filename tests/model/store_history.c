@@ -108,6 +108,7 @@ do_fault(void)
 	switch (below(8)) {
 	case 0:
 		fake->down = chance(40);
+		fake->l2.away = fake->down || chance(10);
 		break;
 	case 1:
 		fake->held[FAR_L2_STORE] = chance(40);
@@ -131,14 +132,14 @@ do_fault(void)
 	}
 }
 
-/* A block that a policy let go is with everybody who was to get it. */
+/* A block that a policy let go is with as many as were to get it: who stands in for whom varies. */
 static void
 heard_deleted(void *arg, const struct far_l1_event *events, size_t count)
 {
 	(void)arg;
 	for (size_t i = 0; i < count; i++) {
 		uint32_t idx[FAR_L2_SET_MAX];
-		uint32_t named;
+		uint32_t named, have = 0;
 
 		/* Who was to get it is not who would be now. */
 		if (events[i].why != FAR_L1_WHY_TEMPORARY || has_members)
@@ -146,8 +147,9 @@ heard_deleted(void *arg, const struct far_l1_event *events, size_t count)
 		named = rig.store_policy.places->place(&rig.store_policy, &rig.set, &events[i].key,
 						       idx, FAR_L2_SET_MAX);
 		assert_true(named > 0);
-		for (uint32_t k = 0; k < named; k++)
-			assert_true(fake_l2_has(&rig.fakes[idx[k]], &events[i].key));
+		for (uint32_t k = 0; k < rig.fake_count; k++)
+			have += fake_l2_has(&rig.fakes[k], &events[i].key);
+		assert_true(have >= named);
 	}
 }
 

@@ -166,6 +166,59 @@ replicas_are_different_donors_and_lookups_ask_one_more(void **state)
 	policy.replicas = 1;
 }
 
+/* Everybody's lookups ask who stands in, whoever they think is away. */
+static void
+donor_that_is_away_is_stood_in_for_by_one_that_lookups_ask(void **state)
+{
+	struct far_l2_set set;
+	uint32_t stood_in = 0;
+
+	(void)state;
+	make_set(&set, NULL, DONORS, NULL);
+	policy.replicas = 2;
+	for (uint64_t k = 0; k < 2000; k++) {
+		struct far_key key = fake_l2_key(k);
+		uint32_t placed[FAR_L2_SET_MAX];
+		uint32_t routed[FAR_L2_SET_MAX];
+		uint32_t again[FAR_L2_SET_MAX];
+
+		(void)far_policy_placement.route(&policy, &set, &key, routed, FAR_L2_SET_MAX);
+		set.items[2]->away = true;
+		assert_int_equal(
+			far_policy_placement.place(&policy, &set, &key, placed, FAR_L2_SET_MAX), 2);
+		assert_int_equal(placed[0], routed[0] == 2 ? routed[1] : routed[0]);
+		assert_int_equal(placed[1],
+				 routed[0] == 2 || routed[1] == 2 ? routed[2] : routed[1]);
+		stood_in += placed[1] == routed[2];
+		assert_int_equal(
+			far_policy_placement.route(&policy, &set, &key, again, FAR_L2_SET_MAX), 3);
+		assert_memory_equal(again, routed, 3 * sizeof(*again));
+		set.items[2]->away = false;
+	}
+	assert_true(stood_in > 0);
+	policy.replicas = 1;
+}
+
+static void
+donors_that_are_all_away_are_named_all_the_same(void **state)
+{
+	struct far_l2_set set;
+
+	(void)state;
+	make_set(&set, NULL, DONORS, NULL);
+	for (uint32_t i = 0; i < DONORS; i++)
+		set.items[i]->away = true;
+	for (uint64_t k = 0; k < 2000; k++) {
+		struct far_key key = fake_l2_key(k);
+		uint32_t routed[2];
+
+		(void)far_policy_placement.route(&policy, &set, &key, routed, 2);
+		assert_int_equal(place_one(&set, k), routed[0]);
+	}
+	for (uint32_t i = 0; i < DONORS; i++)
+		set.items[i]->away = false;
+}
+
 static void
 lookups_still_find_what_was_placed_before_a_donor_joined(void **state)
 {
@@ -255,6 +308,8 @@ main(void)
 		cmocka_unit_test(donor_that_grows_only_gains_keys),
 		cmocka_unit_test(order_of_the_list_does_not_matter),
 		cmocka_unit_test(replicas_are_different_donors_and_lookups_ask_one_more),
+		cmocka_unit_test(donor_that_is_away_is_stood_in_for_by_one_that_lookups_ask),
+		cmocka_unit_test(donors_that_are_all_away_are_named_all_the_same),
 		cmocka_unit_test(lookups_still_find_what_was_placed_before_a_donor_joined),
 		cmocka_unit_test(few_donors_get_as_many_copies_as_there_are),
 		cmocka_unit_test(best_of_the_route_loads),

@@ -137,6 +137,76 @@ dead_donor_costs_its_copies_alone(void **state)
 }
 
 static void
+copies_of_a_donor_that_goes_away_go_to_its_stand_in(void **state)
+{
+	struct ctl_options options = {
+		.fakes = 3,
+		.store = true,
+		.policy = "placement",
+	};
+	uint32_t owners[8][2], owner, there = 0;
+
+	(void)state;
+	ctl_rig_open(&rig, &options);
+	for (uint64_t i = 0; i < 8; i++) {
+		struct far_key key = fake_l2_key(i);
+
+		assert_int_equal(rig.policy.route(&rig.policy, &rig.set, &key, owners[i], 2), 2);
+	}
+	owner = owners[0][0];
+	/* It is down, and nobody has noticed: the first try notices. */
+	rig.fakes[owner].held[FAR_L2_STORE] = true;
+	for (uint64_t i = 0; i < 8; i++)
+		ctl_rig_write(&rig, i, CTL_BLOCK_BYTES);
+	ctl_rig_run(&rig);
+	rig.fakes[owner].held[FAR_L2_STORE] = false;
+	rig.fakes[owner].down = true;
+	rig.fakes[owner].l2.away = true;
+	for (int i = 0; i < 10; i++)
+		ctl_rig_advance(&rig, FAR_NS_PER_MS);
+	for (uint64_t i = 0; i < 8; i++) {
+		there += owners[i][0] == owner;
+		assert_true(fake_has(owners[i][owners[i][0] == owner], i));
+	}
+	assert_int_equal(counts_now().moved, there);
+	assert_int_equal(counts_now().retries, 0);
+	assert_int_equal(counts_now().blocks_stored, 8);
+	assert_int_equal(counts_now().failed_donor_down, 0);
+	assert_int_equal(ctl_rig_loans(&rig), 0);
+	ctl_rig_close(&rig);
+}
+
+static void
+copy_that_every_donor_fails_has_its_tries_and_no_more(void **state)
+{
+	struct ctl_options options = {
+		.fakes = 2,
+		.store = true,
+		.policy = "placement",
+	};
+
+	(void)state;
+	ctl_rig_open(&rig, &options);
+	for (uint32_t i = 0; i < 2; i++)
+		ctl_rig_fail(&rig, i, 1, FAR_L2_STORE, -EHOSTDOWN, 100);
+	ctl_rig_write(&rig, 1, CTL_BLOCK_BYTES);
+	/* Each is away once the other was asked, so that the copy is always to move. */
+	for (int i = 0; i < 40; i++) {
+		uint64_t asked = rig.fakes[0].submits[FAR_L2_STORE];
+
+		ctl_rig_advance(&rig, FAR_NS_PER_MS);
+		rig.fakes[0].l2.away = rig.fakes[0].submits[FAR_L2_STORE] > asked;
+		rig.fakes[1].l2.away = !rig.fakes[0].l2.away;
+	}
+	assert_int_equal(counts_now().failed_donor_down, 1);
+	assert_true(counts_now().moved > 0);
+	assert_int_equal(rig.fakes[0].submits[FAR_L2_STORE] + rig.fakes[1].submits[FAR_L2_STORE],
+			 3);
+	assert_int_equal(ctl_rig_loans(&rig), 0);
+	ctl_rig_close(&rig);
+}
+
+static void
 stopped_donor_keeps_its_loans_and_the_others_go_on(void **state)
 {
 	struct ctl_options options = {
@@ -357,6 +427,8 @@ main(void)
 		cmocka_unit_test(lasting_failure_is_not_tried_again),
 		cmocka_unit_test(one_key_that_fails_does_not_fail_its_task),
 		cmocka_unit_test(dead_donor_costs_its_copies_alone),
+		cmocka_unit_test(copies_of_a_donor_that_goes_away_go_to_its_stand_in),
+		cmocka_unit_test(copy_that_every_donor_fails_has_its_tries_and_no_more),
 		cmocka_unit_test(stopped_donor_keeps_its_loans_and_the_others_go_on),
 		cmocka_unit_test(stopped_donor_does_not_fill_the_queue),
 		cmocka_unit_test(quiesce_ends_what_waits_for_another_try),
