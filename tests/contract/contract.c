@@ -2,6 +2,7 @@
 #include "tests/contract/contract.h"
 
 #include <poll.h>
+#include <stdlib.h>
 
 #include "base/alloc.h"
 #include "tests/support/log_capture.h"
@@ -192,6 +193,14 @@ contract_donor_forget(struct contract *c)
 }
 
 /* ---- steps ---- */
+
+int
+contract_stride(void)
+{
+	const char *slowdown = getenv("FARPOOL_TEST_SLOWDOWN");
+
+	return slowdown != NULL && strtoul(slowdown, NULL, 10) >= 10 ? 3 : 1;
+}
 
 void
 contract_deadline_set(struct contract *c)

@@ -144,6 +144,10 @@ void contract_close(struct contract *c);
 /* What the donor had is gone: pointers to it are dropped. */
 void contract_donor_forget(struct contract *c);
 
+/* From one cut to the next, for tests that cut in at every step of something: 1, or 3 where a test is
+ * told that everything is ten times slower (FARPOOL_TEST_SLOWDOWN), as in an emulated guest. */
+int contract_stride(void);
+
 /* Steps until @cond holds; fails the test after CONTRACT_WAIT_NS. */
 #define contract_wait(c, cond)                                                                     \
 	do {                                                                                       \

@@ -73,7 +73,7 @@ static void
 disconnecting_ends_each_op_once_and_then_closes(void **state)
 {
 	(void)state;
-	for (int steps = 0; steps < 30; steps++) {
+	for (int steps = 0; steps < 30; steps += contract_stride()) {
 		struct scene s = scene_begin();
 
 		post_much(&s);
@@ -109,7 +109,7 @@ static void
 a_lost_peer_ends_every_op(void **state)
 {
 	(void)state;
-	for (int steps = 0; steps < 30; steps++) {
+	for (int steps = 0; steps < 30; steps += contract_stride()) {
 		struct scene s = scene_begin();
 
 		post_much(&s);
@@ -136,7 +136,7 @@ static void
 a_dead_process_ends_every_op(void **state)
 {
 	(void)state;
-	for (int steps = 0; steps < 30; steps++) {
+	for (int steps = 0; steps < 30; steps += contract_stride()) {
 		struct scene s = scene_begin();
 
 		if (s.c->backend->donor_kill == NULL) {

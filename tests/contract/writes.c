@@ -242,7 +242,7 @@ after_deregistration_nothing_lands(void **state)
 	static uint8_t snapshot[WHOLE_BYTES];
 	(void)state;
 
-	for (int steps = 0; steps < 40; steps++) {
+	for (int steps = 0; steps < 40; steps += contract_stride()) {
 		struct scene s = scene_begin();
 
 		if ((s.c->tp[DONOR]->caps.flags & FAR_CAP_FENCED_WRITES) == 0) {
@@ -271,7 +271,7 @@ after_the_link_closed_nothing_lands(void **state)
 	static uint8_t snapshot[WHOLE_BYTES];
 	(void)state;
 
-	for (int steps = 0; steps < 40; steps++) {
+	for (int steps = 0; steps < 40; steps += contract_stride()) {
 		struct scene s = scene_begin_with(steps % 2 == 0);
 
 		for (int i = 0; i < 4; i++)
