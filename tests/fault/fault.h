@@ -35,8 +35,8 @@ struct over {
 	const char *memory;   /* of a donor */
 	const char *donor_extra;
 	const char *client_extra;
-	/* Links are lost without a fault, in the guest: docs/faults.md, open. Then that somebody misses
-	 * fails no cell. */
+	/* Links may be lost without a fault: soft-RoCE of Linux 6.1, docs/faults.md. Then that somebody
+	 * misses fails no cell. */
 	bool loses_links;
 };
 
