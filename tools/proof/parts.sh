@@ -5,7 +5,7 @@ parts_out=$(mktemp)
 readonly parts_out
 trap 'rm -f -- "$parts_out"' EXIT
 
-parts_names=() parts_minutes=() parts_results=()
+parts_names=() parts_minutes=() parts_results=() parts_which=()
 parts_passed=0
 parts_failed=0
 
@@ -25,6 +25,11 @@ part() {
 	fi
 	# A part that failed without a failed test did not get as far as its tests.
 	((rc == 0 || f > 0)) || f=1
+	# Which ones: lines of ctest and of ./dev rdma, for who sees the end of a long log alone.
+	((f == 0)) || while IFS= read -r line; do
+		parts_which+=("$name: $line")
+	done < <(sed -nE 's/^ *[0-9]+\/[0-9]+ +Test +#[0-9]+: ([^ ]+) \.*\*\*\*(Failed|Timeout|Exception|Not Run).*/\1 \2/p
+		s/^([a-z][a-z-]*) +failed +([0-9.]+)$/\1 failed after \2 s/p' "$parts_out")
 	parts_passed=$((parts_passed + p))
 	parts_failed=$((parts_failed + f))
 	parts_names+=("$name")
@@ -41,6 +46,7 @@ parts_report() {
 		printf '%-8s %8s  %s\n' "${parts_names[i]}" "${parts_minutes[i]}" "${parts_results[i]}"
 	done
 	printf '%-8s %8s\n' all "$(awk -v s=$SECONDS 'BEGIN { printf "%.1f", s / 60 }')"
+	((${#parts_which[@]} == 0)) || printf '%s\n' '' "${parts_which[@]}"
 	printf '\n%d passed, %d failed\n' "$parts_passed" "$parts_failed"
 	((parts_failed == 0))
 }
