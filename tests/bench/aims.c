@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/pages.h"
 #include "tests/bench/options.h"
 
 #define MIB            ((uint64_t)1 << 20)
@@ -25,7 +26,8 @@ static const struct argp_option options[] = {
 	{"rounds", 'r', "N", 0, "Rounds that are counted (default 9); one more goes before them",
 	 0},
 	{"set", 's', "MIB", 0,
-	 "Memory that each pass moves (default: 6 times the last-level cache, from 256 to 1024)",
+	 "Memory that each pass moves (default: 6 times the last-level cache, from 256 to 1024, as "
+	 "it fits)",
 	 0},
 	{"busy-poll", 'b', "US", 0, "How long farpool's thread spins before it sleeps (default 0)",
 	 0},
@@ -91,18 +93,22 @@ option_parse(int key, char *arg, struct argp_state *state)
 	}
 }
 
-/* Several times the cache, so that what comes round again is not in it. */
+/* Several times the cache, so that what comes round again is not in it; less where that many sets do not
+ * fit beside what others have. The table says how many times it is. */
 static uint64_t
 set_default(void)
 {
 	struct bench_machine machine;
-	uint64_t bytes;
+	uint64_t bytes, fits = far_pages_available_bytes() / 8 * 7 / AIMS_SETS_MAX;
 
 	bench_machine_read(&machine);
-	bytes = (uint64_t)machine.cache_bytes * SET_CACHES / (4 * MIB) * (4 * MIB);
-	if (bytes < SET_MIN)
-		return SET_MIN;
-	return bytes > SET_MAX ? SET_MAX : bytes;
+	bytes = (uint64_t)machine.cache_bytes * SET_CACHES;
+	if (bytes > SET_MAX)
+		bytes = SET_MAX;
+	if (fits != 0 && bytes > fits)
+		bytes = fits;
+	bytes = bytes / (4 * MIB) * (4 * MIB);
+	return bytes < SET_MIN ? SET_MIN : bytes;
 }
 
 static int

@@ -30,7 +30,7 @@ static const struct {
 	uint32_t sets_needed;
 	bool regions, apart;
 } groups[AIMS_GROUPS] = {
-	[AIMS_SHM] = {"shm", 35, true, false},
+	[AIMS_SHM] = {"shm", AIMS_SETS_MAX, true, false},
 	[AIMS_TCP] = {"tcp", 20, true, true},
 	[AIMS_LOOKUP] = {"lookup", 8, false, false},
 	[AIMS_CPU] = {"cpu", 0, false, false},
@@ -218,6 +218,9 @@ group_run(struct aims *aims, enum aims_group which)
 	group_fill(aims, group);
 	if (group->run_count > 0 && groups[which].regions)
 		rc = bench_regions_open(&aims->plan, groups[which].sets_needed);
+	for (uint32_t i = 0; i < group->run_count && rc < 0; i++)
+		snprintf(group->runs[i]->why, sizeof(group->runs[i]->why),
+			 "no memory for its sets: %s", far_strerror(rc));
 	if (group->run_count > 0 && rc == 0) {
 		if (groups[which].apart)
 			bench_side_take(&aims->plan, BENCH_SIDE_CLIENT);

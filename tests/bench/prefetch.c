@@ -19,11 +19,12 @@
 #include "tests/bench/process.h"
 #include "transport/transport.h"
 
-#define STORE_NS      (60 * FAR_NS_PER_S)
-#define PREFETCH_NS   (20 * FAR_NS_PER_S)
-#define IN_FLIGHT_MAX 16
-#define KEYS_MAX      4096
-#define ONCE_TRIES    64
+#define BATCH_BLOCKS_MAX 4096
+#define STORE_NS         (60 * FAR_NS_PER_S)
+#define PREFETCH_NS      (20 * FAR_NS_PER_S)
+#define IN_FLIGHT_MAX    16
+#define KEYS_MAX         4096
+#define ONCE_TRIES       64
 /* Blocks that are too small for a pass have a small L1: they are read one at a time. */
 #define SMALL_BYTES     BENCH_BESIDE_SMALL_BYTES
 #define SMALL_SET_BYTES ((uint64_t)16 << 20)
@@ -87,7 +88,8 @@ block_store(struct borrower *borrower, uint64_t idx)
 	return far_commit(block);
 }
 
-/* L1 holds a block until the donor has it: an eighth of it is stored at a time. */
+/* L1 holds a block until the donor has it: an eighth of it is stored at a time, and no more than the
+ * store controller's queue takes. */
 static int
 blocks_store(struct borrower *borrower, char *why)
 {
@@ -97,6 +99,8 @@ blocks_store(struct borrower *borrower, char *why)
 
 	if (batch == 0)
 		batch = 1;
+	if (batch > BATCH_BLOCKS_MAX)
+		batch = BATCH_BLOCKS_MAX;
 	for (uint64_t i = 0; i < borrower->block_count && rc == 0; i++) {
 		rc = block_store(borrower, i);
 		if (rc == 0 && (i % batch == batch - 1 || i == borrower->block_count - 1))
