@@ -15,9 +15,11 @@
 #define PAGE_BYTES   4096U
 #define VERDICTS_MAX 64U /* addresses of this host; those beyond are proved each time */
 #define STEP_NS      (50 * FAR_NS_PER_US)
-/* Of each step. A GET that is emulated would take for ever. */
-#define TIMEOUT_NS    (2 * FAR_NS_PER_S)
-#define CLOSE_WAIT_NS FAR_NS_PER_S
+/* Of each step; a GET that is emulated would take for ever. A donor that starts has nobody waiting,
+ * and its host may be busy or its port cold; a client that connects has other donors to see to. */
+#define LISTEN_TIMEOUT_NS  (10 * FAR_NS_PER_S)
+#define CONNECT_TIMEOUT_NS (2 * FAR_NS_PER_S)
+#define CLOSE_WAIT_NS      FAR_NS_PER_S
 /* Whoever failed is not tried again at each attempt to connect: his caller has other donors. */
 #define AGAIN_NS (15 * FAR_NS_PER_S)
 
@@ -449,8 +451,8 @@ is_any(const struct sockaddr_storage *local)
 	return in.sin_addr.s_addr == htonl(INADDR_ANY);
 }
 
-int
-far_ucx_prove(struct ucx_transport *tp, const struct sockaddr_storage *local)
+static int
+prove(struct ucx_transport *tp, const struct sockaddr_storage *local, uint64_t timeout_ns)
 {
 	ucp_context_h asker = tp->context;
 	char name[FAR_ADDRESS_BYTES_MAX];
@@ -475,7 +477,7 @@ far_ucx_prove(struct ucx_transport *tp, const struct sockaddr_storage *local)
 		rc = far_ucx_open_asker(tp, &asker);
 	if (rc < 0)
 		return rc;
-	rc = far_ucx_prove_with(asker, tp->context, local, TIMEOUT_NS, why, sizeof(why));
+	rc = far_ucx_prove_with(asker, tp->context, local, timeout_ns, why, sizeof(why));
 	if (asker != tp->context)
 		far_ucx_close_asker(asker);
 	if (rc < 0 && rc != -ENODEV) {
@@ -498,6 +500,12 @@ far_ucx_prove(struct ucx_transport *tp, const struct sockaddr_storage *local)
 	return 0;
 }
 
+int
+far_ucx_prove(struct ucx_transport *tp, const struct sockaddr_storage *local)
+{
+	return prove(tp, local, LISTEN_TIMEOUT_NS);
+}
+
 /* A socket that is connected and never sent on knows the address that it would send from. */
 int
 far_ucx_prove_towards(struct ucx_transport *tp, const struct sockaddr_storage *peer,
@@ -514,5 +522,5 @@ far_ucx_prove_towards(struct ucx_transport *tp, const struct sockaddr_storage *p
 	    getsockname(fd, (struct sockaddr *)&local, &local_bytes) < 0)
 		rc = -ECONNREFUSED; /* no way there, now */
 	(void)close(fd);
-	return rc < 0 ? rc : far_ucx_prove(tp, &local);
+	return rc < 0 ? rc : prove(tp, &local, CONNECT_TIMEOUT_NS);
 }

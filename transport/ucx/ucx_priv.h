@@ -175,13 +175,14 @@ bool far_ucx_gets_start(struct ucx_link *link);
 
 /* ---- proof.c: with trust: fabric, that a GET asks nothing of its target's process ---- */
 /**
- * Proves it at an address of this host, once per process; the log says what came out.
+ * Proves it at an address of this host that shall be listened at, once per process; the log says
+ * what came out. A step may take 10 s.
  *
  * Returns: 0; -ENODEV: it cannot be proved (the log says why and what to do), and is not tried
  *          again for a while; -EINVAL: an address that stands for all; -ENOMEM, -EMFILE: not tried.
  */
 int far_ucx_prove(struct ucx_transport *tp, const struct sockaddr_storage *local);
-/* The same for the address that this host would reach @peer from. */
+/* The same for the address that this host would reach @peer from; a step may take 2 s. */
 int far_ucx_prove_towards(struct ucx_transport *tp, const struct sockaddr_storage *peer,
 			  socklen_t peer_bytes);
 /* What both do, with any contexts: a test shows it one that emulates. @why: of a failure, "" else.
