@@ -9,38 +9,43 @@
 
 #define VICTIMS_LOOKED_AT 8U /* the oldest sealed lanes among which the coldest is taken */
 #define PASSED_MAX        8U /* an old lane that was passed over so often cools down */
+#define DEMAND_HALF_NS    (2 * FAR_NS_PER_S) /* in which half of a burst is forgotten */
+
+/* Lanes of the busiest window of late. Stores come in bursts, one at the end of each prefill: the next one
+ * shall not find less room than the last one needed. */
+static uint32_t
+demand_get(const struct far_pool *pool, uint64_t now_ns)
+{
+	uint64_t halvings = (now_ns - pool->demand_ns) / DEMAND_HALF_NS;
+
+	return halvings < 32 ? pool->demand_lanes >> halvings : 0;
+}
 
 void
 far_pool_demand_note(struct far_pool *pool, uint64_t now_ns)
 {
-	uint64_t window_ns = pool->config.grace_ns + FAR_NS_PER_MS;
-
-	if (now_ns - pool->window_ns >= window_ns) {
-		bool next = now_ns - pool->window_ns < 2 * window_ns;
-
-		pool->window_before = next ? pool->window_lanes : 0;
+	if (now_ns - pool->window_ns >= pool->config.grace_ns + FAR_NS_PER_MS) {
 		pool->window_lanes = 0;
 		pool->window_ns = now_ns;
 	}
 	pool->window_lanes++;
+	if (pool->window_lanes >= demand_get(pool, now_ns)) {
+		pool->demand_lanes = pool->window_lanes;
+		pool->demand_ns = now_ns;
+	}
 }
 
 /* A lane is free one grace after it was emptied: what was asked for in that time is kept ahead. */
 static uint32_t
 lanes_wanted(const struct far_pool *pool, uint64_t now_ns)
 {
-	uint64_t window_ns = pool->config.grace_ns + FAR_NS_PER_MS;
 	uint32_t all = pool->lane_slots - pool->counts[LANE_ABSENT];
-	uint32_t wanted = (uint32_t)pool->config.lanes_free_min;
-	uint32_t rate = 0;
+	uint32_t demand = demand_get(pool, now_ns);
 
-	if (now_ns - pool->window_ns < 2 * window_ns)
-		rate = pool->window_lanes > pool->window_before ? pool->window_lanes
-								: pool->window_before;
 	/* A demand that nobody can meet must not empty the whole donor. */
-	if (rate > all / 16)
-		rate = all / 16;
-	return wanted + rate;
+	if (demand > all / 16)
+		demand = all / 16;
+	return (uint32_t)pool->config.lanes_free_min + demand;
 }
 
 static struct pool_lane *

@@ -154,7 +154,8 @@ struct far_pool {
 	struct pool_lane *merge; /* the lane that hot blocks move to; NULL: none yet */
 	uint64_t window_ns;      /* begin of the present window of demand */
 	uint32_t window_lanes;   /* lanes asked for in it */
-	uint32_t window_before;
+	uint32_t demand_lanes;   /* of the busiest window of late */
+	uint64_t demand_ns;      /* since when they fade */
 
 	/* recover.c */
 	struct pool_recovery

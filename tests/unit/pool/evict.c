@@ -284,6 +284,53 @@ free_lanes_follow_the_demand(void **state)
 	rig_close(rig);
 }
 
+/* A lane of one block, asked for, written and committed. Returns whether the donor had one. */
+static bool
+lane_store(struct rig *rig, struct rig_client *client, uint64_t number)
+{
+	struct far_frame_block block;
+	int grant = rig_lane_ask(client);
+
+	if (grant < 0)
+		return false;
+	assert_true(rig_block_write(client, grant, number, RIG_LANE_BYTES, &block));
+	rig_commit(client, grant, &block, 1, true);
+	client->grant_count = 0;
+	rig_run(rig, 4 * FAR_NS_PER_MS);
+	return true;
+}
+
+/* The next burst shall find the room that the last one needed, though little was asked for between them. */
+static void
+a_burst_is_remembered_for_a_while(void **state)
+{
+	struct rig *rig = open_lanes(64, 2);
+	struct rig_client *client = rig_client_open(rig, 0);
+	uint64_t number = 0;
+
+	(void)state;
+	rig->checks_off = true;
+	while (number < 64 - 2 - 4)
+		assert_true(lane_store(rig, client, number++));
+	for (int round = 0; round < 8; round++) {
+		for (int lane = 0; lane < 4; lane++)
+			assert_true(lane_store(rig, client, number++));
+		for (int lane = 0; lane < 4; lane++) {
+			rig_run(rig, 200 * FAR_NS_PER_MS);
+			assert_true(lane_store(rig, client, number++));
+		}
+	}
+	assert_in_range(held_count(rig, number - 64, 64), 64 - 2 - 4 - 1, 64 - 2 - 4);
+	/* After a minute in which little came nothing is held for bursts. */
+	for (int lane = 0; lane < 12; lane++) {
+		rig_run(rig, 5 * FAR_NS_PER_S);
+		assert_true(lane_store(rig, client, number++));
+	}
+	assert_in_range(held_count(rig, number - 64, 64), 64 - 2 - 1, 64 - 2);
+	far_pool_check(rig->pool);
+	rig_close(rig);
+}
+
 int
 main(void)
 {
@@ -298,6 +345,7 @@ main(void)
 		cmocka_unit_test(pool_without_a_free_lane_still_makes_room),
 		cmocka_unit_test(nothing_is_evicted_while_more_memory_is_on_its_way),
 		cmocka_unit_test(free_lanes_follow_the_demand),
+		cmocka_unit_test(a_burst_is_remembered_for_a_while),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
