@@ -4,7 +4,8 @@
 
 #include "tests/bench/bench.h"
 
-#define AIMS_SETS_MAX   35 /* that the largest group holds at the same time */
+#define AIMS_SETS_MAX                                                                              \
+	33 /* that the largest group holds at the same time, beside the donor of stores */
 #define AIMS_ROUNDS_MAX 50
 #define AIMS_ROWS_MAX   64
 #define AIMS_RUNS_MAX   64
