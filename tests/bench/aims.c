@@ -31,6 +31,11 @@ static const struct argp_option options[] = {
 	 0},
 	{"busy-poll", 'b', "US", 0, "How long farpool's thread spins before it sleeps (default 0)",
 	 0},
+	{"huge-pages", 'H', NULL, 0,
+	 "2 MiB pages for all that is moved, of those that were reserved (vm.nr_hugepages), "
+	 "instead "
+	 "of ordinary ones",
+	 0},
 	{"anywhere", 'a', NULL, 0,
 	 "Over tcp: let the kernel choose where both sides run, instead of half of the processors "
 	 "for each",
@@ -79,6 +84,9 @@ option_parse(int key, char *arg, struct argp_state *state)
 		plan->busy_poll_us =
 			(uint32_t)bench_option_number(arg, 0, 1000000, "busy-poll", state);
 		return 0;
+	case 'H':
+		plan->huge_pages = true;
+		return 0;
 	case 'a':
 		plan->anywhere = true;
 		return 0;
@@ -96,7 +104,7 @@ option_parse(int key, char *arg, struct argp_state *state)
 /* Several times the cache, so that what comes round again is not in it; less where that many sets do not
  * fit beside what others have. The table says how many times it is. */
 static uint64_t
-set_default(void)
+set_default(bool huge_pages)
 {
 	struct bench_machine machine;
 	/* A quarter is the stores' donor's. */
@@ -106,7 +114,7 @@ set_default(void)
 	bytes = (uint64_t)machine.cache_bytes * SET_CACHES;
 	if (bytes > SET_MAX)
 		bytes = SET_MAX;
-	if (fits != 0 && bytes > fits)
+	if (fits != 0 && bytes > fits && !huge_pages) /* reserved ones are in nobody's count */
 		bytes = fits;
 	bytes = bytes / (4 * MIB) * (4 * MIB);
 	return bytes < SET_MIN ? SET_MIN : bytes;
@@ -162,7 +170,7 @@ main(int argc, char **argv)
 	far_log_level_set(FAR_LOG_WARN);
 	if (bench_child_run(argc, argv, &status))
 		return status;
-	aims.plan.set_bytes = set_default();
+	aims.plan.set_bytes = set_default(aims.plan.huge_pages);
 	if (argp_parse(&argp, argc, argv, 0, NULL, &aims) != 0)
 		return 2;
 	return aims_measure(&aims) == 0 ? 0 : 1;

@@ -27,6 +27,7 @@ struct bench_plan {
 	uint64_t request_bytes;             /* of one prefetch */
 	uint32_t in_flight;                 /* prefetches at a time */
 	bool anywhere;                      /* the kernel chooses where both sides run */
+	bool huge_pages;                    /* 2 MiB pages on both sides of all; else 4 KiB */
 	uint32_t busy_poll_us;              /* of farpool's thread */
 	const char *farpoold;               /* the donor's program */
 	const char *json;                   /* NULL, a path, or "-" */

@@ -22,6 +22,8 @@ donor_start(const struct bench_plan *plan, const struct bench_lend_config *confi
 		/* A quarter more than the blocks: lanes that are not full. */
 		.memory_bytes = config->held_bytes / 4 * 5 / 4096 * 4096 + LANES_BYTES,
 		.block_bytes_min = config->block_bytes,
+		.huge = plan->huge_pages,
+		.ordinary = !plan->huge_pages,
 	};
 	int rc;
 
@@ -50,14 +52,14 @@ config_write(const struct bench_plan *plan, const struct bench_lend_config *conf
 		"  size: %" PRIu64 "KiB\n"
 		"  block_min: %" PRIu64 "B\n"
 		"  align: %s\n"
-		"  huge_pages: off\n"
+		"  huge_pages: %s\n"
 		"busy_poll: %" PRIu32 "us\n"
 		"donors:\n"
 		"  - name: " BENCH_DONOR_NAME "\n"
 		"    address: %s\n",
 		config->l1_bytes >> 10, config->block_bytes,
-		config->block_bytes < 4096 ? "64B" : "4KiB", plan->busy_poll_us,
-		lend->donor.address);
+		config->block_bytes < 4096 ? "64B" : "4KiB", plan->huge_pages ? "on" : "off",
+		plan->busy_poll_us, lend->donor.address);
 	return fclose(file) == 0 ? 0 : -EIO;
 }
 

@@ -43,7 +43,9 @@ bench_ends_are(const void *at, uint64_t seed, uint64_t first_word, uint64_t size
 int
 bench_regions_open(struct bench_plan *plan, uint32_t sets_needed)
 {
-	uint64_t available = far_pages_available_bytes();
+	/* Reserved ones are in nobody's count: who has too few is told when they are mapped. */
+	uint64_t available = plan->huge_pages ? 0 : far_pages_available_bytes();
+	enum far_pages_huge huge = plan->huge_pages ? FAR_PAGES_HUGE_ON : FAR_PAGES_HUGE_OFF;
 	int rc;
 
 	if (available != 0 && available < sets_needed * plan->set_bytes) {
@@ -55,14 +57,16 @@ bench_regions_open(struct bench_plan *plan, uint32_t sets_needed)
 			sets_needed, plan->set_bytes / MIB, available / MIB);
 		return -ENOMEM;
 	}
-	/* Ordinary pages on both sides for all: what is compared is the way, not the page size. */
-	rc = far_pages_map_shared("bench-from", plan->set_bytes, FAR_PAGES_HUGE_OFF, -1,
-				  &plan->from);
+	/* The same pages on both sides for all: what is compared is the way, not the page size. */
+	rc = far_pages_map_shared("bench-from", plan->set_bytes, huge, -1, &plan->from);
 	if (rc == 0)
-		rc = far_pages_map_shared("bench-arena", plan->set_bytes, FAR_PAGES_HUGE_OFF, -1,
-					  &plan->arena);
+		rc = far_pages_map_shared("bench-arena", plan->set_bytes, huge, -1, &plan->arena);
 	if (rc < 0) {
-		fprintf(stderr, "farpool-bench: no memory for the regions: %s\n", far_strerror(rc));
+		fprintf(stderr, "farpool-bench: no memory for the regions: %s%s\n",
+			far_strerror(rc),
+			plan->huge_pages ? ": reserve 2 MiB pages (vm.nr_hugepages), or leave out "
+					   "--huge-pages"
+					 : "");
 		return rc;
 	}
 	bench_fill(plan->from.base, 0, plan->set_bytes);

@@ -202,7 +202,8 @@ store_open(const struct bench_plan *plan, char *why, struct bench_mover **out)
 {
 	uint64_t held_bytes = far_pages_available_bytes() / HELD_SHARE;
 
-	if (held_bytes == 0 || held_bytes > HELD_MAX)
+	/* Reserved pages are in nobody's count. */
+	if (held_bytes == 0 || held_bytes > HELD_MAX || plan->huge_pages)
 		held_bytes = HELD_MAX;
 	if (held_bytes < plan->set_bytes)
 		held_bytes = plan->set_bytes;
