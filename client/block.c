@@ -195,6 +195,7 @@ block_fetch(struct far_block *block, const struct far_key *key, uint64_t deadlin
 	struct far_prefetch_options options = {
 		.size_bytes = sizeof(options),
 		.deadline_ns = deadline_ns,
+		.flags = FAR_PREFETCH_WAIT_FOLLOWS,
 	};
 	struct far_prefetch_status status = {.size_bytes = sizeof(status)};
 	struct far_prefetch_handle *handle;

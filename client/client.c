@@ -243,6 +243,7 @@ close_parts(struct far_client *client)
 	far_ring_close(client->commands);
 	far_client_handles_free(client);
 	far_client_blocks_free(client);
+	pthread_mutex_destroy(&client->turn_lock);
 	pthread_mutex_destroy(&client->pool_lock);
 	far_client_config_fini(&client->config);
 	far_free(client);
@@ -266,6 +267,7 @@ far_client_open_config(struct far_client_config *config, struct far_client **out
 	client->config = *config;
 	memset(config, 0, sizeof(*config));
 	client->clock = far_clock_real();
+	atomic_init(&client->drives, client->config.prefetch_wait == FAR_CLIENT_WAIT_DRIVES);
 	client->wake_fd = -1;
 	client->watch_fd = -1;
 	client->arena.fd = -1;
@@ -275,6 +277,7 @@ far_client_open_config(struct far_client_config *config, struct far_client **out
 	far_random_bytes(&seed, sizeof(seed));
 	far_rng_init(&client->rng, seed);
 	pthread_mutex_init(&client->pool_lock, NULL);
+	pthread_mutex_init(&client->turn_lock, NULL);
 	far_list_init(&client->calls);
 	far_list_init(&client->blocks_free);
 	far_list_init(&client->blocks_live);

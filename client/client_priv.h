@@ -84,6 +84,11 @@ struct far_client {
 	struct far_ring *commands; /* any -> thread */
 	int wake_fd;
 	_Atomic uint32_t sleeping; /* pairs with far_client_wake() */
+	_Atomic uint32_t woken;    /* wake_fd was written, and not read since */
+	_Atomic uint32_t drives;   /* callers that wait may do the thread's work; see turn_lock */
+	uint64_t sleeps_until_ns;  /* thread, while it sleeps */
+	/* Held by whom this says «thread» of: the thread unless it sleeps, or a caller that drives. */
+	pthread_mutex_t turn_lock;
 	_Atomic uint32_t stop;
 	struct far_list calls;  /* thread: unanswered */
 	uint64_t overdue_at_ns; /* thread: next look at overdue loans */
@@ -113,6 +118,15 @@ bool far_client_thread_stop(struct far_client *client);
 /* Any thread. False: the command ring is full. */
 bool far_client_push(struct far_client *client, struct far_command *command);
 void far_client_wake(void *client);
+/* The same for a caller who calls far_client_drive() next: where that will do, nobody is woken. */
+bool far_client_push_quietly(struct far_client *client, struct far_command *command);
+/*
+ * Does the thread's work on the caller's while the thread sleeps, until @done has one of @bits, nothing is
+ * to be done now, or @deadline_ns; where it may not, it sees to it that the thread is awake. Any thread that
+ * holds no lock.
+ */
+void far_client_drive(struct far_client *client, const _Atomic uint32_t *done, uint32_t bits,
+		      uint64_t deadline_ns);
 
 /* ---- call.c ---- */
 /* Zeroed, @size_bytes >= sizeof(struct far_call), which is its first member. */

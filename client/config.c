@@ -20,6 +20,7 @@
 #define GIB (1024ULL * MIB)
 #define TIB (1024ULL * GIB)
 
+#define WAIT_CHOICES        "drives|sleeps"   /* in the order of enum far_client_wait */
 #define L1_EVICTION_CHOICES "lru|s3fifo|none" /* in the order of enum far_l1_policy */
 
 #define AT(field) offsetof(struct far_client_config, field)
@@ -137,6 +138,9 @@ static const struct far_param params[] = {
 	 "Bytes of one load; 0: what the transport does best."},
 	{"prefetch.windows", FAR_PARAM_U64, AT(prefetch_windows_ahead), 1, 64, "4", NULL,
 	 "Windows of one prefetch that are in flight."},
+	{"prefetch.wait", FAR_PARAM_ENUM, AT(prefetch_wait), 0, 0, "drives", WAIT_CHOICES,
+	 "What a caller in far_prefetch_wait() does while the client's thread sleeps, over shm: "
+	 "drives (that thread's work, itself: nobody has to wake up), or sleeps."},
 	{"store.policy", FAR_PARAM_STRING, AT(store_policy), 1, 127, "default", NULL,
 	 "Policies, later ones override: default (every block at once, where prefetch.policy "
 	 "places it), placement (on `replicas` donors by weighted rendezvous hashing, whatever "

@@ -13,6 +13,12 @@
 
 #define FAR_DONORS_MAX 64
 
+/* What a caller that waits for a prefetch does while the client's thread sleeps. */
+enum far_client_wait {
+	FAR_CLIENT_WAIT_DRIVES,
+	FAR_CLIENT_WAIT_SLEEPS,
+};
+
 struct far_donor_config {
 	char name[64];
 	char address[FAR_ADDRESS_LIST_BYTES_MAX];
@@ -57,6 +63,7 @@ struct far_client_config {
 	uint64_t prefetch_window_keys;
 	uint64_t prefetch_window_bytes;
 	uint64_t prefetch_windows_ahead;
+	uint32_t prefetch_wait; /* enum far_client_wait */
 	char store_policy[128]; /* names, separated by commas */
 	uint64_t store_admit_after;
 	uint64_t store_admit_keys;

@@ -115,6 +115,8 @@ transport_open(struct far_client *client, const char *scheme, const struct far_d
 		far_transport_close(client->transports[i]);
 		return rc;
 	}
+	if ((client->transports[i]->caps.flags & FAR_CAP_ANY_THREAD) == 0)
+		atomic_store_explicit(&client->drives, 0, memory_order_relaxed);
 	client->transport_count++;
 	return 0;
 }

@@ -14,7 +14,8 @@
 /* The options as they were before anything was added at their end. */
 #define OPTIONS_BYTES_MIN offsetof(struct far_prefetch_options, trim)
 #define FLAGS_KNOWN                                                                                \
-	(FAR_PREFETCH_WARM_ONLY | FAR_PREFETCH_RETAIN | FAR_PREFETCH_LET_GO | FAR_PREFETCH_PAST_L1)
+	(FAR_PREFETCH_WARM_ONLY | FAR_PREFETCH_RETAIN | FAR_PREFETCH_LET_GO |                      \
+	 FAR_PREFETCH_PAST_L1 | FAR_PREFETCH_WAIT_FOLLOWS)
 
 static int
 handle_reserve(struct far_prefetch_handle *handle, size_t count)
@@ -449,7 +450,9 @@ far_prefetch(struct far_client *client, const struct far_key *keys, size_t count
 		handle->req.found_count = (uint32_t)count;
 		handle_end(handle, 0);
 		handle_put(handle);
-	} else if (!far_client_push(client, &handle->submit)) {
+	} else if (!((options->flags & FAR_PREFETCH_WAIT_FOLLOWS) != 0
+			     ? far_client_push_quietly(client, &handle->submit)
+			     : far_client_push(client, &handle->submit))) {
 		handle->req.prefix_count = (uint32_t)handle->l1_prefix;
 		warm_loans_end(handle);
 		far_session_prefetch_ends(atomic_load(&handle->session));

@@ -46,6 +46,8 @@ far_prefetch_wait(struct far_prefetch_handle *handle, uint64_t deadline_ns,
 
 	if (rc < 0)
 		return rc;
+	if ((atomic_load_explicit(&handle->state, memory_order_acquire) & FAR_HANDLE_ENDED) == 0)
+		far_client_drive(handle->client, &handle->state, FAR_HANDLE_ENDED, deadline_ns);
 	while (rc == 0) {
 		uint32_t state = atomic_load_explicit(&handle->state, memory_order_acquire);
 

@@ -17,6 +17,13 @@
 #define COMMANDS_PER_TURN 256
 #define STOP_NS_MAX       (2 * FAR_NS_PER_S)
 
+static void
+wake_fd_write(struct far_client *client)
+{
+	atomic_store_explicit(&client->woken, 1, memory_order_relaxed);
+	(void)eventfd_write(client->wake_fd, 1);
+}
+
 void
 far_client_wake(void *arg)
 {
@@ -25,7 +32,7 @@ far_client_wake(void *arg)
 	/* Pairs with sleep_until_due(): either it sees what we queued, or we see that it sleeps. */
 	atomic_thread_fence(memory_order_seq_cst);
 	if (atomic_load_explicit(&client->sleeping, memory_order_relaxed) != 0)
-		(void)eventfd_write(client->wake_fd, 1);
+		wake_fd_write(client);
 }
 
 bool
@@ -35,6 +42,14 @@ far_client_push(struct far_client *client, struct far_command *command)
 		return false;
 	far_client_wake(client);
 	return true;
+}
+
+bool
+far_client_push_quietly(struct far_client *client, struct far_command *command)
+{
+	if (atomic_load_explicit(&client->drives, memory_order_relaxed) == 0)
+		return far_client_push(client, command);
+	return far_ring_push(client->commands, command);
 }
 
 static int
@@ -126,6 +141,8 @@ drain_wake_fd(struct far_client *client)
 	eventfd_t value;
 
 	(void)eventfd_read(client->wake_fd, &value);
+	/* Behind the read: where it says that there is a wake-up, there is one, or soon. */
+	atomic_store_explicit(&client->woken, 0, memory_order_relaxed);
 }
 
 /* Arms every transport. False: one has something to do already. */
@@ -164,9 +181,14 @@ sleep_until_due(struct far_client *client)
 		until_ns = settle(client, far_clock_now(client->clock));
 		now_ns = far_clock_now(client->clock);
 		if (until_ns > now_ns && arm_all(client, fds, &count)) {
+			client->sleeps_until_ns = until_ns;
 			timeout.tv_sec = (time_t)((until_ns - now_ns) / FAR_NS_PER_S);
 			timeout.tv_nsec = (long)((until_ns - now_ns) % FAR_NS_PER_S);
+			/* Who drives meanwhile leaves a wake-up, so that what we waited for is
+			 * looked at anew. */
+			pthread_mutex_unlock(&client->turn_lock);
 			(void)ppoll(fds, count, &timeout, NULL);
+			pthread_mutex_lock(&client->turn_lock);
 			client->evict_due = true;
 			if ((fds[1].revents & POLLIN) != 0)
 				client->watch_at_ns = 0;
@@ -236,6 +258,7 @@ thread_main(void *arg)
 	struct far_client *client = arg;
 	uint64_t idle_since_ns = 0;
 
+	pthread_mutex_lock(&client->turn_lock);
 	while (atomic_load_explicit(&client->stop, memory_order_acquire) == 0) {
 		uint64_t now_ns;
 
@@ -252,7 +275,58 @@ thread_main(void *arg)
 	}
 	quiesce_all(client);
 	idle_wait(client);
+	pthread_mutex_unlock(&client->turn_lock);
 	return NULL;
+}
+
+/* ---- a caller in the thread's place ---- */
+
+static bool
+may_drive(const struct far_client *client)
+{
+	return atomic_load_explicit(&client->drives, memory_order_relaxed) != 0 &&
+	       atomic_load_explicit(&client->stop, memory_order_relaxed) == 0;
+}
+
+/* Nothing is left that the sleeping thread does not wake up for in time. Arms the transports anew. */
+static bool
+may_sleep_on(struct far_client *client)
+{
+	struct pollfd fds[FAR_CLIENT_TRANSPORTS_MAX + 2];
+	nfds_t count = 0;
+
+	return run_commands(client) == 0 &&
+	       settle(client, far_clock_now(client->clock)) >= client->sleeps_until_ns &&
+	       arm_all(client, fds, &count);
+}
+
+void
+far_client_drive(struct far_client *client, const _Atomic uint32_t *done, uint32_t bits,
+		 uint64_t deadline_ns)
+{
+	bool drove = false;
+	int cancel;
+	int work;
+
+	/* The thread holds it while it is awake, and does the work itself. A caller that is cancelled in
+	 * the middle would leave nobody behind who can. */
+	(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+	if (pthread_mutex_trylock(&client->turn_lock) == 0) {
+		drove = may_drive(client);
+		do {
+			work = drove ? turn(client) : 0;
+		} while (work > 0 &&
+			 (atomic_load_explicit(done, memory_order_acquire) & bits) == 0 &&
+			 may_drive(client) && far_clock_now(client->clock) < deadline_ns);
+		if (drove && atomic_load_explicit(&client->woken, memory_order_relaxed) == 0 &&
+		    !may_sleep_on(client))
+			wake_fd_write(client);
+		pthread_mutex_unlock(&client->turn_lock);
+	}
+	/* What was pushed quietly is found by a thread that is awake, or about to sleep. */
+	if (!drove)
+		far_client_wake(client);
+	(void)pthread_setcancelstate(cancel, NULL);
 }
 
 int

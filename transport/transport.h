@@ -36,6 +36,7 @@ struct far_mapped; /* transport/mapped.h */
 #define FAR_CAP_DOMAINS        (1U << 3) /* keys of one namespace do not work in another */
 #define FAR_CAP_GPU_DIRECT     (1U << 4)
 #define FAR_CAP_PEER_FD        (1U << 5) /* memory that a peer touches must have a descriptor */
+#define FAR_CAP_ANY_THREAD     (1U << 6) /* its owner may change between two calls, under a lock */
 
 struct far_caps {
 	uint32_t flags;        /* FAR_CAP_* */

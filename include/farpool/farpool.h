@@ -315,6 +315,10 @@ FAR_API void far_release(struct far_block *block);
 /* For benchmarks: nothing is served that L1 has already. What nobody holds of it is deleted and loaded
  * anew; what somebody holds is a miss, -EBUSY. Not with windows. */
 #define FAR_PREFETCH_PAST_L1 8u
+/* The caller calls far_prefetch_wait() next. Nobody is woken for this request then: it may not begin, and
+ * even its deadline may not end it, before somebody waits for it, cancels it or releases it. Saves two
+ * wake-ups over shm; elsewhere the same as without. */
+#define FAR_PREFETCH_WAIT_FOLLOWS 16u
 
 /* Which of the keys that can be had are kept. */
 #define FAR_TRIM_PREFIX 0u /* the run from the first key to the first gap */
@@ -390,7 +394,8 @@ FAR_API void far_prefetch_poll(struct far_prefetch_handle *handle,
 			       struct far_prefetch_status *status);
 
 /* Waits for the end. Thread: any. Blocks until @deadline_ns. Returns 0 (ended; see status), or
- * -ETIMEDOUT: it goes on. @status: NULL, or filled either way. */
+ * -ETIMEDOUT: it goes on. @status: NULL, or filled either way. Over shm a caller does the work of the
+ * client's thread itself while that sleeps (prefetch.wait, docs/configuration.md). */
 FAR_API int far_prefetch_wait(struct far_prefetch_handle *handle, uint64_t deadline_ns,
 			      struct far_prefetch_status *status);
 

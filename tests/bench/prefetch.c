@@ -206,11 +206,12 @@ tcp_open_mover(const struct bench_plan *plan, char *why, struct bench_mover **ou
 /* ---- the pass ---- */
 
 static int
-request_submit(struct bench_mover *mover, struct borrower *borrower, uint64_t count,
+request_submit(struct bench_mover *mover, struct borrower *borrower, uint64_t count, uint32_t flags,
 	       struct request *request)
 {
 	struct far_prefetch_options options = {
 		.size_bytes = sizeof(options),
+		.flags = flags,
 		.deadline_ns = far_now_ns() + PREFETCH_NS,
 	};
 
@@ -293,7 +294,7 @@ prefetch_pass(struct bench_mover *mover, uint64_t block_bytes, struct bench_pass
 		while (rc == 0 && left > 0 && tail - head < plan->in_flight) {
 			uint64_t count = keys < left ? keys : left;
 
-			rc = request_submit(mover, borrower, count, &ring[tail % IN_FLIGHT_MAX]);
+			rc = request_submit(mover, borrower, count, 0, &ring[tail % IN_FLIGHT_MAX]);
 			left -= count;
 			tail += rc == 0;
 		}
@@ -325,7 +326,7 @@ prefetch_once(struct bench_mover *mover, uint64_t block_bytes, uint64_t *ns_out)
 		uint64_t start_ns = far_clock_now(far_clock_real());
 		struct request request;
 
-		rc = request_submit(mover, borrower, 1, &request);
+		rc = request_submit(mover, borrower, 1, FAR_PREFETCH_WAIT_FOLLOWS, &request);
 		if (rc == 0)
 			rc = request_finish(borrower, &request, start_ns, ns_out, &bytes);
 		borrower->pass_count++;

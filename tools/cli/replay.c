@@ -174,10 +174,11 @@ flight_end(struct replay *replay, struct flight *flight)
 }
 
 static int
-flight_start(struct replay *replay, const struct far_trace_request *request)
+flight_start(struct replay *replay, const struct far_trace_request *request, uint32_t flags)
 {
 	struct far_prefetch_options options = {
 		.size_bytes = sizeof(options),
+		.flags = flags,
 		.deadline_ns = far_now_ns() + replay->config->deadline_ns,
 	};
 
@@ -263,7 +264,8 @@ run_in_turn(struct replay *replay)
 {
 	for (size_t i = 0; i < replay->trace->request_count; i++) {
 		struct flight *flight = &replay->flights[0];
-		int rc = flight_start(replay, &replay->trace->requests[i]);
+		int rc = flight_start(replay, &replay->trace->requests[i],
+				      FAR_PREFETCH_WAIT_FOLLOWS);
 
 		if (rc < 0)
 			return rc;
@@ -296,7 +298,7 @@ run_by_time(struct replay *replay)
 			at_ns = replay->start_ns +
 				(uint64_t)((double)request->at_ns / replay->config->speed);
 			if (at_ns <= far_now_ns() && replay->live_count < FAR_REPLAY_LIVE_MAX) {
-				rc = flight_start(replay, request);
+				rc = flight_start(replay, request, 0);
 				next++;
 			}
 		}

@@ -27,7 +27,7 @@ prefix_read(struct kv *kv)
 	struct far_prefetch_status status = {.size_bytes = sizeof(status)};
 	uint64_t until_ns = far_now_ns() + 2 * POOL_WAIT_NS;
 	uint32_t layer = 0;
-	int rc = pool_prefetch_submit(&kv->worker, &kv->slot);
+	int rc = pool_prefetch_submit(&kv->worker, &kv->slot, 0);
 
 	if (rc < 0)
 		return rc;

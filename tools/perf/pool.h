@@ -197,7 +197,8 @@ struct pool_row *pool_row_new(struct pool *pool, const char *what, uint64_t batc
 
 /* ---- prefetch.c, store.c: one request ---- */
 
-int pool_prefetch_submit(struct pool_worker *worker, struct pool_slot *slot);
+/* @flags: FAR_PREFETCH_*. */
+int pool_prefetch_submit(struct pool_worker *worker, struct pool_slot *slot, uint32_t flags);
 /* Waits until @until_ns; 0: ended and counted; -ETIMEDOUT: not yet. */
 int pool_prefetch_finish(struct pool_worker *worker, struct pool_slot *slot, uint64_t until_ns);
 int pool_store_once(struct pool_worker *worker, uint64_t due_ns);

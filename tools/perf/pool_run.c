@@ -28,6 +28,8 @@ gap(struct pool_worker *worker)
 static int
 read_loop(struct pool_worker *worker, uint64_t requests, uint32_t depth, double gap_ns)
 {
+	/* One after the other is waited for at once. */
+	uint32_t flags = depth == 1 && gap_ns <= 0 ? FAR_PREFETCH_WAIT_FOLLOWS : 0;
 	uint64_t head = 0, tail = 0, due_ns = far_now_ns();
 	int rc = 0;
 
@@ -40,7 +42,7 @@ read_loop(struct pool_worker *worker, uint64_t requests, uint32_t depth, double 
 			struct pool_slot *slot = &worker->slots[tail % depth];
 
 			slot->due_ns = gap_ns > 0 ? due_ns : now_ns;
-			rc = pool_prefetch_submit(worker, slot);
+			rc = pool_prefetch_submit(worker, slot, flags);
 			tail++;
 			if (gap_ns > 0)
 				due_ns += gap(worker);

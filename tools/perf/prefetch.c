@@ -4,12 +4,12 @@
 #include "tools/perf/pool.h"
 
 int
-pool_prefetch_submit(struct pool_worker *worker, struct pool_slot *slot)
+pool_prefetch_submit(struct pool_worker *worker, struct pool_slot *slot, uint32_t flags)
 {
 	struct far_prefetch_options options = {
 		.size_bytes = sizeof(options),
 		.deadline_ns = far_now_ns() + POOL_WAIT_NS,
-		.flags = FAR_PREFETCH_PAST_L1,
+		.flags = FAR_PREFETCH_PAST_L1 | flags,
 	};
 	int rc;
 

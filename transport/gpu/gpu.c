@@ -146,6 +146,7 @@ far_gpu_open(struct far_transport *inner, const struct far_gpu_config *config,
 	tp->ops.name = inner->ops->name;
 	tp->tp.ops = &tp->ops;
 	tp->tp.caps = inner->caps;
+	tp->tp.caps.flags &= ~FAR_CAP_ANY_THREAD; /* a context is current on one thread */
 	tp->tp.fd = -1;
 	tp->wake_fd = -1;
 	tp->stage.pages.fd = -1;

@@ -94,7 +94,7 @@ shm_open_transport(const struct far_transport_config *config, struct far_transpo
 		return -ENOMEM;
 	tp->tp.ops = &far_shm_ops;
 	tp->tp.caps.flags = FAR_CAP_ONE_SIDED | FAR_CAP_READ_ONLY_KEYS | FAR_CAP_FENCED_WRITES |
-			    FAR_CAP_DOMAINS | FAR_CAP_PEER_FD;
+			    FAR_CAP_DOMAINS | FAR_CAP_PEER_FD | FAR_CAP_ANY_THREAD;
 	tp->tp.caps.op_bytes_max = (uint64_t)UINT32_MAX * FAR_PIECES_MAX;
 	tp->clock = config->clock != NULL ? config->clock : far_clock_real();
 	tp->credits = config->message_credits != 0 ? config->message_credits : SHM_CREDITS_DEFAULT;
