@@ -109,6 +109,7 @@ struct pool_link {
 	uint64_t deadline_ns;    /* NEW and LINGERING; FAR_TIME_NEVER: none */
 	uint64_t asked_ns;       /* last LANE_ASK */
 	uint64_t waits_ns;       /* since when it is answered LANE_FULL; 0: it is not */
+	uint64_t rejects_at_ns;  /* no REJECT of it is looked into before */
 	uint8_t *out;            /* owned: frames that wait for a credit, each behind its length */
 	uint32_t out_head;
 	uint32_t out_tail;

@@ -11,6 +11,8 @@
 #include "base/log.h"
 #include "base/mark.h"
 
+#define REJECT_NS_PER_BYTE 4U /* some 5 % of a processor for the checksums of a peer that is wrong */
+
 static void
 refuse(struct pool_link *link, uint64_t tag, struct far_frame_refused *refused, int rc)
 {
@@ -227,7 +229,8 @@ serve_delete(struct pool_link *link, const struct far_frame *frame)
 			   frame->count);
 }
 
-/* The reader may be wrong, or its read was: the donor looks at its own bytes before it believes. */
+/* The reader may be wrong, or its read was: the donor looks at its own bytes before it believes. Who was wrong
+ * is not believed again at once: a peer shall not keep us busy with checksums. */
 static void
 serve_reject(struct pool_link *link, const struct far_frame *frame)
 {
@@ -236,9 +239,12 @@ serve_reject(struct pool_link *link, const struct far_frame *frame)
 	const struct pool_lane *lane;
 	const struct far_slot *slot;
 	struct far_key key;
+	uint64_t now_ns = far_clock_now(pool->clock);
 	const uint8_t *bytes;
 	uint32_t idx;
 
+	if (now_ns < link->rejects_at_ns)
+		return;
 	memcpy(key.bytes, reject->slot, sizeof(key.bytes));
 	idx = far_pool_index_find(pool, &key);
 	if (idx == POOL_NONE)
@@ -249,8 +255,10 @@ serve_reject(struct pool_link *link, const struct far_frame *frame)
 	lane = &pool->lanes[far_pool_note_lane(&pool->notes[idx])];
 	bytes = (const uint8_t *)far_pool_lane_segment(pool, lane)->source.base +
 		slot->offset_64 * 64ULL;
-	if (far_crc32c(0, bytes, slot->size_bytes) == slot->crc32c)
+	if (far_crc32c(0, bytes, slot->size_bytes) == slot->crc32c) {
+		link->rejects_at_ns = now_ns + slot->size_bytes * REJECT_NS_PER_BYTE;
 		return;
+	}
 	far_log_warn("block dropped: its bytes do not match its checksum, lane %" PRIu32,
 		     far_pool_note_lane(&pool->notes[idx]));
 	far_pool_index_clear(pool, idx);

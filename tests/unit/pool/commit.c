@@ -286,6 +286,9 @@ reject_clears_a_block_only_if_its_bytes_are_wrong(void **state)
 	reject(client, &slot); /* the reader was wrong */
 	assert_true(rig_holds(rig, 1));
 	rig_bytes(rig, &slot)[100] ^= 1;
+	reject(client, &slot); /* and is not believed again at once */
+	assert_true(rig_find(rig, 1, &other));
+	rig_run(rig, 2 * FAR_NS_PER_MS);
 	other = slot;
 	other.generation++;
 	reject(client, &other); /* about a slot that is not this one */
