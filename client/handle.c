@@ -467,7 +467,7 @@ far_prefetch(struct far_client *client, const struct far_key *keys, size_t count
 void
 far_prefetch_cancel(struct far_prefetch_handle *handle)
 {
-	if (far_client_enter(handle->client) < 0)
+	if (handle == NULL || far_client_enter(handle->client) < 0)
 		return;
 	if (atomic_exchange_explicit(&handle->cancelled, 1, memory_order_relaxed) != 0)
 		return;

@@ -404,7 +404,7 @@ FAR_API int far_prefetch_wait(struct far_prefetch_handle *handle, uint64_t deadl
 FAR_API int far_prefetch_event_fd(struct far_prefetch_handle *handle);
 
 /* Gives up: the prefetch ends with -ECANCELED and holds nothing; loads that are on their way land
- * in buffers that nobody else has. Thread: any. Does not block. */
+ * in buffers that nobody else has. NULL is allowed. Thread: any. Does not block. */
 FAR_API void far_prefetch_cancel(struct far_prefetch_handle *handle);
 
 /* One readable block: any of the prefix, also before the prefetch has ended; when it has, any that is

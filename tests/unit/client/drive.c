@@ -182,6 +182,8 @@ a_promise_that_is_not_kept_leaves_nothing(void **state)
 	struct far_key key = {.bytes = {1}};
 	(void)state;
 
+	far_prefetch_cancel(NULL);
+	far_prefetch_release(NULL);
 	assert_int_equal(far_prefetch(client, &key, 1, &options, &handle), 0);
 	far_prefetch_release(handle);
 	assert_int_equal(far_prefetch(client, &key, 1, &options, &handle), 0);

@@ -129,6 +129,7 @@ int __wrap_far_call_wait(struct far_client *client, struct far_call *call, uint6
 
 static struct far_memory *twice; /* NULL: nobody comes in between */
 static struct far_memory *taken_anew;
+static bool ring_is_full; /* once */
 
 /* As another thread would: it gives the range back too, and a third one takes the place. */
 int
@@ -137,6 +138,10 @@ __wrap_far_call_wait(struct far_client *client, struct far_call *call, uint64_t 
 	struct far_memory *memory = twice;
 
 	twice = NULL;
+	if (ring_is_full) {
+		ring_is_full = false;
+		return -E2BIG;
+	}
 	if (memory != NULL) {
 		assert_int_equal(far_memory_unregister(memory, soon()), 0);
 		assert_int_equal(
@@ -163,6 +168,23 @@ range_that_is_given_back_twice_harms_no_other(void **state)
 	assert_int_equal(far_load_release(load, soon()), 0);
 	assert_int_equal(far_memory_unregister(taken_anew, soon()), 0);
 	assert_int_equal(far_memory_unregister(taken_anew, soon()), -EBADF);
+}
+
+static void
+range_that_nobody_was_asked_to_give_back_is_used_on(void **state)
+{
+	struct far_client *client = *state;
+	struct far_load_piece piece = {.addr = mine, .size_bytes = 64};
+	struct far_load_key keys[1] = {{.key = key, .pieces = &piece, .piece_count = 1}};
+	struct far_memory *memory = NULL;
+	struct far_load *load = NULL;
+
+	assert_int_equal(far_memory_register(client, mine, 4096, "host", soon(), &memory), 0);
+	ring_is_full = true;
+	assert_int_equal(far_memory_unregister(memory, soon()), -E2BIG);
+	assert_int_equal(far_load(client, keys, 1, soon(), &load), 0);
+	assert_int_equal(far_load_release(load, soon()), 0);
+	assert_int_equal(far_memory_unregister(memory, soon()), 0);
 }
 
 static void
@@ -272,6 +294,7 @@ main(void)
 		CLAIM(bytes_are_copied_into_l1_and_out_of_it_and_nowhere_else),
 		CLAIM(a_range_is_registered_once_and_given_back),
 		CLAIM(range_that_is_given_back_twice_harms_no_other),
+		CLAIM(range_that_nobody_was_asked_to_give_back_is_used_on),
 		CLAIM(without_donors_every_key_is_a_miss),
 		CLAIM(loads_after_the_first_allocate_nothing),
 		CLAIM(load_that_is_released_twice_is_given_back_once),
