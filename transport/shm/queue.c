@@ -1,6 +1,10 @@
 /* queue.c - our one-sided lists: READs are copied here, WRITEs are handed to the peer to pull. */
 #include "transport/shm/shm_priv.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include <string.h>
 
 #include "base/alloc.h"
@@ -229,11 +233,49 @@ far_shm_post(struct far_link *flink, const struct far_op *ops, int count)
 
 /* ---- READs ---- */
 
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+/* Whole lines, by aligned loads of 16 bytes, of which each word is whole on every such processor. */
+static size_t
+copy_lines(uint8_t *to, const uint8_t *from, size_t size_bytes)
+{
+	size_t i = 0;
+
+	if ((uintptr_t)from % sizeof(__m128i) != 0)
+		return 0;
+	for (; i + LINE_BYTES <= size_bytes; i += LINE_BYTES) {
+		__m128i a, b, c, d;
+
+		/* Not left to the compiler, who might load a word twice. */
+		__asm__ volatile("movdqa (%4), %0\n\t"
+				 "movdqa 16(%4), %1\n\t"
+				 "movdqa 32(%4), %2\n\t"
+				 "movdqa 48(%4), %3"
+				 : "=&x"(a), "=&x"(b), "=&x"(c), "=x"(d)
+				 : "r"(from + i)
+				 : "memory");
+		_mm_storeu_si128((void *)(to + i), a);
+		_mm_storeu_si128((void *)(to + i + 16), b);
+		_mm_storeu_si128((void *)(to + i + 32), c);
+		_mm_storeu_si128((void *)(to + i + 48), d);
+	}
+	return i;
+}
+#else
+static size_t
+copy_lines(uint8_t *to, const uint8_t *from, size_t size_bytes)
+{
+	(void)to;
+	(void)from;
+	(void)size_bytes;
+	return 0;
+}
+#endif
+
 /* The owner may be storing to these bytes right now: each word is sampled once, and whole. */
 static void
 copy_words(uint8_t *to, const uint8_t *from, size_t size_bytes)
 {
-	size_t i = 0;
+	size_t i = copy_lines(to, from, size_bytes);
 
 	if ((uintptr_t)from % sizeof(uint64_t) == 0) {
 		for (; i + sizeof(uint64_t) <= size_bytes; i += sizeof(uint64_t)) {
