@@ -185,15 +185,21 @@ void
 far_index_sets(const struct far_key *key, uint64_t hash_seed, uint64_t set_count,
 	       uint64_t sets_out[2])
 {
+	uint64_t page_sets = set_count < FAR_PAGE_SETS ? set_count : FAR_PAGE_SETS;
 	uint64_t first;
 	uint64_t second;
+	uint64_t page;
 
 	FAR_ASSERT(set_count > 0);
 	first = scale(far_mix64(far_key_lo(key) ^ hash_seed), set_count);
+	/* The last page has as many sets as all others, if it takes some of the one before. */
+	page = first / FAR_PAGE_SETS * FAR_PAGE_SETS;
+	if (page > set_count - page_sets)
+		page = set_count - page_sets;
 	second = first;
-	if (set_count > 1) {
-		/* Uniform over all sets but the first. */
-		second = scale(far_mix64(far_key_hi(key) + hash_seed), set_count - 1);
+	if (page_sets > 1) {
+		/* Uniform over all sets of the page but the first. */
+		second = page + scale(far_mix64(far_key_hi(key) + hash_seed), page_sets - 1);
 		second += second >= first;
 	}
 	sets_out[0] = first;

@@ -22,11 +22,12 @@
  * was torn: it is read again a bounded number of times.
  */
 #define FAR_INDEX_MAGIC      0x31304c4f4f505246ULL /* "FRPOOL01" */
-#define FAR_INDEX_VERSION    1U
+#define FAR_INDEX_VERSION    2U
 #define FAR_INDEX_PAGE_BYTES 4096U
 #define FAR_SET_SLOTS        4U
 #define FAR_SLOT_BYTES       64U
 #define FAR_SET_BYTES        256U
+#define FAR_PAGE_SETS        16U /* of a page of 4 KiB */
 #define FAR_NAME_BYTES_MAX   63U /* donor and namespace names, without the terminator */
 #define FAR_EPOCHS_MAX       8U
 #define FAR_RAILS_MAX        8U
@@ -155,7 +156,10 @@ int far_index_segment_check(const struct far_index_segment *line, uint64_t epoch
 void far_slot_seal(struct far_slot *slot, uint64_t epoch);
 enum far_slot_state far_slot_check(const struct far_slot *slot, uint64_t epoch);
 
-/* The two candidate sets of a key; equal only if set_count is 1. */
+/*
+ * The two candidate sets of a key; equal only if set_count is 1. Both are in one page, so that a lookup
+ * needs one translation and not two; docs/decisions/both-sets-in-one-page.md.
+ */
 void far_index_sets(const struct far_key *key, uint64_t hash_seed, uint64_t set_count,
 		    uint64_t sets_out[2]);
 
