@@ -247,7 +247,6 @@ int
 far_memory_unregister(struct far_memory *memory, uint64_t deadline_ns)
 {
 	struct far_client *client;
-	bool left_before;
 	uint64_t number;
 	int rc;
 
@@ -259,7 +258,6 @@ far_memory_unregister(struct far_memory *memory, uint64_t deadline_ns)
 		return rc;
 	pthread_mutex_lock(&client->pool_lock);
 	number = memory->number;
-	left_before = memory->leaving;
 	if (memory->base == NULL)
 		rc = -EBADF;
 	else if (memory->refs > 0)
@@ -271,12 +269,5 @@ far_memory_unregister(struct far_memory *memory, uint64_t deadline_ns)
 		rc = ask_thread(memory, number, unregister_start, deadline_ns);
 	if (rc == 0)
 		place_release(memory, number);
-	/* The thread never heard of it: it is used on. */
-	if ((rc == -ENOMEM || rc == -E2BIG) && !left_before) {
-		pthread_mutex_lock(&client->pool_lock);
-		if (memory->number == number)
-			memory->leaving = false;
-		pthread_mutex_unlock(&client->pool_lock);
-	}
 	return rc;
 }

@@ -248,6 +248,9 @@ lane_can_be_had(struct far_pool *pool, struct pool_link *link, uint64_t now_ns)
 
 	if (!link_waits(link, now_ns))
 		link->waits_ns = 0;
+	/* Once for each lane, however often it is asked for until it comes. */
+	if (link->waits_ns == 0)
+		far_pool_demand_note(pool, now_ns);
 	link->asked_ns = now_ns;
 	rivals = rivals_count(pool, link, now_ns);
 	share = open_max / rivals.sharers;
@@ -353,7 +356,6 @@ far_pool_lanes_ask(struct far_pool *pool, struct pool_link *link, uint32_t count
 	for (uint32_t i = 0; i < count && link->state == LINK_WELCOME; i++) {
 		struct far_list *free_list = &pool->lists[LANE_FREE];
 
-		far_pool_demand_note(pool, now_ns);
 		if ((pool->recovery == NULL || FAR_MUTANT(LANE_BEFORE_SWEEP)) &&
 		    lane_can_be_had(pool, link, now_ns))
 			lane_register(pool,

@@ -331,6 +331,32 @@ a_burst_is_remembered_for_a_while(void **state)
 	rig_close(rig);
 }
 
+/* Who is refused asks again, and wants no more than before. */
+static void
+a_lane_that_is_asked_for_again_and_again_is_one(void **state)
+{
+	struct rig *rig = open_lanes(64, 1);
+	struct rig_client *client = rig_client_open(rig, 0);
+	uint64_t number = 0, granted = 0;
+
+	(void)state;
+	rig->checks_off = true;
+	while (number < 70) {
+		rig_run(rig, 200 * FAR_NS_PER_MS);
+		assert_true(lane_store(rig, client, number++));
+	}
+	rig_run(rig, 60 * FAR_NS_PER_S); /* all is forgotten */
+	while (rig_lane_ask(client) >= 0)
+		granted++;
+	for (int i = 0; i < 40; i++)
+		assert_int_equal(rig_lane_ask(client), -1);
+	rig_run(rig, FAR_NS_PER_S);
+	assert_in_range(granted, 1, 2); /* or the bound of what is kept is reached anyway */
+	/* Those, one that every donor keeps, and as many as were wanted: those and one more. */
+	assert_int_equal(held_count(rig, number - 64, 64), 64 - granted - 1 - (granted + 1));
+	rig_close(rig);
+}
+
 int
 main(void)
 {
@@ -346,6 +372,7 @@ main(void)
 		cmocka_unit_test(nothing_is_evicted_while_more_memory_is_on_its_way),
 		cmocka_unit_test(free_lanes_follow_the_demand),
 		cmocka_unit_test(a_burst_is_remembered_for_a_while),
+		cmocka_unit_test(a_lane_that_is_asked_for_again_and_again_is_one),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
