@@ -176,6 +176,44 @@ copies_of_a_donor_that_goes_away_go_to_its_stand_in(void **state)
 	ctl_rig_close(&rig);
 }
 
+/* Else three tries are over before a link can be there again. */
+static void
+copy_waits_where_all_who_could_take_it_are_away(void **state)
+{
+	struct ctl_options options = {
+		.fakes = 2,
+		.store = true,
+		.policy = "placement",
+	};
+	struct far_key key = fake_l2_key(1);
+	uint32_t order[2];
+
+	(void)state;
+	ctl_rig_open(&rig, &options);
+	assert_int_equal(rig.policy.route(&rig.policy, &rig.set, &key, order, 2), 2);
+	rig.fakes[order[0]].down = true;
+	rig.fakes[order[0]].l2.away = true;
+	rig.fakes[order[1]].held[FAR_L2_STORE] = true;
+	ctl_rig_write(&rig, 1, CTL_BLOCK_BYTES);
+	ctl_rig_run(&rig);
+	rig.fakes[order[1]].held[FAR_L2_STORE] = false;
+	rig.fakes[order[1]].down = true;
+	rig.fakes[order[1]].l2.away = true;
+	ctl_rig_advance(&rig, FAR_NS_PER_US);
+	assert_int_equal(counts_now().moved, 0);
+	assert_int_equal(counts_now().retries, 1);
+	assert_int_equal(rig.fakes[order[0]].submits[FAR_L2_STORE], 0);
+	/* It is back before the next try. */
+	rig.fakes[order[1]].down = false;
+	rig.fakes[order[1]].l2.away = false;
+	for (int i = 0; i < 100; i++)
+		ctl_rig_advance(&rig, FAR_NS_PER_MS);
+	assert_true(fake_has(order[1], 1));
+	assert_int_equal(counts_now().failed_donor_down, 0);
+	assert_int_equal(ctl_rig_loans(&rig), 0);
+	ctl_rig_close(&rig);
+}
+
 static void
 copy_that_every_donor_fails_has_its_tries_and_no_more(void **state)
 {
@@ -428,6 +466,7 @@ main(void)
 		cmocka_unit_test(one_key_that_fails_does_not_fail_its_task),
 		cmocka_unit_test(dead_donor_costs_its_copies_alone),
 		cmocka_unit_test(copies_of_a_donor_that_goes_away_go_to_its_stand_in),
+		cmocka_unit_test(copy_waits_where_all_who_could_take_it_are_away),
 		cmocka_unit_test(copy_that_every_donor_fails_has_its_tries_and_no_more),
 		cmocka_unit_test(stopped_donor_keeps_its_loans_and_the_others_go_on),
 		cmocka_unit_test(stopped_donor_does_not_fill_the_queue),
