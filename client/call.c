@@ -59,6 +59,7 @@ far_call_new(size_t size_bytes)
 	if (call == NULL)
 		return NULL;
 	call->command.run = call_run;
+	call->command.may_take_long = true; /* it opens devices, and pins memory */
 	far_list_init(&call->node);
 	atomic_init(&call->refs, 1);
 	return call;

@@ -25,6 +25,7 @@
 /* Something for the client's thread to do: pushed by any thread, run once. */
 struct far_command {
 	void (*run)(struct far_client *client, struct far_command *command);
+	bool may_take_long; /* the thread alone runs it, and no caller that drives */
 };
 
 /*
@@ -82,6 +83,8 @@ struct far_client {
 	pthread_t thread;
 	bool thread_runs;
 	struct far_ring *commands; /* any -> thread */
+	struct far_command
+		*kept; /* thread: out of the ring, and not for the caller that drove; or NULL */
 	int wake_fd;
 	_Atomic uint32_t sleeping; /* pairs with far_client_wake() */
 	_Atomic uint32_t woken;    /* wake_fd was written, and not read since */
@@ -102,6 +105,7 @@ struct far_client {
 	struct far_list loads_free;
 	struct far_list loads_live;
 	uint32_t loads_live_count;
+	uint32_t loads_free_count;
 	uint32_t handles_live_count;
 	uint32_t handles_free_count;
 	uint32_t blocks_free_count;

@@ -8,6 +8,7 @@
 #include "base/assert.h"
 
 #define LOADS_MAX      16U /* live at once; with the items of a task: fewer tasks than a donor takes */
+#define LOADS_RESTING  16U  /* released ones that are not used again yet */
 #define TASK_ITEMS_MAX 256U /* keys that a donor is asked for together */
 #define KEY_PENDING    1    /* above zero: no result is mistaken for it */
 
@@ -354,7 +355,7 @@ load_grow(struct far_load *load, size_t count, size_t pieces)
 	return 0;
 }
 
-/* Of those that rest, if there is one; they grow, so that only a client's first loads allocate. */
+/* Of those that have rested, if there is one; they grow, so that only a client's first loads allocate. */
 static int
 load_take(struct far_client *client, struct far_load **out)
 {
@@ -363,13 +364,18 @@ load_take(struct far_client *client, struct far_load **out)
 	int rc = 0;
 
 	pthread_mutex_lock(&client->pool_lock);
-	node = far_list_pop_front(&client->loads_free);
-	if (node != NULL)
-		load = FAR_CONTAINER_OF(node, struct far_load, node);
-	else if (client->loads_live_count >= LOADS_MAX)
+	if (client->loads_live_count >= LOADS_MAX) {
 		rc = -E2BIG;
-	if (rc == 0)
+	} else {
 		client->loads_live_count++;
+		node = client->loads_free_count > LOADS_RESTING
+			       ? far_list_pop_front(&client->loads_free)
+			       : NULL;
+		if (node != NULL) {
+			client->loads_free_count--;
+			load = FAR_CONTAINER_OF(node, struct far_load, node);
+		}
+	}
 	pthread_mutex_unlock(&client->pool_lock);
 	if (rc < 0)
 		return rc;
@@ -403,7 +409,9 @@ load_put(struct far_load *load)
 	}
 	load->memories = 0;
 	far_list_remove(&load->node);
+	/* To the end of the list, whose first ones are used again: a second release finds a dead one. */
 	far_list_push_back(&client->loads_free, &load->node);
+	client->loads_free_count++;
 	client->loads_live_count--;
 	pthread_mutex_unlock(&client->pool_lock);
 }

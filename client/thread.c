@@ -52,18 +52,26 @@ far_client_push_quietly(struct far_client *client, struct far_command *command)
 	return far_ring_push(client->commands, command);
 }
 
+/* @drives: on a caller's thread. Returns how many were run; one that is kept counts: it is for the thread. */
 static int
-run_commands(struct far_client *client)
+run_commands(struct far_client *client, bool drives)
 {
 	int count = 0;
 
 	while (count < COMMANDS_PER_TURN) {
-		struct far_command *command = far_ring_pop(client->commands);
+		struct far_command *command = client->kept;
 
 		if (command == NULL)
+			command = far_ring_pop(client->commands);
+		client->kept = NULL;
+		if (command == NULL)
 			break;
-		command->run(client, command);
 		count++;
+		if (drives && command->may_take_long) {
+			client->kept = command;
+			break;
+		}
+		command->run(client, command);
 	}
 	return count;
 }
@@ -124,9 +132,9 @@ settle(struct far_client *client, uint64_t now_ns)
 
 /* One turn: commands, events, ticks, answers. Returns how much was done. */
 static int
-turn(struct far_client *client)
+turn(struct far_client *client, bool drives)
 {
-	int work = run_commands(client);
+	int work = run_commands(client, drives);
 
 	for (size_t i = 0; i < client->transport_count; i++)
 		work += far_transport_poll(client->transports[i], POLL_BUDGET);
@@ -175,7 +183,7 @@ sleep_until_due(struct far_client *client)
 	atomic_store_explicit(&client->sleeping, 1, memory_order_relaxed);
 	/* Pairs with far_client_wake(). */
 	atomic_thread_fence(memory_order_seq_cst);
-	if (run_commands(client) == 0) {
+	if (run_commands(client, false) == 0) {
 		/* A block that the listener queued before it could see us sleep is found by this tick,
 		 * and what the tick posts is found by the arming behind it. */
 		until_ns = settle(client, far_clock_now(client->clock));
@@ -233,7 +241,7 @@ idle_wait(struct far_client *client)
 	do {
 		uint64_t now_ns = far_clock_now(client->clock);
 
-		work = client->commands != NULL ? run_commands(client) : 0;
+		work = client->commands != NULL ? run_commands(client, false) : 0;
 		for (size_t i = 0; i < client->transport_count; i++)
 			work += far_transport_poll(client->transports[i], POLL_BUDGET);
 		FAR_L2_SET_FOR_EACH(&client->set, i)
@@ -262,7 +270,7 @@ thread_main(void *arg)
 	while (atomic_load_explicit(&client->stop, memory_order_acquire) == 0) {
 		uint64_t now_ns;
 
-		if (turn(client) > 0) {
+		if (turn(client, false) > 0) {
 			idle_since_ns = 0;
 			continue;
 		}
@@ -295,7 +303,7 @@ may_sleep_on(struct far_client *client)
 	struct pollfd fds[FAR_CLIENT_TRANSPORTS_MAX + 2];
 	nfds_t count = 0;
 
-	return run_commands(client) == 0 &&
+	return client->kept == NULL && run_commands(client, true) == 0 &&
 	       settle(client, far_clock_now(client->clock)) >= client->sleeps_until_ns &&
 	       arm_all(client, fds, &count);
 }
@@ -314,8 +322,8 @@ far_client_drive(struct far_client *client, const _Atomic uint32_t *done, uint32
 	if (pthread_mutex_trylock(&client->turn_lock) == 0) {
 		drove = may_drive(client);
 		do {
-			work = drove ? turn(client) : 0;
-		} while (work > 0 &&
+			work = drove ? turn(client, true) : 0;
+		} while (work > 0 && client->kept == NULL &&
 			 (atomic_load_explicit(done, memory_order_acquire) & bits) == 0 &&
 			 may_drive(client) && far_clock_now(client->clock) < deadline_ns);
 		if (drove && atomic_load_explicit(&client->woken, memory_order_relaxed) == 0 &&

@@ -190,6 +190,39 @@ a_promise_that_is_not_kept_leaves_nothing(void **state)
 	client_close(client); /* and the other one with it */
 }
 
+static _Atomic bool flushed;
+
+static void *
+flush_main(void *arg)
+{
+	void *failed = far_flush(arg, soon(), NULL) == 0 ? NULL : arg;
+
+	atomic_store(&flushed, true);
+	return failed;
+}
+
+/* Questions may open a device, or pin memory: no caller with a deadline of his own comes to do that. */
+static void
+what_may_take_long_is_left_to_the_thread(void **state)
+{
+	struct far_client *client = client_open(FAR_CLIENT_WAIT_DRIVES);
+	pthread_t flusher;
+	void *failed;
+	(void)state;
+
+	thread_hold();
+	atomic_store(&flushed, false);
+	assert_int_equal(pthread_create(&flusher, NULL, flush_main, client), 0);
+	far_clock_sleep_until(far_now_ns() + 50 * FAR_NS_PER_MS);
+	assert_int_equal(ask(client, 1, FAR_PREFETCH_WAIT_FOLLOWS, 50 * FAR_NS_PER_MS), -ETIMEDOUT);
+	assert_false(atomic_load(&flushed));
+	atomic_store(&held, false);
+	assert_int_equal(ask(client, 2, FAR_PREFETCH_WAIT_FOLLOWS, 10 * FAR_NS_PER_S), 0);
+	assert_int_equal(pthread_join(flusher, &failed), 0);
+	assert_null(failed);
+	client_close(client);
+}
+
 static void *
 caller_main(void *arg)
 {
@@ -233,6 +266,7 @@ main(void)
 		cmocka_unit_test(who_shall_sleep_does_nothing_of_it),
 		cmocka_unit_test(nobody_is_woken_where_the_wait_follows),
 		cmocka_unit_test(a_promise_that_is_not_kept_leaves_nothing),
+		cmocka_unit_test(what_may_take_long_is_left_to_the_thread),
 		cmocka_unit_test(callers_and_the_thread_take_turns),
 	};
 
