@@ -44,6 +44,8 @@ far_index_layout_make(uint64_t capacity_bytes, uint64_t block_bytes_min, uint64_
 		return -EINVAL;
 	/* Two and a half slots a block: about one key in 10^5 then finds both of its sets full. */
 	layout.set_count = round_up(blocks * 5 / 2 + 1, FAR_SET_SLOTS) / FAR_SET_SLOTS;
+	if (layout.set_count > FAR_PAGE_SETS)
+		layout.set_count = round_up(layout.set_count, FAR_PAGE_SETS);
 	layout.live_at = FAR_INDEX_PAGE_BYTES;
 	layout.table_at = layout.live_at + FAR_INDEX_PAGE_BYTES;
 	layout.table_count = table_count;
@@ -192,7 +194,7 @@ far_index_sets(const struct far_key *key, uint64_t hash_seed, uint64_t set_count
 
 	FAR_ASSERT(set_count > 0);
 	first = scale(far_mix64(far_key_lo(key) ^ hash_seed), set_count);
-	/* The last page has as many sets as all others, if it takes some of the one before. */
+	/* Ours has whole pages, or less than one; another's last page takes sets of the one before. */
 	page = first / FAR_PAGE_SETS * FAR_PAGE_SETS;
 	if (page > set_count - page_sets)
 		page = set_count - page_sets;
