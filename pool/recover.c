@@ -117,14 +117,42 @@ epoch_is_listed(const struct pool_recovery *recovery, uint64_t epoch)
 	return false;
 }
 
+/* Which of a full list has the fewest slots. Looks at all of them: a second or two, and once in a life. */
+static uint32_t
+epoch_emptiest(const struct far_pool *pool, const struct pool_recovery *recovery)
+{
+	uint64_t slots = pool->layout.set_count * FAR_SET_SLOTS;
+	uint64_t counts[FAR_EPOCHS_MAX] = {0};
+	uint32_t emptiest = 0;
+
+	for (uint64_t i = 0; i < slots; i++) {
+		const uint8_t *at = pool->index + pool->layout.sets_at + i * FAR_SLOT_BYTES;
+		struct far_slot slot;
+		uint32_t e = 0;
+
+		far_line_load(&slot, at);
+		while (e < FAR_EPOCHS_MAX &&
+		       far_slot_check(&slot, recovery->epochs[e]) != FAR_SLOT_VALID)
+			e++;
+		if (e < FAR_EPOCHS_MAX)
+			counts[e]++;
+	}
+	/* Of several the later: the first is where those who came to nothing have all of it. */
+	for (uint32_t e = 1; e < FAR_EPOCHS_MAX; e++) {
+		if (counts[e] <= counts[emptiest])
+			emptiest = e;
+	}
+	return emptiest;
+}
+
 /* The list as it stands, and the epoch that our predecessor wrote under: also if it died amid storing
- * its line, each word of which is one of two. A full list loses its second: what nobody has come to is
- * of the first, and what was sealed anew since is of the last, for they all begin at the same end. */
+ * its line, each word of which is one of two. A full list loses the one with the fewest slots. */
 static void
 epochs_collect(struct far_pool *pool, struct pool_recovery *recovery)
 {
 	const struct far_index_header *header = header_of(pool);
 	uint64_t live_epoch;
+	uint32_t given_up;
 
 	for (uint32_t i = 0; i < FAR_EPOCHS_MAX; i++) {
 		uint64_t epoch = __atomic_load_n(&header->recover_epochs[i], __ATOMIC_RELAXED);
@@ -138,8 +166,9 @@ epochs_collect(struct far_pool *pool, struct pool_recovery *recovery)
 	if (recovery->epoch_count == FAR_EPOCHS_MAX) {
 		far_log_warn("an epoch is given up: %u successors in a row did not get through",
 			     FAR_EPOCHS_MAX);
-		memmove(&recovery->epochs[1], &recovery->epochs[2],
-			(FAR_EPOCHS_MAX - 2) * sizeof(recovery->epochs[0]));
+		given_up = epoch_emptiest(pool, recovery);
+		memmove(&recovery->epochs[given_up], &recovery->epochs[given_up + 1],
+			(FAR_EPOCHS_MAX - 1 - given_up) * sizeof(recovery->epochs[0]));
 		recovery->epoch_count--;
 	}
 	recovery->epochs[recovery->epoch_count++] = live_epoch;

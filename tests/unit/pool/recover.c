@@ -312,6 +312,35 @@ full_list_of_epochs_keeps_what_nobody_came_to(void **state)
 	rig_close(rig);
 }
 
+/* The second life gets through half of it, and those after it to nothing: what it sealed is not lost. */
+static void
+full_list_of_epochs_keeps_what_one_came_to(void **state)
+{
+	struct rig *rig = open_filled();
+	uint64_t half;
+
+	(void)state;
+	far_log_capture_expect("an epoch is given up");
+	rig_down(rig);
+	assert_int_equal(rig_reopen(rig), 0);
+	assert_int_equal(rig_segment_restore(rig, 0), 0);
+	far_pool_growing_set(rig->pool, false);
+	do
+		(void)far_pool_tick(rig->pool, far_clock_now(rig->clock));
+	while (rig_stat(rig, FAR_STATUS_blocks_recovered) == 0);
+	half = rig_stat(rig, FAR_STATUS_blocks_recovered);
+	assert_in_range(half, 1, 2 * BLOCKS - 1);
+	rig_down(rig);
+	for (uint32_t life = 0; life < FAR_EPOCHS_MAX; life++) {
+		assert_int_equal(rig_reopen(rig), 0);
+		rig_down(rig);
+	}
+	reopen(rig);
+	rig_run(rig, FAR_NS_PER_MS);
+	assert_int_equal(rig_stat(rig, FAR_STATUS_blocks_recovered), 2 * BLOCKS);
+	rig_close(rig);
+}
+
 /* Killed amid the line itself: the word with the epoch is whole, old or new. */
 static void
 torn_line_with_the_epoch_loses_nothing(void **state)
@@ -455,6 +484,7 @@ main(void)
 		cmocka_unit_test(new_segment_is_not_taken_for_an_old_one),
 		cmocka_unit_test(successor_that_dies_on_the_way_is_recovered_from),
 		cmocka_unit_test(full_list_of_epochs_keeps_what_nobody_came_to),
+		cmocka_unit_test(full_list_of_epochs_keeps_what_one_came_to),
 		cmocka_unit_test(torn_line_with_the_epoch_loses_nothing),
 		cmocka_unit_test(block_deleted_meanwhile_does_not_come_back),
 		cmocka_unit_test(index_of_somebody_else_is_refused_and_left_alone),
