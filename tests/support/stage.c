@@ -315,8 +315,11 @@ __wrap_far_transport_open(const char *name, const struct far_transport_config *c
 {
 	int rc = __real_far_transport_open(name, config, out);
 
-	if (rc == 0)
+	if (rc == 0) {
 		(*out)->ops = staged_ops((*out)->ops);
+		/* A client is known here by its thread: no caller shall drive it. */
+		(*out)->caps.flags &= ~FAR_CAP_ANY_THREAD;
+	}
 	return rc;
 }
 
