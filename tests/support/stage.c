@@ -40,11 +40,14 @@ static struct {
 	stage_hook *hook;
 	void *hook_arg;
 	char address[512];
-	/* Of the links that the hook is for. */
+	/* Of the links that the hook is for, and the transport of its client. */
 	struct far_link *_Atomic link;
-	pthread_t thread;
+	struct far_transport *_Atomic tp;
 	int *unsealed_fd;
 } stages = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* Polled last on this thread: what it does to L1 is that client's. A caller that drives is any thread. */
+static _Thread_local struct far_transport *polled;
 
 const char *
 stage_name(enum stage stage)
@@ -121,7 +124,7 @@ stage_reach(enum stage stage)
 	(void)raise(SIGSTOP);
 }
 
-/* @link: NULL: whatever the thread does. */
+/* @link: NULL: of the client whose transport this thread polled last. */
 static void
 reach(const struct far_link *link, enum stage stage, bool before)
 {
@@ -134,9 +137,9 @@ reach(const struct far_link *link, enum stage stage, bool before)
 			stage_reach(stage);
 		return;
 	}
-	if (atomic_load(&stages.link) == NULL || !pthread_equal(pthread_self(), stages.thread))
+	if (atomic_load(&stages.link) == NULL)
 		return;
-	if (link == NULL || link == atomic_load(&stages.link))
+	if (link != NULL ? link == atomic_load(&stages.link) : polled == atomic_load(&stages.tp))
 		stages.hook(stages.hook_arg, stage, before);
 }
 
@@ -217,15 +220,17 @@ staged_post(struct far_link *link, const struct far_op *ops, int count)
 	return rc;
 }
 
-/* Clients make links and flip on one thread. */
-static void
-flips_watch(void)
+/* Clients flip in the turn of a poll, on its thread. */
+static int
+staged_poll(struct far_transport *tp, int budget)
 {
 #ifdef FAR_TEST_STAGE_CLIENT
 	static const struct l1_wrap wrap = {.before = before_l1};
 
 	l1_wrap_set(&wrap);
 #endif
+	polled = tp;
+	return real_of(tp)->poll(tp, budget);
 }
 
 static int
@@ -234,9 +239,8 @@ staged_connect(struct far_transport *tp, const char *address, const void *hello,
 {
 	int rc = real_of(tp)->connect(tp, address, hello, hello_bytes, deadline_ns, handler, out);
 
-	flips_watch();
 	if (rc == 0 && stages.hook != NULL && strcmp(address, stages.address) == 0) {
-		stages.thread = pthread_self();
+		atomic_store(&stages.tp, tp);
 		atomic_store(&stages.link, *out);
 	}
 	return rc;
@@ -295,6 +299,7 @@ staged_ops(const struct far_transport_ops *real)
 		staged->ops.post = staged_post;
 		staged->ops.connect = staged_connect;
 		staged->ops.disconnect = staged_disconnect;
+		staged->ops.poll = staged_poll;
 		staged->ops.mem_reg = staged_mem_reg;
 		(void)stage_page_find();
 	}
@@ -315,11 +320,8 @@ __wrap_far_transport_open(const char *name, const struct far_transport_config *c
 {
 	int rc = __real_far_transport_open(name, config, out);
 
-	if (rc == 0) {
+	if (rc == 0)
 		(*out)->ops = staged_ops((*out)->ops);
-		/* A client is known here by its thread: no caller shall drive it. */
-		(*out)->caps.flags &= ~FAR_CAP_ANY_THREAD;
-	}
 	return rc;
 }
 

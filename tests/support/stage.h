@@ -26,11 +26,12 @@ enum stage {
 
 const char *stage_name(enum stage stage);
 
-/* Before the call that makes the stage, and after it was accepted. On the transport's own thread. */
+/* Before the call that makes the stage, and after it was accepted. On the thread that makes it: the client's,
+ * or a caller that drives. */
 typedef void stage_hook(void *arg, enum stage stage, bool before);
 
 /* Calls @hook from now on, of links that are made from now on to @address (as an adapter names it, with
- * or without its scheme), and of their thread. Not while a client is open that matters. */
+ * or without its scheme), and of their client. Not while a client is open that matters. */
 void stage_hook_set(const char *address, stage_hook *hook, void *arg);
 
 /*
