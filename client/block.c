@@ -47,9 +47,7 @@ block_take(struct far_client *client, struct far_block **out)
 	struct far_list *node;
 
 	pthread_mutex_lock(&client->pool_lock);
-	node = client->blocks_free_count > BLOCKS_RESTING ? far_list_pop_front(&client->blocks_free)
-							  : NULL;
-	client->blocks_free_count -= node != NULL;
+	node = far_resting_take(&client->blocks_free, BLOCKS_RESTING);
 	pthread_mutex_unlock(&client->pool_lock);
 	if (node != NULL) {
 		block = FAR_CONTAINER_OF(node, struct far_block, node);
@@ -72,12 +70,9 @@ block_put(struct far_block *block)
 {
 	struct far_client *client = block->client;
 
-	/* To the end of the list, whose first ones are reused: a second release finds a dead loan. */
 	loan_set(block, 0, false);
 	pthread_mutex_lock(&client->pool_lock);
-	far_list_remove(&block->node);
-	far_list_push_back(&client->blocks_free, &block->node);
-	client->blocks_free_count++;
+	far_resting_give(&client->blocks_free, &block->node);
 	pthread_mutex_unlock(&client->pool_lock);
 }
 
@@ -348,6 +343,6 @@ far_client_blocks_free(struct far_client *client)
 {
 	struct far_list *node;
 
-	while ((node = far_list_pop_front(&client->blocks_free)) != NULL)
+	while ((node = far_resting_take(&client->blocks_free, 0)) != NULL)
 		far_free(FAR_CONTAINER_OF(node, struct far_block, node));
 }

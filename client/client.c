@@ -279,13 +279,13 @@ far_client_open_config(struct far_client_config *config, struct far_client **out
 	pthread_mutex_init(&client->pool_lock, NULL);
 	pthread_mutex_init(&client->turn_lock, NULL);
 	far_list_init(&client->calls);
-	far_list_init(&client->blocks_free);
+	far_resting_init(&client->blocks_free);
 	far_list_init(&client->blocks_live);
-	far_list_init(&client->handles_free);
+	far_resting_init(&client->handles_free);
 	far_list_init(&client->handles_live);
 	far_list_init(&client->sessions);
 	far_list_init(&client->loads);
-	far_list_init(&client->loads_free);
+	far_resting_init(&client->loads_free);
 	far_list_init(&client->loads_live);
 	rc = open_parts(client, error);
 	if (rc < 0) {

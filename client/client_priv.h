@@ -11,6 +11,7 @@
 #include "base/ring.h"
 #include "client/arena.h"
 #include "client/config.h"
+#include "client/resting.h"
 #include "controllers/eviction.h"
 #include "controllers/prefetch.h"
 #include "controllers/store.h"
@@ -97,18 +98,15 @@ struct far_client {
 	uint64_t overdue_at_ns; /* thread: next look at overdue loans */
 
 	pthread_mutex_t pool_lock; /* blocks and handles that are not in use */
-	struct far_list blocks_free;
+	struct far_resting blocks_free;
 	struct far_list blocks_live;
-	struct far_list handles_free;
+	struct far_resting handles_free;
 	struct far_list handles_live;
 	struct far_list sessions; /* of other processes; see session.c */
-	struct far_list loads_free;
+	struct far_resting loads_free;
 	struct far_list loads_live;
 	uint32_t loads_live_count;
-	uint32_t loads_free_count;
 	uint32_t handles_live_count;
-	uint32_t handles_free_count;
-	uint32_t blocks_free_count;
 
 	/* Prefetches that L1 served alone never reach the controller. */
 	_Atomic uint64_t l1_only_requests;

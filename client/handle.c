@@ -75,13 +75,9 @@ handle_take(struct far_client *client, size_t count, struct far_prefetch_handle 
 		rc = -E2BIG;
 	} else {
 		client->handles_live_count++;
-		node = client->handles_free_count > HANDLES_RESTING
-			       ? far_list_pop_front(&client->handles_free)
-			       : NULL;
-		if (node != NULL) {
-			client->handles_free_count--;
+		node = far_resting_take(&client->handles_free, HANDLES_RESTING);
+		if (node != NULL)
 			handle = FAR_CONTAINER_OF(node, struct far_prefetch_handle, node);
-		}
 	}
 	pthread_mutex_unlock(&client->pool_lock);
 	if (rc < 0)
@@ -145,11 +141,8 @@ handle_put(struct far_prefetch_handle *handle)
 	fd = atomic_exchange(&handle->event_fd, -1);
 	if (fd >= 0)
 		close(fd);
-	/* To the end of the list, whose first ones are reused: a second release finds a dead handle. */
 	pthread_mutex_lock(&client->pool_lock);
-	far_list_remove(&handle->node);
-	far_list_push_back(&client->handles_free, &handle->node);
-	client->handles_free_count++;
+	far_resting_give(&client->handles_free, &handle->node);
 	client->handles_live_count--;
 	pthread_mutex_unlock(&client->pool_lock);
 }
@@ -587,6 +580,6 @@ far_client_handles_free(struct far_client *client)
 	struct far_list *node;
 
 	FAR_ASSERT(far_list_empty(&client->handles_live));
-	while ((node = far_list_pop_front(&client->handles_free)) != NULL)
+	while ((node = far_resting_take(&client->handles_free, 0)) != NULL)
 		handle_free(FAR_CONTAINER_OF(node, struct far_prefetch_handle, node));
 }

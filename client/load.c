@@ -368,13 +368,9 @@ load_take(struct far_client *client, struct far_load **out)
 		rc = -E2BIG;
 	} else {
 		client->loads_live_count++;
-		node = client->loads_free_count > LOADS_RESTING
-			       ? far_list_pop_front(&client->loads_free)
-			       : NULL;
-		if (node != NULL) {
-			client->loads_free_count--;
+		node = far_resting_take(&client->loads_free, LOADS_RESTING);
+		if (node != NULL)
 			load = FAR_CONTAINER_OF(node, struct far_load, node);
-		}
 	}
 	pthread_mutex_unlock(&client->pool_lock);
 	if (rc < 0)
@@ -408,10 +404,7 @@ load_put(struct far_load *load)
 			client->memories[i].refs--;
 	}
 	load->memories = 0;
-	far_list_remove(&load->node);
-	/* To the end of the list, whose first ones are used again: a second release finds a dead one. */
-	far_list_push_back(&client->loads_free, &load->node);
-	client->loads_free_count++;
+	far_resting_give(&client->loads_free, &load->node);
 	client->loads_live_count--;
 	pthread_mutex_unlock(&client->pool_lock);
 }
@@ -595,6 +588,6 @@ far_client_loads_free(struct far_client *client)
 	struct far_list *node;
 
 	while ((node = far_list_pop_front(&client->loads_live)) != NULL ||
-	       (node = far_list_pop_front(&client->loads_free)) != NULL)
+	       (node = far_resting_take(&client->loads_free, 0)) != NULL)
 		load_free(FAR_CONTAINER_OF(node, struct far_load, node));
 }
