@@ -282,6 +282,14 @@ cancel_run(struct far_client *client, struct far_command *command)
 	handle_put(handle);
 }
 
+static bool
+submit_push(struct far_prefetch_handle *handle)
+{
+	return (handle->flags & FAR_PREFETCH_WAIT_FOLLOWS) != 0
+		       ? far_client_push_quietly(handle->client, &handle->submit)
+		       : far_client_push(handle->client, &handle->submit);
+}
+
 /* Locks what L1 has of the prefix, on the caller's thread. */
 static uint32_t
 lock_l1_prefix(struct far_prefetch_handle *handle, bool warm)
@@ -443,9 +451,7 @@ far_prefetch(struct far_client *client, const struct far_key *keys, size_t count
 		handle->req.found_count = (uint32_t)count;
 		handle_end(handle, 0);
 		handle_put(handle);
-	} else if (!((options->flags & FAR_PREFETCH_WAIT_FOLLOWS) != 0
-			     ? far_client_push_quietly(client, &handle->submit)
-			     : far_client_push(client, &handle->submit))) {
+	} else if (!submit_push(handle)) {
 		handle->req.prefix_count = (uint32_t)handle->l1_prefix;
 		warm_loans_end(handle);
 		far_session_prefetch_ends(atomic_load(&handle->session));

@@ -308,31 +308,43 @@ may_sleep_on(struct far_client *client)
 	       arm_all(client, fds, &count);
 }
 
+/* Until that word says so, or nothing is to be done now, or it is time. The thread goes on with the rest, by what
+ * is due then; mostly it was woken before us. */
+static void
+turns_take(struct far_client *client, const _Atomic uint32_t *done, uint32_t bits,
+	   uint64_t deadline_ns)
+{
+	int work;
+
+	do
+		work = turn(client, true);
+	while (work > 0 && client->kept == NULL && may_drive(client) &&
+	       (atomic_load_explicit(done, memory_order_acquire) & bits) == 0 &&
+	       far_clock_now(client->clock) < deadline_ns);
+	if (atomic_load_explicit(&client->woken, memory_order_relaxed) == 0 &&
+	    !may_sleep_on(client))
+		wake_fd_write(client);
+}
+
 void
 far_client_drive(struct far_client *client, const _Atomic uint32_t *done, uint32_t bits,
 		 uint64_t deadline_ns)
 {
-	bool drove = false;
+	bool locked, drives;
 	int cancel;
-	int work;
 
-	/* The thread holds it while it is awake, and does the work itself. A caller that is cancelled in
-	 * the middle would leave nobody behind who can. */
+	/* A caller that is cancelled in the middle would leave nobody behind who can go on. */
 	(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
-	if (pthread_mutex_trylock(&client->turn_lock) == 0) {
-		drove = may_drive(client);
-		do {
-			work = drove ? turn(client, true) : 0;
-		} while (work > 0 && client->kept == NULL &&
-			 (atomic_load_explicit(done, memory_order_acquire) & bits) == 0 &&
-			 may_drive(client) && far_clock_now(client->clock) < deadline_ns);
-		if (drove && atomic_load_explicit(&client->woken, memory_order_relaxed) == 0 &&
-		    !may_sleep_on(client))
-			wake_fd_write(client);
+	/* Who does not want to wait does not work; a thread that is awake has the lock, and does it. */
+	locked = far_clock_now(client->clock) < deadline_ns &&
+		 pthread_mutex_trylock(&client->turn_lock) == 0;
+	drives = locked && may_drive(client);
+	if (drives)
+		turns_take(client, done, bits, deadline_ns);
+	if (locked)
 		pthread_mutex_unlock(&client->turn_lock);
-	}
 	/* What was pushed quietly is found by a thread that is awake, or about to sleep. */
-	if (!drove)
+	if (!drives)
 		far_client_wake(client);
 	(void)pthread_setcancelstate(cancel, NULL);
 }

@@ -122,6 +122,8 @@ who_waits_does_the_work_while_the_thread_sleeps(void **state)
 		assert_int_equal(ask(client, n, 0, FAR_NS_PER_S), 0);
 		assert_int_equal(ask(client, n, FAR_PREFETCH_WAIT_FOLLOWS, FAR_NS_PER_S), 0);
 	}
+	/* Who only looks does nothing; that it was asked for is told to the thread. */
+	assert_int_equal(ask(client, 11, FAR_PREFETCH_WAIT_FOLLOWS, 0), -ETIMEDOUT);
 	atomic_store(&held, false);
 	client_close(client);
 }
