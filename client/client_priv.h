@@ -85,7 +85,7 @@ struct far_client {
 	bool thread_runs;
 	struct far_ring *commands; /* any -> thread */
 	struct far_command
-		*kept; /* thread: out of the ring, and not for the caller that drove; or NULL */
+		*kept; /* thread: popped by a caller that drove, and not for it; or NULL */
 	int wake_fd;
 	_Atomic uint32_t sleeping; /* pairs with far_client_wake() */
 	_Atomic uint32_t woken;    /* wake_fd was written, and not read since */

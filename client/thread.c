@@ -192,8 +192,8 @@ sleep_until_due(struct far_client *client)
 			client->sleeps_until_ns = until_ns;
 			timeout.tv_sec = (time_t)((until_ns - now_ns) / FAR_NS_PER_S);
 			timeout.tv_nsec = (long)((until_ns - now_ns) % FAR_NS_PER_S);
-			/* Who drives meanwhile leaves a wake-up, so that what we waited for is
-			 * looked at anew. */
+			/* Who drives meanwhile wakes us if it leaves more than we would wake up
+			 * for by ourselves. */
 			pthread_mutex_unlock(&client->turn_lock);
 			(void)ppoll(fds, count, &timeout, NULL);
 			pthread_mutex_lock(&client->turn_lock);
