@@ -16,7 +16,9 @@
 static uint32_t
 demand_get(const struct far_pool *pool, uint64_t now_ns)
 {
-	uint64_t halvings = (now_ns - pool->demand_ns) / DEMAND_HALF_NS;
+	/* A tick's time may be from before the frames that it follows. */
+	uint64_t age_ns = now_ns > pool->demand_ns ? now_ns - pool->demand_ns : 0;
+	uint64_t halvings = age_ns / DEMAND_HALF_NS;
 
 	return halvings < 32 ? pool->demand_lanes >> halvings : 0;
 }

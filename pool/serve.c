@@ -11,8 +11,8 @@
 #include "base/log.h"
 #include "base/mark.h"
 
-#define REJECT_NS_PER_BYTE                                                                         \
-	4ULL /* some 5 % of a processor for the checksums of a peer that is wrong */
+/* Some 5 % of a processor for the checksums of a peer that is wrong. */
+#define REJECT_NS_PER_BYTE 4ULL
 
 static void
 refuse(struct pool_link *link, uint64_t tag, struct far_frame_refused *refused, int rc)
