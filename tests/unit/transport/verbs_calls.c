@@ -219,8 +219,8 @@ live(void)
 static void
 fail_each(int error)
 {
+	static struct verbs_lib lib; /* a test that fails here leaves it in use */
 	unsigned survived = 0;
-	struct verbs_lib lib;
 
 	table_fill(&lib);
 	memset(&fault, 0, sizeof(fault));
@@ -234,6 +234,7 @@ fail_each(int error)
 		far_log_capture_start();
 		far_log_capture_expect("verbs: ");
 		far_log_capture_expect("link refused: ");
+		far_log_capture_expect(" lost: its device says nothing"); /* a slow guest's */
 		rc = live();
 		far_log_capture_finish();
 		if (fault.live != 0)
