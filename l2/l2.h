@@ -143,7 +143,9 @@ struct far_l2 {
 	double weight;      /* > 0: configured capacity, in any unit that all share */
 	uint32_t idx;       /* in its set; 0 is asked first */
 	uint64_t name_hash; /* XXH64 of the name, from when it was added to a set: placement's */
-	bool away; /* was not reached when it was tried last; kept by the adapter, read by placement */
+	/* Takes no blocks: was not reached when it was tried last, or recovers. Kept by the adapter, read
+	 * by placement. */
+	bool away;
 };
 
 #define FAR_L2_MEMORIES_MAX   16U

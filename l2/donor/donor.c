@@ -215,6 +215,8 @@ donor_tick(struct far_l2 *l2, uint64_t now_ns)
 	donor->ticking = true;
 	next_ns = far_donor_link_tick(donor, now_ns);
 	deadlines_tick(donor, now_ns);
+	at_ns = far_donor_index_tick(donor, now_ns);
+	next_ns = at_ns < next_ns ? at_ns : next_ns;
 	at_ns = far_donor_notes_tick(donor, now_ns);
 	next_ns = at_ns < next_ns ? at_ns : next_ns;
 	at_ns = far_donor_list_tick(donor, now_ns);

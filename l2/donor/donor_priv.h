@@ -30,7 +30,8 @@
 #define DONOR_REJECTS_MAX     8U
 #define DONOR_TOUCH_KEYS      256U
 #define DONOR_TOUCH_NS        (100 * FAR_NS_PER_MS)
-#define DONOR_TOUCH_UNHEARD   8U /* TOUCH frames without a word from the donor */
+#define DONOR_RECOVERS_NS     (100 * FAR_NS_PER_MS) /* between looks at one that recovers */
+#define DONOR_TOUCH_UNHEARD   8U                    /* TOUCH frames without a word from the donor */
 #define DONOR_QUIESCE_NS      (100 * FAR_NS_PER_MS)
 #define DONOR_REFUSED_FACTOR  10U /* how much slower a refused donor is asked again */
 #define DONOR_STATS_ASKS      8U
@@ -247,6 +248,8 @@ struct far_donor {
 	uint32_t table_rereads;
 	uint64_t table_started; /* number of the table read that was started last */
 	uint64_t table_ended;
+	bool recovers; /* its live line says so: it takes no blocks, and what it holds grows */
+	uint64_t recovers_look_ns; /* when that line is read again, should nobody do so before */
 	struct donor_recall recalls[DONOR_RECALLS_MAX];
 	uint32_t recall_count;
 	uint32_t gone[DONOR_RECALLS_MAX]; /* recalled numbers, newest overwrite oldest */
@@ -378,6 +381,9 @@ void far_donor_header_done(struct far_donor *donor, int status);
 uint64_t far_donor_table_read(struct far_donor *donor);
 void far_donor_table_pump(struct far_donor *donor);
 void far_donor_table_done(struct far_donor *donor, int status);
+/* A live line that is whole and of the donor's epoch. */
+void far_donor_live_take(struct far_donor *donor, const struct far_index_live *live);
+uint64_t far_donor_index_tick(struct far_donor *donor, uint64_t now_ns);
 void far_donor_index_reset(struct far_donor *donor);
 const struct donor_segment *far_donor_segment_find(const struct far_donor *donor, uint32_t number);
 int far_donor_segment_recall(struct far_donor *donor, uint32_t number);

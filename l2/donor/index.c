@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/log.h"
 
 #define REMOTE_BYTES_MAX (1ULL << 48) /* no segment is longer: sums with offsets stay in range */
 
@@ -277,6 +278,8 @@ far_donor_table_done(struct far_donor *donor, int status)
 		far_donor_link_fail(donor, -ESTALE, "its epoch moved on");
 		return;
 	}
+	if (whole)
+		far_donor_live_take(donor, &live);
 	whole = chunk_take(donor) && whole;
 	if (!whole && donor->table_rereads < DONOR_REREADS_MAX) {
 		donor->table_rereads++;
@@ -295,8 +298,38 @@ far_donor_table_done(struct far_donor *donor, int status)
 }
 
 void
+far_donor_live_take(struct far_donor *donor, const struct far_index_live *live)
+{
+	bool recovers = live->state == FAR_INDEX_RECOVERING;
+
+	if (recovers)
+		donor->recovers_look_ns = far_clock_now(donor->env.clock) + DONOR_RECOVERS_NS;
+	if (recovers == donor->recovers)
+		return;
+	donor->recovers = recovers;
+	if (donor_is_up(donor))
+		donor->l2.away = recovers;
+	far_log_info("donor %s %s", donor->name,
+		     recovers ? "recovers what its predecessor held: until then it takes no blocks"
+			      : "has recovered: it takes blocks again");
+}
+
+uint64_t
+far_donor_index_tick(struct far_donor *donor, uint64_t now_ns)
+{
+	if (!donor_is_up(donor) || !donor->recovers)
+		return FAR_TIME_NEVER;
+	if (now_ns >= donor->recovers_look_ns) {
+		donor->recovers_look_ns = now_ns + DONOR_RECOVERS_NS;
+		(void)far_donor_table_read(donor);
+	}
+	return donor->recovers_look_ns;
+}
+
+void
 far_donor_index_reset(struct far_donor *donor)
 {
+	donor->recovers = false;
 	donor->table_blocked = false;
 	donor->table_reading = false;
 	donor->header_posted = false;

@@ -156,7 +156,7 @@ far_donor_link_up(struct far_donor *donor)
 
 	donor->link_state = LINK_UP;
 	donor->state = FAR_L2_UP;
-	donor->l2.away = false;
+	donor->l2.away = donor->recovers;
 	donor->state_rc = 0;
 	donor->log_text[0] = '\0';
 	donor->up_ns = now_ns_of(donor);

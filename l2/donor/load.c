@@ -394,6 +394,7 @@ far_donor_load_done(struct far_donor *donor, struct donor_job *job, int status)
 		far_donor_job_run(donor, job);
 		return;
 	}
+	far_donor_live_take(donor, &live);
 	for (uint32_t i = 0; i < job->count; i++) {
 		struct donor_entry entry = job->entries[i];
 		int rc = 1;

@@ -245,7 +245,8 @@ entry_resolve(struct far_donor *donor, struct donor_job *job, uint32_t posted,
 		}
 		return true;
 	case FIND_TORN:
-		if (entry->rereads < DONOR_REREADS_MAX) {
+		/* What a predecessor left looks torn until it is recovered or cleared. */
+		if (entry->rereads < (donor->recovers ? 1 : DONOR_REREADS_MAX)) {
 			FAR_MARK("a torn slot is read again");
 			entry->rereads++;
 			donor->status.torn_rereads++;

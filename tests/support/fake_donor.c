@@ -148,9 +148,9 @@ fake_donor_segment_line(struct fake_donor *donor, uint32_t line, uint32_t segmen
 }
 
 void
-fake_donor_live_set(struct fake_donor *donor, uint64_t epoch)
+fake_donor_live_set(struct fake_donor *donor, uint64_t epoch, uint64_t index_state)
 {
-	struct far_index_live live = {.epoch = epoch, .state = FAR_INDEX_SERVING};
+	struct far_index_live live = {.epoch = epoch, .state = index_state};
 
 	far_index_live_seal(&live);
 	far_line_store(donor->index + donor->layout.live_at, &live);
@@ -288,7 +288,7 @@ index_write(struct fake_donor *donor)
 	};
 	far_index_header_seal(header);
 	memcpy(donor->index, header, sizeof(*header));
-	fake_donor_live_set(donor, donor->epoch);
+	fake_donor_live_set(donor, donor->epoch, FAR_INDEX_SERVING);
 	fake_donor_segment_line(donor, 1, FAKE_SEGMENT, FAKE_SEGMENT_BYTES);
 }
 

@@ -102,7 +102,7 @@ void fake_donor_slot_store(struct fake_donor *donor, struct far_slot *at, struct
 /* Publishes (@size_bytes > 0) or clears line @line of the segment table. */
 void fake_donor_segment_line(struct fake_donor *donor, uint32_t line, uint32_t segment,
 			     uint64_t size_bytes);
-void fake_donor_live_set(struct fake_donor *donor, uint64_t epoch);
+void fake_donor_live_set(struct fake_donor *donor, uint64_t epoch, uint64_t index_state);
 
 static inline uint8_t
 fake_byte(uint32_t id, uint32_t at)

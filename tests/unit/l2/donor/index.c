@@ -40,6 +40,24 @@ header_store(void)
 	memcpy(rig.donor.index, &rig.donor.header, sizeof(rig.donor.header));
 }
 
+/* Placement lets another donor stand in for one that is away. */
+static void
+one_that_recovers_takes_no_blocks_until_it_has(void **state)
+{
+	(void)state;
+	fake_donor_live_set(&rig.donor, FAKE_EPOCH, FAR_INDEX_RECOVERING);
+	fake_rig_client(&rig, false);
+	fake_rig_run(&rig, FAR_NS_PER_MS);
+	assert_int_equal(rig.status.state, FAR_L2_UP);
+	assert_true(rig.l2->away);
+	fake_rig_run(&rig, FAR_NS_PER_S);
+	assert_true(rig.l2->away);
+	/* Nobody asks it for anything: the adapter looks by itself. */
+	fake_donor_live_set(&rig.donor, FAKE_EPOCH, FAR_INDEX_SERVING);
+	fake_rig_run(&rig, 200 * FAR_NS_PER_MS);
+	assert_false(rig.l2->away);
+}
+
 static void
 a_torn_header_is_read_again(void **state)
 {
@@ -101,7 +119,7 @@ an_epoch_that_is_not_the_welcomes_costs_the_link(void **state)
 {
 	(void)state;
 	far_log_capture_expect("epoch moved on");
-	fake_donor_live_set(&rig.donor, 4711);
+	fake_donor_live_set(&rig.donor, 4711, FAR_INDEX_SERVING);
 	fake_rig_client(&rig, false);
 	fake_rig_run(&rig, FAR_NS_PER_MS);
 	assert_int_equal(rig.status.state, FAR_L2_DOWN);
@@ -273,6 +291,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define CLAIM(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+		CLAIM(one_that_recovers_takes_no_blocks_until_it_has),
 		CLAIM(a_torn_header_is_read_again),
 		CLAIM(a_header_that_stays_torn_is_given_up),
 		CLAIM(a_layout_that_contradicts_itself_or_another_version_is_not_used),

@@ -187,7 +187,7 @@ cursors_of_another_epoch_or_made_up_ones_are_stale(void **state)
 	far_log_capture_expect("donor fake");
 	/* The donor starts anew; the client comes back by itself. */
 	rig.donor.epoch ^= 0xff;
-	fake_donor_live_set(&rig.donor, rig.donor.epoch);
+	fake_donor_live_set(&rig.donor, rig.donor.epoch, FAR_INDEX_SERVING);
 	far_transport_disconnect(rig.donor.link);
 	fake_rig_run(&rig, 50 * FAR_NS_PER_MS);
 	assert_int_equal(rig.status.state, FAR_L2_UP);

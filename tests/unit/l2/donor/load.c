@@ -313,11 +313,11 @@ an_epoch_that_moved_on_fails_the_load_and_the_link(void **state)
 	far_log_capture_expect("epoch moved on");
 	(void)fake_donor_put(&rig.donor, 1, 0, 5000);
 	load_make(1, 1, 5000);
-	fake_donor_live_set(&rig.donor, FAKE_EPOCH + 1);
+	fake_donor_live_set(&rig.donor, FAKE_EPOCH + 1, FAR_INDEX_SERVING);
 	fake_task_run(&rig, &task);
 	assert_int_equal(task.items[0].rc, -EHOSTDOWN);
 	assert_int_equal(rig.status.rc, -ESTALE);
-	fake_donor_live_set(&rig.donor, FAKE_EPOCH);
+	fake_donor_live_set(&rig.donor, FAKE_EPOCH, FAR_INDEX_SERVING);
 }
 
 static void
