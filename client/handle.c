@@ -193,6 +193,7 @@ static void
 handle_end(struct far_prefetch_handle *handle, int rc)
 {
 	uint32_t prefix = handle->req.prefix_count;
+	uint32_t state;
 	int fd;
 
 	warm_loans_end(handle);
@@ -215,8 +216,10 @@ handle_end(struct far_prefetch_handle *handle, int rc)
 	handle->ended_ns = far_clock_now(handle->client->clock);
 	atomic_store_explicit(&handle->prefix_count, prefix, memory_order_release);
 	/* Pairs with far_prefetch_event_fd(): one of the two sees the other and writes. */
-	atomic_fetch_or_explicit(&handle->state, FAR_HANDLE_ENDED, memory_order_seq_cst);
-	far_word_wake(&handle->state);
+	state = atomic_fetch_or_explicit(&handle->state, FAR_HANDLE_ENDED, memory_order_seq_cst);
+	/* Who drove it to its end is awake: a system call less. */
+	if ((state & FAR_HANDLE_WAITED) != 0)
+		far_word_wake(&handle->state);
 	fd = atomic_load_explicit(&handle->event_fd, memory_order_seq_cst);
 	if (fd >= 0)
 		(void)eventfd_write(fd, 1);

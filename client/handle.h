@@ -7,6 +7,7 @@
 
 #define FAR_HANDLE_ENDED    (1U << 0)
 #define FAR_HANDLE_RELEASED (1U << 1)
+#define FAR_HANDLE_WAITED   (1U << 2) /* somebody sleeps for its end, or did */
 
 /* The count and whether it is final, in one word: both are read at once. */
 #define FAR_HANDLE_FOUND(count, final) ((uint64_t)(count) << 1 | (uint64_t)(final))

@@ -48,12 +48,14 @@ far_prefetch_wait(struct far_prefetch_handle *handle, uint64_t deadline_ns,
 		return rc;
 	if ((atomic_load_explicit(&handle->state, memory_order_acquire) & FAR_HANDLE_ENDED) == 0)
 		far_client_drive(handle->client, &handle->state, FAR_HANDLE_ENDED, deadline_ns);
-	while (rc == 0) {
-		uint32_t state = atomic_load_explicit(&handle->state, memory_order_acquire);
+	while (rc == 0 && (atomic_load_explicit(&handle->state, memory_order_acquire) &
+			   FAR_HANDLE_ENDED) == 0) {
+		/* Pairs with the step that ends it: that one sees who sleeps, or we see that it is over. */
+		uint32_t state = atomic_fetch_or_explicit(&handle->state, FAR_HANDLE_WAITED,
+							  memory_order_acq_rel);
 
-		if ((state & FAR_HANDLE_ENDED) != 0)
-			break;
-		rc = far_word_wait(&handle->state, state, deadline_ns);
+		if ((state & FAR_HANDLE_ENDED) == 0)
+			rc = far_word_wait(&handle->state, state | FAR_HANDLE_WAITED, deadline_ns);
 	}
 	if (status != NULL)
 		far_prefetch_poll(handle, status);

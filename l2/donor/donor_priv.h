@@ -243,13 +243,13 @@ struct far_donor {
 	bool header_posted;
 	bool table_reading;
 	bool table_blocked; /* its next READ could not be posted yet */
+	bool recovers;      /* its live line says so: it takes no blocks, and what it holds grows */
 	uint32_t header_rereads;
 	uint32_t table_at; /* line that the posted chunk begins with */
 	uint32_t table_rereads;
 	uint64_t table_started; /* number of the table read that was started last */
 	uint64_t table_ended;
-	bool recovers; /* its live line says so: it takes no blocks, and what it holds grows */
-	uint64_t recovers_look_ns; /* when that line is read again, should nobody do so before */
+	uint64_t recovers_look_ns; /* when that line is read again, at the latest */
 	struct donor_recall recalls[DONOR_RECALLS_MAX];
 	uint32_t recall_count;
 	uint32_t gone[DONOR_RECALLS_MAX]; /* recalled numbers, newest overwrite oldest */
@@ -285,6 +285,7 @@ struct far_donor {
 	/* notes.c */
 	struct far_key touch[DONOR_TOUCH_KEYS];
 	uint32_t touch_count;
+	bool touch_due; /* the tick said so */
 	uint64_t touch_next_ns;
 	uint32_t touch_unheard;
 	uint8_t rejects[DONOR_REJECTS_MAX][FAR_SLOT_BYTES];
