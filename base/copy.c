@@ -14,12 +14,38 @@
 /* Below this the bytes are likely to be read soon, and a call is not worth the write-combining. */
 #define STREAM_BYTES_MIN 4096
 #define LINE_BYTES       ((size_t)64)
+#define ASK_AHEAD        ((size_t)512)
 
 #if defined(__x86_64__)
 
-/* Full lines are written one after the other, so that each leaves its write-combining buffer whole. */
-__attribute__((target("avx512f"))) static void
-copy_avx512(char *to, const char *from, size_t size_bytes)
+/*
+ * Full lines are written one after the other, so that each leaves its write-combining buffer whole. With
+ * @once the source is asked for ASK_AHEAD in advance, as bytes that are read once: they come no further
+ * than the caches next to the core, and what others keep in the last one stays there.
+ */
+#define LINES(isa) static inline __attribute__((always_inline, target(isa))) void
+
+/* What lies behind the copy is nobody's business: the last lines ask for nothing. */
+#define KERNELS(name, isa)                                                                         \
+	__attribute__((target(isa))) static void copy_##name(char *to, const char *from,           \
+							     size_t size_bytes)                    \
+	{                                                                                          \
+		lines_##name(to, from, size_bytes, false);                                         \
+	}                                                                                          \
+                                                                                                   \
+	__attribute__((target(isa))) static void copy_##name##_once(char *to, const char *from,    \
+								    size_t size_bytes)             \
+	{                                                                                          \
+		size_t asking = size_bytes > ASK_AHEAD ? size_bytes - ASK_AHEAD : 0;               \
+                                                                                                   \
+		for (size_t at = 0; at < size_bytes && at < ASK_AHEAD; at += LINE_BYTES)           \
+			_mm_prefetch(from + at, _MM_HINT_NTA);                                     \
+		lines_##name(to, from, asking, true);                                              \
+		lines_##name(to + asking, from + asking, size_bytes - asking, false);              \
+	}
+
+LINES("avx512f")
+lines_avx512(char *to, const char *from, size_t size_bytes, bool once)
 {
 	for (; size_bytes >= 4 * LINE_BYTES; size_bytes -= 4 * LINE_BYTES) {
 		__m512i a = _mm512_loadu_si512(from);
@@ -27,6 +53,8 @@ copy_avx512(char *to, const char *from, size_t size_bytes)
 		__m512i c = _mm512_loadu_si512(from + 128);
 		__m512i d = _mm512_loadu_si512(from + 192);
 
+		for (size_t at = 0; once && at < 4 * LINE_BYTES; at += LINE_BYTES)
+			_mm_prefetch(from + ASK_AHEAD + at, _MM_HINT_NTA);
 		_mm512_stream_si512((void *)to, a);
 		_mm512_stream_si512((void *)(to + 64), b);
 		_mm512_stream_si512((void *)(to + 128), c);
@@ -41,13 +69,15 @@ copy_avx512(char *to, const char *from, size_t size_bytes)
 	}
 }
 
-__attribute__((target("avx2"))) static void
-copy_avx2(char *to, const char *from, size_t size_bytes)
+LINES("avx2")
+lines_avx2(char *to, const char *from, size_t size_bytes, bool once)
 {
 	for (; size_bytes != 0; size_bytes -= LINE_BYTES) {
 		__m256i a = _mm256_loadu_si256((const void *)from);
 		__m256i b = _mm256_loadu_si256((const void *)(from + 32));
 
+		if (once)
+			_mm_prefetch(from + ASK_AHEAD, _MM_HINT_NTA);
 		_mm256_stream_si256((void *)to, a);
 		_mm256_stream_si256((void *)(to + 32), b);
 		from += LINE_BYTES;
@@ -55,10 +85,12 @@ copy_avx2(char *to, const char *from, size_t size_bytes)
 	}
 }
 
-static void
-copy_sse2(char *to, const char *from, size_t size_bytes)
+LINES("sse2")
+lines_sse2(char *to, const char *from, size_t size_bytes, bool once)
 {
 	for (; size_bytes != 0; size_bytes -= LINE_BYTES) {
+		if (once)
+			_mm_prefetch(from + ASK_AHEAD, _MM_HINT_NTA);
 		for (size_t i = 0; i < LINE_BYTES; i += 16)
 			_mm_stream_si128((void *)(to + i),
 					 _mm_loadu_si128((const void *)(from + i)));
@@ -66,6 +98,10 @@ copy_sse2(char *to, const char *from, size_t size_bytes)
 		to += LINE_BYTES;
 	}
 }
+
+KERNELS(avx512, "avx512f")
+KERNELS(avx2, "avx2")
+KERNELS(sse2, "sse2")
 
 #else
 
@@ -100,13 +136,13 @@ has_avx2(void)
 
 const struct far_copy_kernel far_copy_kernels[] = {
 #if defined(__x86_64__)
-	{"avx512", has_avx512, copy_avx512},
-	{"avx2", has_avx2, copy_avx2},
-	{"sse2", always, copy_sse2},
+	{"avx512", has_avx512, copy_avx512, copy_avx512_once},
+	{"avx2", has_avx2, copy_avx2, copy_avx2_once},
+	{"sse2", always, copy_sse2, copy_sse2_once},
 #else
-	{"plain", always, copy_plain},
+	{"plain", always, copy_plain, copy_plain},
 #endif
-	{NULL, NULL, NULL},
+	{NULL, NULL, NULL, NULL},
 };
 
 void
@@ -126,26 +162,36 @@ far_copy_with(far_copy_kernel_fn *kernel, char *to, const char *from, size_t siz
 	memcpy(to + body_bytes, from + body_bytes, size_bytes - body_bytes);
 }
 
+/* The best that runs here. Relaxed: whoever finds NULL comes to the same answer, and it is there already. */
+static const struct far_copy_kernel *
+kernel_chosen(void)
+{
+	static _Atomic(const struct far_copy_kernel *) chosen;
+	const struct far_copy_kernel *kernel = atomic_load_explicit(&chosen, memory_order_relaxed);
+
+	if (kernel == NULL) {
+		kernel = far_copy_kernels;
+		while (!kernel->supported())
+			kernel++;
+		atomic_store_explicit(&chosen, kernel, memory_order_relaxed);
+	}
+	return kernel;
+}
+
 void
 far_copy_stream(void *to, const void *from, size_t size_bytes)
 {
-	/* Relaxed: whoever finds NULL comes to the same answer, and functions are there already. */
-	static _Atomic(far_copy_kernel_fn *) chosen;
-	far_copy_kernel_fn *kernel;
+	if (size_bytes >= STREAM_BYTES_MIN)
+		far_copy_with(kernel_chosen()->copy, to, from, size_bytes);
+	else if (size_bytes != 0) /* memcpy takes no NULL, not even for nothing */
+		memcpy(to, from, size_bytes);
+}
 
-	if (size_bytes < STREAM_BYTES_MIN) {
-		if (size_bytes != 0) /* memcpy takes no NULL, not even for nothing */
-			memcpy(to, from, size_bytes);
-		return;
-	}
-	kernel = atomic_load_explicit(&chosen, memory_order_relaxed);
-	if (kernel == NULL) {
-		const struct far_copy_kernel *entry = far_copy_kernels;
-
-		while (!entry->supported())
-			entry++;
-		kernel = entry->copy;
-		atomic_store_explicit(&chosen, kernel, memory_order_relaxed);
-	}
-	far_copy_with(kernel, to, from, size_bytes);
+void
+far_copy_once(void *to, const void *from, size_t size_bytes)
+{
+	if (size_bytes >= STREAM_BYTES_MIN)
+		far_copy_with(kernel_chosen()->copy_once, to, from, size_bytes);
+	else if (size_bytes != 0)
+		memcpy(to, from, size_bytes);
 }

@@ -8,7 +8,7 @@
 
 #define COPIES                                                                                     \
 	{                                                                                          \
-		&bench_memcpy, &bench_stream                                                       \
+		&bench_memcpy, &bench_stream, &bench_past                                          \
 	}
 #define REDIS                                                                                      \
 	{                                                                                          \

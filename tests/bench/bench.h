@@ -82,6 +82,7 @@ struct bench_mover_ops {
 
 extern const struct bench_mover_ops bench_memcpy;
 extern const struct bench_mover_ops bench_stream;
+extern const struct bench_mover_ops bench_past;
 extern const struct bench_mover_ops bench_prefetch;
 extern const struct bench_mover_ops bench_tcp_prefetch;
 extern const struct bench_mover_ops bench_raw;

@@ -1,4 +1,4 @@
-/* copy.c - the yardsticks: memcpy, and the copy with non-temporal stores that farpool uses. */
+/* copy.c - the yardsticks: memcpy, and the copies with non-temporal stores that farpool uses. */
 #include "base/copy.h"
 
 #include <errno.h>
@@ -46,8 +46,30 @@ copy_check(const struct bench_mover *mover, uint64_t block_bytes)
 	return 0;
 }
 
+typedef void copy_fn(void *to, const void *from, size_t size_bytes);
+
+static void
+copy_memcpy(void *to, const void *from, size_t size_bytes)
+{
+	memcpy(to, from, size_bytes);
+}
+
+static void
+copy_stream(void *to, const void *from, size_t size_bytes)
+{
+	far_copy_stream(to, from, size_bytes);
+	far_mem_publish();
+}
+
+static void
+copy_past(void *to, const void *from, size_t size_bytes)
+{
+	far_copy_once(to, from, size_bytes);
+	far_mem_publish();
+}
+
 static int
-memcpy_pass(struct bench_mover *mover, uint64_t block_bytes, struct bench_pass *out)
+pass(struct bench_mover *mover, copy_fn *copy, uint64_t block_bytes, struct bench_pass *out)
 {
 	const char *from = mover->plan->from.base;
 	char *to = mover->plan->arena.base;
@@ -55,63 +77,41 @@ memcpy_pass(struct bench_mover *mover, uint64_t block_bytes, struct bench_pass *
 
 	bench_pass_begin(out, 0);
 	for (uint64_t at = 0; at < set_bytes; at += block_bytes)
-		memcpy(to + at, from + at, block_bytes);
+		copy(to + at, from + at, block_bytes);
 	bench_pass_end(out, 0, set_bytes);
 	return copy_check(mover, block_bytes);
 }
 
 /* A block of each set, and the next one the next time: it is in no cache by then. */
-static uint64_t
-once_place(struct bench_mover *mover, uint64_t block_bytes)
+static int
+once(struct bench_mover *mover, copy_fn *copy, uint64_t block_bytes, uint64_t *ns_out)
 {
 	uint64_t at = mover->once_at + block_bytes <= mover->plan->set_bytes ? mover->once_at : 0;
+	const char *from = (const char *)mover->plan->from.base + at;
+	char *to = (char *)mover->plan->arena.base + at;
+	uint64_t start_ns = far_clock_now(far_clock_real());
 
 	mover->once_at = at + block_bytes;
-	return at;
-}
-
-static int
-memcpy_once(struct bench_mover *mover, uint64_t block_bytes, uint64_t *ns_out)
-{
-	uint64_t at = once_place(mover, block_bytes);
-	const char *from = (const char *)mover->plan->from.base + at;
-	char *to = (char *)mover->plan->arena.base + at;
-	uint64_t start_ns = far_clock_now(far_clock_real());
-
-	memcpy(to, from, block_bytes);
+	copy(to, from, block_bytes);
 	*ns_out = far_clock_now(far_clock_real()) - start_ns;
 	return bench_ends_are(to, 0, at / sizeof(uint64_t), block_bytes) ? 0 : -EBADMSG;
 }
 
-static int
-stream_once(struct bench_mover *mover, uint64_t block_bytes, uint64_t *ns_out)
-{
-	uint64_t at = once_place(mover, block_bytes);
-	const char *from = (const char *)mover->plan->from.base + at;
-	char *to = (char *)mover->plan->arena.base + at;
-	uint64_t start_ns = far_clock_now(far_clock_real());
-
-	far_copy_stream(to, from, block_bytes);
-	far_mem_publish();
-	*ns_out = far_clock_now(far_clock_real()) - start_ns;
-	return bench_ends_are(to, 0, at / sizeof(uint64_t), block_bytes) ? 0 : -EBADMSG;
-}
-
-static int
-stream_pass(struct bench_mover *mover, uint64_t block_bytes, struct bench_pass *out)
-{
-	const char *from = mover->plan->from.base;
-	char *to = mover->plan->arena.base;
-	uint64_t set_bytes = mover->plan->set_bytes;
-
-	bench_pass_begin(out, 0);
-	for (uint64_t at = 0; at < set_bytes; at += block_bytes) {
-		far_copy_stream(to + at, from + at, block_bytes);
-		far_mem_publish();
+#define MOVES(copy)                                                                                \
+	static int copy##_pass(struct bench_mover *mover, uint64_t block_bytes,                    \
+			       struct bench_pass *out)                                             \
+	{                                                                                          \
+		return pass(mover, copy, block_bytes, out);                                        \
+	}                                                                                          \
+                                                                                                   \
+	static int copy##_once(struct bench_mover *mover, uint64_t block_bytes, uint64_t *ns_out)  \
+	{                                                                                          \
+		return once(mover, copy, block_bytes, ns_out);                                     \
 	}
-	bench_pass_end(out, 0, set_bytes);
-	return copy_check(mover, block_bytes);
-}
+
+MOVES(copy_memcpy)
+MOVES(copy_stream)
+MOVES(copy_past)
 
 const struct bench_mover_ops bench_memcpy = {
 	.name = "memcpy",
@@ -119,8 +119,8 @@ const struct bench_mover_ops bench_memcpy = {
 	.role = BENCH_YARDSTICK,
 	.required = true,
 	.open = copy_open,
-	.pass = memcpy_pass,
-	.once = memcpy_once,
+	.pass = copy_memcpy_pass,
+	.once = copy_memcpy_once,
 	.close = copy_close,
 };
 
@@ -129,7 +129,17 @@ const struct bench_mover_ops bench_stream = {
 	.text = "non-temporal stores, out of a shared mapping",
 	.required = true,
 	.open = copy_open,
-	.pass = stream_pass,
-	.once = stream_once,
+	.pass = copy_stream_pass,
+	.once = copy_stream_once,
+	.close = copy_close,
+};
+
+const struct bench_mover_ops bench_past = {
+	.name = "past",
+	.text = "the same, and the source is read past the last-level cache",
+	.required = true,
+	.open = copy_open,
+	.pass = copy_past_pass,
+	.once = copy_past_once,
 	.close = copy_close,
 };

@@ -232,7 +232,7 @@ tcp_available(char *why, size_t why_bytes)
 }
 
 static const struct bench_mover_ops *const shm_movers[] = {
-	&bench_memcpy,    &bench_stream,   &bench_prefetch,
+	&bench_memcpy,    &bench_stream,   &bench_past,    &bench_prefetch,
 #ifdef FAR_BENCH_UCX
 	&bench_ucx_posix, &bench_ucx_sysv, &bench_ucx_all,
 #endif

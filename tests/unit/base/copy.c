@@ -47,21 +47,30 @@ teardown(void **state)
 	return 0;
 }
 
+typedef void copy_fn(void *to, const void *from, size_t size_bytes);
+
 static void
-copy_check(struct fixture *f, size_t to_at, size_t from_at, size_t size)
+one_check(struct fixture *f, copy_fn *copy, size_t to_at, size_t from_at, size_t size)
 {
 	const size_t margin = 128;
 	size_t start = to_at < margin ? 0 : to_at - margin;
 	size_t end = to_at + size + margin;
 
 	memset(f->to + start, 0x5a, end - start);
-	far_copy_stream(f->to + to_at, f->from + from_at, size);
+	copy(f->to + to_at, f->from + from_at, size);
 	far_mem_publish();
 	assert_memory_equal(f->to + to_at, f->from + from_at, size);
 	for (size_t i = start; i < to_at; i++)
 		assert_int_equal(f->to[i], 0x5a);
 	for (size_t i = to_at + size; i < end; i++)
 		assert_int_equal(f->to[i], 0x5a);
+}
+
+static void
+copy_check(struct fixture *f, size_t to_at, size_t from_at, size_t size)
+{
+	one_check(f, far_copy_stream, to_at, from_at, size);
+	one_check(f, far_copy_once, to_at, from_at, size);
 }
 
 static void
@@ -115,10 +124,12 @@ every_kernel_of_this_processor_is_exact(void **state)
 		for (int round = 0; round < 500; round++) {
 			size_t to_at = 64 + far_rng_below(&rng, 64);
 			size_t from_at = far_rng_below(&rng, 64), size = far_rng_below(&rng, 2000);
+			far_copy_kernel_fn *copy =
+				round % 2 == 0 ? kernel->copy : kernel->copy_once;
 
 			memset(f->to, 0x5a, 4096);
-			far_copy_with(kernel->copy, (char *)f->to + to_at,
-				      (const char *)f->from + from_at, size);
+			far_copy_with(copy, (char *)f->to + to_at, (const char *)f->from + from_at,
+				      size);
 			far_mem_publish();
 			assert_memory_equal(f->to + to_at, f->from + from_at, size);
 			assert_int_equal(f->to[to_at - 1], 0x5a);
@@ -132,6 +143,7 @@ nothing_may_be_copied_from_nowhere(void **state)
 {
 	(void)state;
 	far_copy_stream(NULL, NULL, 0);
+	far_copy_once(NULL, NULL, 0);
 }
 
 int
