@@ -26,6 +26,9 @@
 #define MADV_POPULATE_READ  22
 #define MADV_POPULATE_WRITE 23
 #endif
+#ifndef MADV_COLLAPSE /* Linux 6.1 */
+#define MADV_COLLAPSE 25
+#endif
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
@@ -80,15 +83,38 @@ node_bind(void *base, size_t size_bytes, int numa_node)
 	return 0;
 }
 
-/* Every page now, or an answer: never a signal. */
 static int
-populate(int fd, void *base, size_t size_bytes)
+populate_try(void *base, size_t size_bytes)
 {
 	int rc;
 
 	do {
 		rc = madvise(base, size_bytes, MADV_POPULATE_WRITE);
 	} while (rc < 0 && (errno == EINTR || errno == EAGAIN));
+	return rc;
+}
+
+/* As far as the kernel has them: it stops at the first that it has not. A run of pages that has none yet
+ * is not collapsed, so each gets its first. Neither looks at what sysfs says of shmem. */
+static void
+collapse(void *base, size_t size_bytes)
+{
+	size_t whole_bytes = size_bytes / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+
+	for (size_t at = 0; at < whole_bytes; at += HUGE_PAGE_BYTES) {
+		if (populate_try((char *)base + at, 1) < 0)
+			return;
+	}
+	if (whole_bytes > 0)
+		(void)madvise(base, whole_bytes, MADV_COLLAPSE);
+}
+
+/* Every page now, or an answer: never a signal. */
+static int
+populate(int fd, void *base, size_t size_bytes)
+{
+	int rc = populate_try(base, size_bytes);
+
 	if (rc == 0)
 		return 0;
 	if (errno != EINVAL)
@@ -111,8 +137,33 @@ seal(int fd)
 	return fcntl(fd, F_ADD_SEALS, seals) < 0 ? errno_map(errno) : 0;
 }
 
+void *
+far_pages_mmap(size_t size_bytes, int protection, int fd)
+{
+	size_t room_bytes = size_bytes + HUGE_PAGE_BYTES;
+	char *room, *at;
+	void *base;
+
+	if (size_bytes < HUGE_PAGE_BYTES || room_bytes < size_bytes)
+		return mmap(NULL, size_bytes, protection, MAP_SHARED, fd, 0);
+	room = mmap(NULL, room_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+		    0);
+	if (room == MAP_FAILED)
+		return MAP_FAILED;
+	at = room + (-(uintptr_t)room & (HUGE_PAGE_BYTES - 1));
+	base = mmap(at, size_bytes, protection, MAP_SHARED | MAP_FIXED, fd, 0);
+	if (base == MAP_FAILED) { /* pages that are larger still */
+		(void)munmap(room, room_bytes);
+		return mmap(NULL, size_bytes, protection, MAP_SHARED, fd, 0);
+	}
+	if (at > room)
+		(void)munmap(room, (size_t)(at - room));
+	(void)munmap(at + size_bytes, (size_t)(room + room_bytes - (at + size_bytes)));
+	return base;
+}
+
 static int
-map_memfd(const char *name, size_t size_bytes, size_t page_bytes, int numa_node,
+map_memfd(const char *name, size_t size_bytes, size_t page_bytes, int numa_node, bool make,
 	  struct far_pages *out)
 {
 	struct far_pages pages = {.page_bytes = page_bytes};
@@ -133,7 +184,7 @@ map_memfd(const char *name, size_t size_bytes, size_t page_bytes, int numa_node,
 		rc = errno_map(errno);
 		goto err_close;
 	}
-	pages.base = mmap(NULL, pages.size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, pages.fd, 0);
+	pages.base = far_pages_mmap(pages.size_bytes, PROT_READ | PROT_WRITE, pages.fd);
 	if (pages.base == MAP_FAILED) {
 		rc = -ENOMEM;
 		goto err_close;
@@ -142,6 +193,8 @@ map_memfd(const char *name, size_t size_bytes, size_t page_bytes, int numa_node,
 	if (page_bytes != HUGE_PAGE_BYTES) /* where shmem may have them; refused at no cost */
 		(void)madvise(pages.base, pages.size_bytes, MADV_HUGEPAGE);
 	rc = node_bind(pages.base, pages.size_bytes, numa_node);
+	if (rc == 0 && make && page_bytes != HUGE_PAGE_BYTES)
+		collapse(pages.base, pages.size_bytes);
 	if (rc == 0)
 		rc = populate(pages.fd, pages.base, pages.size_bytes);
 	if (rc == 0)
@@ -170,14 +223,15 @@ far_pages_map_shared(const char *name, size_t size_bytes, enum far_pages_huge hu
 		return -EINVAL;
 	(void)snprintf(short_name, sizeof(short_name), "%s", name);
 	if (huge != FAR_PAGES_HUGE_OFF) {
-		int rc = map_memfd(short_name, size_bytes, HUGE_PAGE_BYTES, numa_node, out);
+		int rc = map_memfd(short_name, size_bytes, HUGE_PAGE_BYTES, numa_node, false, out);
 
 		if (rc == 0)
 			return 0;
 		if (huge == FAR_PAGES_HUGE_ON) /* a kernel without them says EINVAL, or ENOSYS */
 			return rc == -EMFILE ? rc : -ENOMEM;
 	}
-	return map_memfd(short_name, size_bytes, (size_t)sysconf(_SC_PAGESIZE), numa_node, out);
+	return map_memfd(short_name, size_bytes, (size_t)sysconf(_SC_PAGESIZE), numa_node,
+			 huge == FAR_PAGES_HUGE_MAKE, out);
 }
 
 /* The page size of a file system whose files stay in memory; 0: of another one. */
@@ -194,7 +248,8 @@ memory_fs_page(int fd)
 }
 
 int
-far_pages_map_file(int fd, size_t size_bytes, int numa_node, struct far_pages *out)
+far_pages_map_file(int fd, size_t size_bytes, enum far_pages_huge huge, int numa_node,
+		   struct far_pages *out)
 {
 	struct far_pages pages = {.fd = fd, .page_bytes = memory_fs_page(fd)};
 	struct stat st;
@@ -211,11 +266,13 @@ far_pages_map_file(int fd, size_t size_bytes, int numa_node, struct far_pages *o
 	rc = -ENOMEM;
 	if (st.st_size == 0 && ftruncate(fd, (off_t)pages.size_bytes) < 0)
 		goto err_close;
-	pages.base = mmap(NULL, pages.size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	pages.base = far_pages_mmap(pages.size_bytes, PROT_READ | PROT_WRITE, fd);
 	if (pages.base == MAP_FAILED)
 		goto err_close;
 	advise_ours(pages.base, pages.size_bytes);
 	rc = node_bind(pages.base, pages.size_bytes, numa_node);
+	if (rc == 0 && huge == FAR_PAGES_HUGE_MAKE && pages.page_bytes < HUGE_PAGE_BYTES)
+		collapse(pages.base, pages.size_bytes);
 	if (rc == 0)
 		rc = populate(fd, pages.base, pages.size_bytes);
 	if (rc < 0) {
@@ -266,7 +323,7 @@ far_pages_map_peer(int fd, size_t size_bytes, bool populated, struct far_pages *
 	/* Within the file's last page: its size was checked above. */
 	pages.size_bytes =
 		(size_bytes + pages.page_bytes - 1) / pages.page_bytes * pages.page_bytes;
-	pages.base = mmap(NULL, pages.size_bytes, PROT_READ, MAP_SHARED, fd, 0);
+	pages.base = far_pages_mmap(pages.size_bytes, PROT_READ, fd);
 	if (pages.base == MAP_FAILED) {
 		rc = -ENOMEM;
 		goto close_fd;

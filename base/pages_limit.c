@@ -80,6 +80,18 @@ far_pages_available_bytes(void)
 	return bytes;
 }
 
+uint64_t
+far_pages_reserved_bytes(void)
+{
+	char text[TEXT_BYTES];
+
+	/* /proc/meminfo counts those of the default size, which may be another. */
+	if (!text_read("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", text,
+		       sizeof(text)))
+		return 0;
+	return strtoull(text, NULL, 10) << 21;
+}
+
 /* Free pages and the page cache, which gives way; UINT64_MAX if it cannot be read. */
 static uint64_t
 node_available_bytes(int numa_node)

@@ -374,15 +374,15 @@ farpoold_backing_open(const struct farpoold_config *config, uint32_t rail_count,
 }
 
 int
-farpoold_backing_index_map(struct farpoold_backing *backing, uint64_t size_bytes, int numa_node,
-			   struct far_pages *out)
+farpoold_backing_index_map(struct farpoold_backing *backing, uint64_t size_bytes,
+			   enum far_pages_huge huge, int numa_node, struct far_pages *out)
 {
 	const char *name = backing->over ? INDEX_NAME : INDEX_NEW_NAME;
 	int fd = openat(backing->folder_fd, name,
 			O_RDWR | O_CLOEXEC | O_NOFOLLOW | (backing->over ? 0 : O_CREAT | O_EXCL),
 			0600);
 
-	return fd < 0 ? -errno : far_pages_map_file(fd, size_bytes, numa_node, out);
+	return fd < 0 ? -errno : far_pages_map_file(fd, size_bytes, huge, numa_node, out);
 }
 
 int
@@ -400,7 +400,7 @@ farpoold_backing_segment_map(struct farpoold_backing *backing, uint32_t number, 
 		    O_RDWR | O_CLOEXEC | O_NOFOLLOW | (is_new ? O_CREAT | O_EXCL : 0), 0600);
 	if (fd < 0)
 		return -errno;
-	rc = far_pages_map_file(fd, size_bytes, numa_node, out);
+	rc = far_pages_map_file(fd, size_bytes, FAR_PAGES_HUGE_OFF, numa_node, out);
 	if (rc < 0 && is_new)
 		(void)unlinkat(backing->folder_fd, name, 0);
 	else if (is_new)

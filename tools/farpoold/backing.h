@@ -45,8 +45,8 @@ int farpoold_backing_open(const struct farpoold_config *config, uint32_t rail_co
 			  struct farpoold_backing *out, char error[FAR_PARAM_ERROR_BYTES]);
 /* The index, mapped; a new one is called index.new until farpoold_backing_own(). As
  * far_pages_map_file(). */
-int farpoold_backing_index_map(struct farpoold_backing *backing, uint64_t size_bytes, int numa_node,
-			       struct far_pages *out);
+int farpoold_backing_index_map(struct farpoold_backing *backing, uint64_t size_bytes,
+			       enum far_pages_huge huge, int numa_node, struct far_pages *out);
 /* A found segment by its number, or a new one (0) of the next number. Any one thread at a time. */
 int farpoold_backing_segment_map(struct farpoold_backing *backing, uint32_t number,
 				 uint64_t size_bytes, int numa_node, struct far_pages *out);

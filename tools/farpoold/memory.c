@@ -13,30 +13,19 @@
 #include "base/pages_limit.h"
 #include "tools/farpoold/backing.h"
 
-#define HUGE_PAGE_BYTES (2ULL << 20)
-
 static int
 node_of(const struct farpoold_config *config)
 {
 	return (int)config->numa_node - 1;
 }
 
-/* Free huge pages of the machine; they are no part of the available memory. */
-static uint64_t
-huge_bytes_free(void)
+/* Lookups read the index all over: with ordinary pages each is a walk through tables of its own. */
+static enum far_pages_huge
+index_huge(const struct farpoold_config *config)
 {
-	static const char key[] = "HugePages_Free:";
-	char line[128];
-	uint64_t count = 0;
-	FILE *file = fopen("/proc/meminfo", "re");
+	enum far_pages_huge huge = (enum far_pages_huge)config->huge_pages;
 
-	while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
-		if (strncmp(line, key, strlen(key)) == 0)
-			count = strtoull(line + strlen(key), NULL, 10);
-	}
-	if (file != NULL)
-		fclose(file);
-	return count * HUGE_PAGE_BYTES;
+	return huge == FAR_PAGES_HUGE_AUTO ? FAR_PAGES_HUGE_MAKE : huge;
 }
 
 void
@@ -56,7 +45,8 @@ farpoold_memory_explain(const struct farpoold_memory *memory, int rc,
 			 asked, far_err_text(rc), far_err_name(rc));
 		return;
 	}
-	farpoold_size_format(huge ? huge_bytes_free() : far_pages_available_bytes(), there);
+	farpoold_size_format(huge ? far_pages_reserved_bytes() : far_pages_available_bytes(),
+			     there);
 	snprintf(error, FAR_PARAM_ERROR_BYTES,
 		 "memory: %s and %s of index were asked for, %s of %s are available here%s: lower "
 		 "'memory:', or %s",
@@ -102,7 +92,7 @@ static bool
 memory_fits(const struct farpoold_memory *memory, uint64_t bytes)
 {
 	const struct farpoold_config *config = memory->config;
-	uint64_t huge = config->huge_pages == FAR_PAGES_HUGE_OFF ? 0 : huge_bytes_free();
+	uint64_t huge = config->huge_pages == FAR_PAGES_HUGE_OFF ? 0 : far_pages_reserved_bytes();
 
 	if (memory->backing != NULL) {
 		bytes -=
@@ -138,12 +128,11 @@ farpoold_memory_open(const struct farpoold_config *config, uint32_t rail_count,
 		memory->segment_count += backing->found_count;
 	memory->segments = far_zalloc_array(memory->segment_count, sizeof(*memory->segments));
 	if (memory->segments != NULL && backing != NULL)
-		rc = farpoold_backing_index_map(backing, index_bytes, node_of(config),
-						&memory->index);
+		rc = farpoold_backing_index_map(backing, index_bytes, index_huge(config),
+						node_of(config), &memory->index);
 	else if (memory->segments != NULL)
-		rc = far_pages_map_shared("farpool index", index_bytes,
-					  (enum far_pages_huge)config->huge_pages, node_of(config),
-					  &memory->index);
+		rc = far_pages_map_shared("farpool index", index_bytes, index_huge(config),
+					  node_of(config), &memory->index);
 	if (rc < 0)
 		farpoold_memory_explain(memory, rc, error);
 	return rc;

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/pages.h"
 #include "tools/perf/litter.h"
 
 #define STOP_NS          (5 * FAR_NS_PER_S)
@@ -26,6 +27,16 @@ static void
 donor_path(const struct perf_donor *donor, const char *name, char *out, size_t out_bytes)
 {
 	snprintf(out, out_bytes, "%s/%s", donor->folder, name);
+}
+
+/* What is lent has ordinary pages with auto as well where none are reserved; its index has those that
+ * farpoold would make for it. */
+static const char *
+huge_choice(const struct perf_donor_config *config)
+{
+	if (config->huge)
+		return "on";
+	return config->ordinary && far_pages_reserved_bytes() > 0 ? "off" : "auto";
 }
 
 static int
@@ -46,10 +57,7 @@ config_write(const struct perf_donor *donor, const struct perf_donor_config *con
 		"huge_pages: %s\n"
 		"lane: %" PRIu64 "B\n",
 		config->name, donor->address, config->memory_bytes >> 10, config->block_bytes_min,
-		config->huge       ? "on"
-		: config->ordinary ? "off"
-				   : "auto",
-		config->lane_bytes);
+		huge_choice(config), config->lane_bytes);
 	return fclose(file) == 0 ? 0 : -EIO;
 }
 

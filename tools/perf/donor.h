@@ -25,7 +25,7 @@ struct perf_donor_config {
 	uint64_t block_bytes_min; /* the index is sized for it */
 	uint64_t lane_bytes;      /* 0: as it comes; else a power of two, and no block is larger */
 	bool huge;                /* 2 MiB pages, or it does not start; else: if they can be had */
-	bool ordinary;            /* 4 KiB pages, whatever can be had */
+	bool ordinary;            /* 4 KiB pages for what is lent, whatever can be had */
 };
 
 /* Returns 0 once it serves, or a negative errno. What was started is stopped by the caller. */

@@ -417,7 +417,7 @@ mapping_open(struct shm_link *link, int fd, const struct stat *st, struct shm_ma
 		rc = far_pages_map_peer(fd, (size_t)st->st_size, false, &mapping->pages);
 	} else if (link->connector && file_is_backing(st) && flags >= 0 &&
 		   (flags & O_ACCMODE) == O_RDONLY) {
-		void *base = mmap(NULL, (size_t)st->st_size, PROT_READ, MAP_SHARED, fd, 0);
+		void *base = far_pages_mmap((size_t)st->st_size, PROT_READ, fd);
 
 		rc = base == MAP_FAILED ? -ENOMEM : 0;
 		if (rc == 0) {

@@ -8,7 +8,9 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -182,6 +184,56 @@ huge_pages_are_there_or_refused_and_automatic_ones_always_succeed(void **state)
 	far_pages_unmap(&pages);
 }
 
+/* How much of the mapping at @base the kernel has as 2 MiB entries of its table. */
+static size_t
+huge_bytes(const void *base)
+{
+	static const char key[] = "ShmemPmdMapped:";
+	FILE *smaps = fopen("/proc/self/smaps", "re");
+	char line[256], start[32];
+	bool inside = false;
+	size_t kib = 0;
+
+	assert_non_null(smaps);
+	(void)snprintf(start, sizeof(start), "%" PRIxPTR "-", (uintptr_t)base);
+	while (fgets(line, sizeof(line), smaps) != NULL) {
+		if (strncmp(line, start, strlen(start)) == 0)
+			inside = true;
+		else if (strncmp(line, "VmFlags", 7) == 0)
+			inside = false;
+		else if (inside && strncmp(line, key, strlen(key)) == 0)
+			kib = strtoul(line + strlen(key), NULL, 10);
+	}
+	(void)fclose(smaps);
+	return kib << 10;
+}
+
+/* Whether the kernel makes any is its affair; who maps them after that has them as well. */
+static void
+huge_pages_that_were_made_are_the_peers_too(void **state)
+{
+	struct far_pages pages, peer;
+	size_t made;
+	(void)state;
+
+	assert_int_equal(
+		far_pages_map_shared("far-test", 4 * MIB + 4096, FAR_PAGES_HUGE_MAKE, -1, &pages),
+		0);
+	assert_int_equal(far_pages_map_peer(dup(pages.fd), 4 * MIB + 4096, true, &peer), 0);
+	assert_int_equal((uintptr_t)pages.base % (2 * MIB), 0);
+	assert_int_equal((uintptr_t)peer.base % (2 * MIB), 0);
+	for (size_t at = 0; at < pages.size_bytes; at += 4096)
+		assert_int_equal(((const char *)peer.base)[at], 0);
+	((char *)pages.base)[4 * MIB] = 1;
+	assert_int_equal(((const char *)peer.base)[4 * MIB], 1);
+	made = huge_bytes(pages.base);
+	print_message("%zu MiB of 4 were made of 2 MiB pages\n", made / MIB);
+	if (pages.page_bytes == 4096)
+		assert_int_equal(huge_bytes(peer.base), made);
+	far_pages_unmap(&peer);
+	far_pages_unmap(&pages);
+}
+
 static void
 a_child_does_not_inherit_the_mapping(void **state)
 {
@@ -257,6 +309,7 @@ main(void)
 		cmocka_unit_test(more_than_the_machine_has_is_no_memory),
 		cmocka_unit_test(nonsense_is_refused),
 		cmocka_unit_test(huge_pages_are_there_or_refused_and_automatic_ones_always_succeed),
+		cmocka_unit_test(huge_pages_that_were_made_are_the_peers_too),
 		cmocka_unit_test(a_child_does_not_inherit_the_mapping),
 		cmocka_unit_test(no_descriptor_left_is_named),
 		cmocka_unit_test(unmapping_nothing_is_fine),
