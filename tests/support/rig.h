@@ -10,7 +10,7 @@
 #include "farpool/farpool.h"
 
 #define RIG_DONORS_MAX 4
-#define RIG_OUTPUT_MAX 65536
+#define RIG_OUTPUT_MAX 262144 /* reports with a histogram for each line */
 
 struct rig_donor {
 	char name[32];
