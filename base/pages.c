@@ -94,8 +94,8 @@ populate_try(void *base, size_t size_bytes)
 	return rc;
 }
 
-/* As far as the kernel has them: it stops at the first that it has not. A run of pages that has none yet
- * is not collapsed, so each gets its first. Neither looks at what sysfs says of shmem. */
+/* 2 MiB pages out of ordinary ones, until the kernel has none left: the rest stays as it is. A run of pages that
+ * has none yet is not collapsed, so each gets its first. */
 static void
 collapse(void *base, size_t size_bytes)
 {
@@ -105,8 +105,9 @@ collapse(void *base, size_t size_bytes)
 		if (populate_try((char *)base + at, 1) < 0)
 			return;
 	}
-	if (whole_bytes > 0)
-		(void)madvise(base, whole_bytes, MADV_COLLAPSE);
+	if (whole_bytes > 0 && madvise(base, whole_bytes, MADV_COLLAPSE) < 0)
+		far_log_info("of %zu MiB not all got 2 MiB pages (%s): slower to read, no more",
+			     whole_bytes >> 20, strerror(errno));
 }
 
 /* Every page now, or an answer: never a signal. */
@@ -137,29 +138,24 @@ seal(int fd)
 	return fcntl(fd, F_ADD_SEALS, seals) < 0 ? errno_map(errno) : 0;
 }
 
+/* Finds where there is room, and asks for that place: whoever else maps there meanwhile has it, and this
+ * mapping lies elsewhere. Nothing is forced, so nobody's memory can be replaced. */
 void *
 far_pages_mmap(size_t size_bytes, int protection, int fd)
 {
 	size_t room_bytes = size_bytes + HUGE_PAGE_BYTES;
-	char *room, *at;
-	void *base;
+	char *at = NULL;
 
-	if (size_bytes < HUGE_PAGE_BYTES || room_bytes < size_bytes)
-		return mmap(NULL, size_bytes, protection, MAP_SHARED, fd, 0);
-	room = mmap(NULL, room_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-		    0);
-	if (room == MAP_FAILED)
-		return MAP_FAILED;
-	at = room + (-(uintptr_t)room & (HUGE_PAGE_BYTES - 1));
-	base = mmap(at, size_bytes, protection, MAP_SHARED | MAP_FIXED, fd, 0);
-	if (base == MAP_FAILED) { /* pages that are larger still */
-		(void)munmap(room, room_bytes);
-		return mmap(NULL, size_bytes, protection, MAP_SHARED, fd, 0);
+	if (size_bytes >= HUGE_PAGE_BYTES && room_bytes > size_bytes) {
+		char *room = mmap(NULL, room_bytes, PROT_NONE,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+		if (room != MAP_FAILED) {
+			(void)munmap(room, room_bytes);
+			at = room + (-(uintptr_t)room & (HUGE_PAGE_BYTES - 1));
+		}
 	}
-	if (at > room)
-		(void)munmap(room, (size_t)(at - room));
-	(void)munmap(at + size_bytes, (size_t)(room + room_bytes - (at + size_bytes)));
-	return base;
+	return mmap(at, size_bytes, protection, MAP_SHARED, fd, 0);
 }
 
 static int

@@ -62,7 +62,8 @@ int far_pages_map_file(int fd, size_t size_bytes, enum far_pages_huge huge, int 
  * reads every page in, so that no fault is left for the data path. */
 int far_pages_map_peer(int fd, size_t size_bytes, bool populate, struct far_pages *out);
 
-/* mmap() of a whole file, shared, at an address where 2 MiB pages of its fit. MAP_FAILED: see errno. */
+/* mmap() of a file from its start, shared, where its 2 MiB pages would be such in our table as well, if there is
+ * room. Thread: any. Returns: the address, or MAP_FAILED and errno. */
 void *far_pages_mmap(size_t size_bytes, int protection, int fd);
 
 /* Unmaps and closes; takes a zeroed struct; leaves it zeroed with fd -1. */

@@ -234,6 +234,32 @@ huge_pages_that_were_made_are_the_peers_too(void **state)
 	far_pages_unmap(&pages);
 }
 
+/* A donor's backing on tmpfs: new, and as its successor finds it. */
+static void
+huge_pages_for_a_file_keep_what_is_in_it(void **state)
+{
+	int fd = open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	struct far_pages pages;
+	(void)state;
+
+	if (fd < 0)
+		skip();
+	for (int start = 0; start < 2; start++) {
+		assert_int_equal(far_pages_map_file(dup(fd), 4 * MIB + 4096, FAR_PAGES_HUGE_MAKE,
+						    -1, &pages),
+				 0);
+		assert_int_equal((uintptr_t)pages.base % (2 * MIB), 0);
+		for (size_t at = 0; at < pages.size_bytes; at += 4096) {
+			char *byte = (char *)pages.base + at;
+
+			assert_int_equal(*byte, start == 0 ? 0 : (char)(at >> 12));
+			*byte = (char)(at >> 12);
+		}
+		far_pages_unmap(&pages);
+	}
+	assert_int_equal(close(fd), 0);
+}
+
 static void
 a_child_does_not_inherit_the_mapping(void **state)
 {
@@ -310,6 +336,7 @@ main(void)
 		cmocka_unit_test(nonsense_is_refused),
 		cmocka_unit_test(huge_pages_are_there_or_refused_and_automatic_ones_always_succeed),
 		cmocka_unit_test(huge_pages_that_were_made_are_the_peers_too),
+		cmocka_unit_test(huge_pages_for_a_file_keep_what_is_in_it),
 		cmocka_unit_test(a_child_does_not_inherit_the_mapping),
 		cmocka_unit_test(no_descriptor_left_is_named),
 		cmocka_unit_test(unmapping_nothing_is_fine),
