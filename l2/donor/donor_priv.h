@@ -25,13 +25,13 @@
 #define DONOR_LANES           4U    /* one filled, one in reserve, the others being ended */
 #define DONOR_PIECES_MAX      4096U /* of the data in one posted list */
 #define DONOR_TABLE_CHUNK     1024U /* table lines of one READ */
+#define DONOR_RECOVERS_NS     (100 * FAR_NS_PER_MS) /* between looks at one that recovers */
 #define DONOR_TABLE_MAX       65536U
 #define DONOR_RECALLS_MAX     64U
 #define DONOR_REJECTS_MAX     8U
 #define DONOR_TOUCH_KEYS      256U
 #define DONOR_TOUCH_NS        (100 * FAR_NS_PER_MS)
-#define DONOR_RECOVERS_NS     (100 * FAR_NS_PER_MS) /* between looks at one that recovers */
-#define DONOR_TOUCH_UNHEARD   8U                    /* TOUCH frames without a word from the donor */
+#define DONOR_TOUCH_UNHEARD   8U /* TOUCH frames without a word from the donor */
 #define DONOR_QUIESCE_NS      (100 * FAR_NS_PER_MS)
 #define DONOR_REFUSED_FACTOR  10U /* how much slower a refused donor is asked again */
 #define DONOR_STATS_ASKS      8U

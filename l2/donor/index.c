@@ -302,11 +302,12 @@ far_donor_live_take(struct far_donor *donor, const struct far_index_live *live)
 {
 	bool recovers = live->state == FAR_INDEX_RECOVERING;
 
-	if (recovers)
-		donor->recovers_look_ns = far_clock_now(donor->env.clock) + DONOR_RECOVERS_NS;
-	if (recovers == donor->recovers)
+	/* It does not begin again under one epoch: that was read before what said so. */
+	if (recovers == donor->recovers ||
+	    (donor->link_state != LINK_TABLE && !(donor_is_up(donor) && donor->recovers)))
 		return;
 	donor->recovers = recovers;
+	donor->recovers_look_ns = far_clock_now(donor->env.clock) + DONOR_RECOVERS_NS;
 	if (donor_is_up(donor))
 		donor->l2.away = recovers;
 	far_log_info("donor %s %s", donor->name,

@@ -56,6 +56,56 @@ one_that_recovers_takes_no_blocks_until_it_has(void **state)
 	fake_donor_live_set(&rig.donor, FAKE_EPOCH, FAR_INDEX_SERVING);
 	fake_rig_run(&rig, 200 * FAR_NS_PER_MS);
 	assert_false(rig.l2->away);
+
+	/* Under one epoch it does not begin again, whatever a line says that was read before. */
+	fake_donor_live_set(&rig.donor, FAKE_EPOCH, FAR_INDEX_RECOVERING);
+	(void)fake_donor_put(&rig.donor, 2, 128, 100);
+	fake_task_make(&rig, &task, FAR_L2_LOAD, 2, 1, 100); /* its validation reads the line */
+	fake_task_run(&rig, &task);
+	assert_int_equal(task.items[0].rc, 0);
+	assert_false(rig.l2->away);
+}
+
+/* Where a predecessor's slots wait to be recovered, eight more looks at each key would find nothing new. */
+static void
+one_that_recovers_is_looked_at_once_more(void **state)
+{
+	struct far_slot *at = fake_donor_put(&rig.donor, 1, 0, 100);
+	struct far_slot slot, before;
+
+	(void)state;
+	memcpy(&before, at, sizeof(before));
+	slot = before;
+	far_slot_seal(&slot, FAKE_EPOCH + 1);
+	far_line_store(at, &slot);
+	fake_donor_live_set(&rig.donor, FAKE_EPOCH, FAR_INDEX_RECOVERING);
+	fake_rig_up(&rig);
+	fake_task_make(&rig, &task, FAR_L2_LOOKUP, 1, 1, 0);
+	fake_task_run(&rig, &task);
+	assert_int_equal(task.items[0].rc, -ENOENT);
+	assert_int_equal(rig.status.torn_rereads, 1);
+
+	/* Recovered: it is found, though its state was not read again. */
+	far_line_store(at, &before);
+	fake_task_make(&rig, &task, FAR_L2_LOOKUP, 1, 1, 0);
+	fake_task_run(&rig, &task);
+	assert_int_equal(task.items[0].rc, 0);
+}
+
+/* A block that it has already is loaded, and the line that the load reads says that it has recovered. */
+static void
+a_load_sees_that_a_donor_has_recovered(void **state)
+{
+	(void)state;
+	(void)fake_donor_put(&rig.donor, 2, 128, 100);
+	fake_donor_live_set(&rig.donor, FAKE_EPOCH, FAR_INDEX_RECOVERING);
+	fake_rig_up(&rig);
+	assert_true(rig.l2->away);
+	fake_donor_live_set(&rig.donor, FAKE_EPOCH, FAR_INDEX_SERVING);
+	fake_task_make(&rig, &task, FAR_L2_LOAD, 2, 1, 100);
+	fake_task_run(&rig, &task);
+	assert_int_equal(task.items[0].rc, 0);
+	assert_false(rig.l2->away);
 }
 
 static void
@@ -292,6 +342,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 #define CLAIM(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		CLAIM(one_that_recovers_takes_no_blocks_until_it_has),
+		CLAIM(one_that_recovers_is_looked_at_once_more),
+		CLAIM(a_load_sees_that_a_donor_has_recovered),
 		CLAIM(a_torn_header_is_read_again),
 		CLAIM(a_header_that_stays_torn_is_given_up),
 		CLAIM(a_layout_that_contradicts_itself_or_another_version_is_not_used),

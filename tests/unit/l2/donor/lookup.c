@@ -141,35 +141,6 @@ a_slot_of_another_epoch_is_not_believed(void **state)
 	assert_int_equal(task.items[0].rc, -ENOENT);
 }
 
-/* Where a predecessor's slots wait to be recovered, eight more looks at each key would find nothing new. */
-static void
-one_that_recovers_is_looked_at_once_more(void **state)
-{
-	struct far_slot *at = fake_donor_put(&rig.donor, 1, 0, 100);
-	struct far_slot slot, before;
-
-	(void)state;
-	memcpy(&before, at, sizeof(before));
-	slot = before;
-	far_slot_seal(&slot, FAKE_EPOCH + 1);
-	far_line_store(at, &slot);
-	fake_donor_live_set(&rig.donor, FAKE_EPOCH, FAR_INDEX_RECOVERING);
-	(void)fake_donor_put(&rig.donor, 2, 128, 100);
-	fake_task_make(&rig, &task, FAR_L2_LOAD, 2, 1, 100); /* its validation reads the line */
-	fake_task_run(&rig, &task);
-	assert_int_equal(task.items[0].rc, 0);
-	fake_task_make(&rig, &task, FAR_L2_LOOKUP, 1, 1, 0);
-	fake_task_run(&rig, &task);
-	assert_int_equal(task.items[0].rc, -ENOENT);
-	assert_int_equal(rig.status.torn_rereads, 1);
-
-	/* Recovered: it is found, though its state was not read again. */
-	far_line_store(at, &before);
-	fake_task_make(&rig, &task, FAR_L2_LOOKUP, 1, 1, 0);
-	fake_task_run(&rig, &task);
-	assert_int_equal(task.items[0].rc, 0);
-}
-
 static void
 cancel_and_deadline_end_what_is_not_posted(void **state)
 {
@@ -202,7 +173,6 @@ main(void)
 		CLAIM(a_torn_slot_is_read_again_until_it_is_whole),
 		CLAIM(a_slot_that_stays_torn_is_a_miss_after_eight_rereads),
 		CLAIM(a_slot_of_another_epoch_is_not_believed),
-		CLAIM(one_that_recovers_is_looked_at_once_more),
 		CLAIM(cancel_and_deadline_end_what_is_not_posted),
 	};
 
