@@ -20,7 +20,7 @@
 
 /*
  * Full lines are written one after the other, so that each leaves its write-combining buffer whole. With
- * @once the source is asked for ASK_AHEAD in advance, as bytes that are read once: they come no further
+ * @past the source is asked for ASK_AHEAD in advance, as bytes that are read once: they come no further
  * than the caches next to the core, and what others keep in the last one stays there.
  */
 #define LINES(isa) static inline __attribute__((always_inline, target(isa))) void
@@ -33,7 +33,7 @@
 		lines_##name(to, from, size_bytes, false);                                         \
 	}                                                                                          \
                                                                                                    \
-	__attribute__((target(isa))) static void copy_##name##_once(char *to, const char *from,    \
+	__attribute__((target(isa))) static void copy_##name##_past(char *to, const char *from,    \
 								    size_t size_bytes)             \
 	{                                                                                          \
 		size_t asking = size_bytes > ASK_AHEAD ? size_bytes - ASK_AHEAD : 0;               \
@@ -45,7 +45,7 @@
 	}
 
 LINES("avx512f")
-lines_avx512(char *to, const char *from, size_t size_bytes, bool once)
+lines_avx512(char *to, const char *from, size_t size_bytes, bool past)
 {
 	for (; size_bytes >= 4 * LINE_BYTES; size_bytes -= 4 * LINE_BYTES) {
 		__m512i a = _mm512_loadu_si512(from);
@@ -53,7 +53,7 @@ lines_avx512(char *to, const char *from, size_t size_bytes, bool once)
 		__m512i c = _mm512_loadu_si512(from + 128);
 		__m512i d = _mm512_loadu_si512(from + 192);
 
-		for (size_t at = 0; once && at < 4 * LINE_BYTES; at += LINE_BYTES)
+		for (size_t at = 0; past && at < 4 * LINE_BYTES; at += LINE_BYTES)
 			_mm_prefetch(from + ASK_AHEAD + at, _MM_HINT_NTA);
 		_mm512_stream_si512((void *)to, a);
 		_mm512_stream_si512((void *)(to + 64), b);
@@ -70,13 +70,13 @@ lines_avx512(char *to, const char *from, size_t size_bytes, bool once)
 }
 
 LINES("avx2")
-lines_avx2(char *to, const char *from, size_t size_bytes, bool once)
+lines_avx2(char *to, const char *from, size_t size_bytes, bool past)
 {
 	for (; size_bytes != 0; size_bytes -= LINE_BYTES) {
 		__m256i a = _mm256_loadu_si256((const void *)from);
 		__m256i b = _mm256_loadu_si256((const void *)(from + 32));
 
-		if (once)
+		if (past)
 			_mm_prefetch(from + ASK_AHEAD, _MM_HINT_NTA);
 		_mm256_stream_si256((void *)to, a);
 		_mm256_stream_si256((void *)(to + 32), b);
@@ -86,10 +86,10 @@ lines_avx2(char *to, const char *from, size_t size_bytes, bool once)
 }
 
 LINES("sse2")
-lines_sse2(char *to, const char *from, size_t size_bytes, bool once)
+lines_sse2(char *to, const char *from, size_t size_bytes, bool past)
 {
 	for (; size_bytes != 0; size_bytes -= LINE_BYTES) {
-		if (once)
+		if (past)
 			_mm_prefetch(from + ASK_AHEAD, _MM_HINT_NTA);
 		for (size_t i = 0; i < LINE_BYTES; i += 16)
 			_mm_stream_si128((void *)(to + i),
@@ -136,9 +136,9 @@ has_avx2(void)
 
 const struct far_copy_kernel far_copy_kernels[] = {
 #if defined(__x86_64__)
-	{"avx512", has_avx512, copy_avx512, copy_avx512_once},
-	{"avx2", has_avx2, copy_avx2, copy_avx2_once},
-	{"sse2", always, copy_sse2, copy_sse2_once},
+	{"avx512", has_avx512, copy_avx512, copy_avx512_past},
+	{"avx2", has_avx2, copy_avx2, copy_avx2_past},
+	{"sse2", always, copy_sse2, copy_sse2_past},
 #else
 	{"plain", always, copy_plain, copy_plain},
 #endif
@@ -188,10 +188,10 @@ far_copy_stream(void *to, const void *from, size_t size_bytes)
 }
 
 void
-far_copy_once(void *to, const void *from, size_t size_bytes)
+far_copy_past(void *to, const void *from, size_t size_bytes)
 {
 	if (size_bytes >= STREAM_BYTES_MIN)
-		far_copy_with(kernel_chosen()->copy_once, to, from, size_bytes);
+		far_copy_with(kernel_chosen()->copy_past, to, from, size_bytes);
 	else if (size_bytes != 0)
 		memcpy(to, from, size_bytes);
 }

@@ -12,7 +12,7 @@ struct far_copy_kernel {
 	const char *name;
 	bool (*supported)(void);
 	far_copy_kernel_fn *copy;
-	far_copy_kernel_fn *copy_once; /* far_copy_once() */
+	far_copy_kernel_fn *copy_past; /* far_copy_past() */
 };
 
 /* The best first; ends with a NULL name. The last one before it runs everywhere. */

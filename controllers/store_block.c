@@ -72,7 +72,7 @@ far_store_pair_move(struct far_store *ctl, struct store_pair *pair, int why, uin
 		if (!store_adapter_is_active(ctl, idx[i]) || block_has_pair(block, idx[i]) ||
 		    !pair_is_allowed(ctl, idx[i], block->size_bytes))
 			continue;
-		/* From one that is away to another: its tries would be over at once. */
+		/* From one that takes no blocks to another: its tries would be over at once. */
 		if (why == -EHOSTDOWN && ctl->set->items[idx[i]]->away)
 			continue;
 		adapter_meet(ctl, idx[i]);

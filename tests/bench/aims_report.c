@@ -53,8 +53,7 @@ head_print(const struct aims *aims)
 		if (far_transport_find(transports[i]) != NULL)
 			printf(" %s", transports[i]);
 	printf("; %s; verify never; %u interleaved rounds in %.0f s, medians\n",
-	       plan->huge_pages ? "2 MiB pages" : "ordinary pages but for the index",
-	       plan->round_count, aims->seconds);
+	       bench_pages_text(plan), plan->round_count, aims->seconds);
 	printf("cold: each pass moves %" PRIu64 " MiB, %.1f times the last-level cache; prefetches "
 	       "of %" PRIu64 " MiB, %u in flight\n",
 	       plan->set_bytes / MIB, (double)plan->set_bytes / (double)machine.cache_bytes,

@@ -146,6 +146,8 @@ struct bench_machine {
 };
 
 void bench_machine_read(struct bench_machine *machine);
+/* What farpool's donors have, for people. */
+const char *bench_pages_text(const struct bench_plan *plan);
 /* The load average of the last minute; 0: not known. */
 double bench_load(void);
 /* Seconds that all processors were used since the machine started, by everybody; and that a hypervisor gave

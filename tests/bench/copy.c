@@ -64,7 +64,7 @@ copy_stream(void *to, const void *from, size_t size_bytes)
 static void
 copy_past(void *to, const void *from, size_t size_bytes)
 {
-	far_copy_once(to, from, size_bytes);
+	far_copy_past(to, from, size_bytes);
 	far_mem_publish();
 }
 

@@ -5,6 +5,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "base/pages.h"
 #include "tests/bench/bench.h"
 
 /* The kernel's word: the C library's is wrong in some virtual machines. */
@@ -54,6 +55,16 @@ bench_machine_read(struct bench_machine *machine)
 	machine->cpu_count = sysconf(_SC_NPROCESSORS_ONLN);
 	machine->cache_bytes = cache_read(3);
 	machine->cache2_bytes = cache_read(2);
+}
+
+const char *
+bench_pages_text(const struct bench_plan *plan)
+{
+	if (plan->huge_pages)
+		return "2 MiB pages";
+	/* perf_donor_start() leaves reserved ones alone, and the index with them. */
+	return far_pages_reserved_bytes() > 0 ? "ordinary pages"
+					      : "ordinary pages but for the index";
 }
 
 double

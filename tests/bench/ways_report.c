@@ -244,10 +244,10 @@ bench_report(const struct bench_plan *plan, const struct bench_table *table)
 	       machine.cpu, machine.cpu_count, machine.cache_bytes >> 20, machine.system,
 	       machine.release, table->load);
 	printf("  %u interleaved rounds, medians; each pass moves %" PRIu64
-	       " MiB that are in no cache; ordinary\n  pages; prefetches of %" PRIu64
+	       " MiB that are in no cache;\n  %s; prefetches of %" PRIu64
 	       " MiB, %u in flight; verify never\n",
-	       plan->round_count, table->set_bytes / MIB, plan->request_bytes / MIB,
-	       plan->in_flight);
+	       plan->round_count, table->set_bytes / MIB, bench_pages_text(plan),
+	       plan->request_bytes / MIB, plan->in_flight);
 	if (suite->apart)
 		printf("  both sides %s\n", plan->anywhere
 						    ? "where the kernel likes"

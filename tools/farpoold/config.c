@@ -46,9 +46,9 @@ static const struct far_param own_rows[] = {
 	 .offset = AT(huge_pages),
 	 .fallback = "auto",
 	 .choices = "auto|off|on",
-	 .help = "Lend 2 MiB pages; auto: where enough are reserved, else for the index alone, as "
-		 "far as the kernel makes some; on: reserved ones, or do not start. With a backing "
-		 "its file system decides, but for the index."},
+	 .help = "Lend 2 MiB pages; auto: as far as some are reserved, and for an index that gets "
+		 "none of those such as the kernel makes; on: reserved ones, or do not start. With "
+		 "a backing its file system decides, but for the index."},
 	{.name = "numa_node",
 	 .type = FAR_PARAM_ENUM,
 	 .offset = AT(numa_node),

@@ -29,8 +29,8 @@ donor_path(const struct perf_donor *donor, const char *name, char *out, size_t o
 	snprintf(out, out_bytes, "%s/%s", donor->folder, name);
 }
 
-/* What is lent has ordinary pages with auto as well where none are reserved; its index has those that
- * farpoold would make for it. */
+/* What is lent has ordinary pages with auto as well where none are reserved; its index has then those that
+ * farpoold makes for it, and with off it has not. */
 static const char *
 huge_choice(const struct perf_donor_config *config)
 {

@@ -70,7 +70,7 @@ static void
 copy_check(struct fixture *f, size_t to_at, size_t from_at, size_t size)
 {
 	one_check(f, far_copy_stream, to_at, from_at, size);
-	one_check(f, far_copy_once, to_at, from_at, size);
+	one_check(f, far_copy_past, to_at, from_at, size);
 }
 
 static void
@@ -125,7 +125,7 @@ every_kernel_of_this_processor_is_exact(void **state)
 			size_t to_at = 64 + far_rng_below(&rng, 64);
 			size_t from_at = far_rng_below(&rng, 64), size = far_rng_below(&rng, 2000);
 			far_copy_kernel_fn *copy =
-				round % 2 == 0 ? kernel->copy : kernel->copy_once;
+				round % 2 == 0 ? kernel->copy : kernel->copy_past;
 
 			memset(f->to, 0x5a, 4096);
 			far_copy_with(copy, (char *)f->to + to_at, (const char *)f->from + from_at,
@@ -143,7 +143,7 @@ nothing_may_be_copied_from_nowhere(void **state)
 {
 	(void)state;
 	far_copy_stream(NULL, NULL, 0);
-	far_copy_once(NULL, NULL, 0);
+	far_copy_past(NULL, NULL, 0);
 }
 
 int
