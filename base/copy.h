@@ -15,9 +15,10 @@
 void far_copy_stream(void *to, const void *from, size_t size_bytes);
 
 /**
- * far_copy_past - the same, for a source that nobody here reads again soon either: it passes the
- * last-level cache by. Not for bytes that somebody checksums meanwhile.
+ * far_copy_once - the same, for a source that nobody here reads again soon either: it passes the
+ * last-level cache by, on processors that are faster so. Not for bytes that somebody checksums
+ * meanwhile.
  */
-void far_copy_past(void *to, const void *from, size_t size_bytes);
+void far_copy_once(void *to, const void *from, size_t size_bytes);
 
 #endif

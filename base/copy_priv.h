@@ -1,4 +1,4 @@
-/* copy_priv.h - the kernels behind far_copy_stream(), so that tests reach those not chosen here. */
+/* copy_priv.h - the kernels behind far_copy_stream(), for tests and yardsticks that want each of them. */
 #ifndef FAR_BASE_COPY_PRIV_H
 #define FAR_BASE_COPY_PRIV_H
 
@@ -12,11 +12,15 @@ struct far_copy_kernel {
 	const char *name;
 	bool (*supported)(void);
 	far_copy_kernel_fn *copy;
-	far_copy_kernel_fn *copy_past; /* far_copy_past() */
+	far_copy_kernel_fn *copy_past;  /* the source passes the last-level cache by */
+	far_copy_kernel_fn *copy_pages; /* four pages at a time */
 };
 
 /* The best first; ends with a NULL name. The last one before it runs everywhere. */
 extern const struct far_copy_kernel far_copy_kernels[];
+
+/* The best that runs here. Any thread. */
+const struct far_copy_kernel *far_copy_kernel(void);
 
 /* Any alignment, any size: head and tail by memcpy, the lines between by the kernel. */
 void far_copy_with(far_copy_kernel_fn *kernel, char *to, const char *from, size_t size_bytes);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/copy_priv.h"
 #include "base/publish.h"
 #include "tests/bench/bench.h"
 #include "tests/bench/process.h"
@@ -64,7 +65,7 @@ copy_stream(void *to, const void *from, size_t size_bytes)
 static void
 copy_past(void *to, const void *from, size_t size_bytes)
 {
-	far_copy_past(to, from, size_bytes);
+	far_copy_with(far_copy_kernel()->copy_past, to, from, size_bytes);
 	far_mem_publish();
 }
 

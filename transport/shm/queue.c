@@ -297,7 +297,7 @@ copy_piece(uint8_t *to, const uint8_t *from, size_t size_bytes)
 	else if (size_bytes < STREAM_BYTES_MIN)
 		memcpy(to, from, size_bytes);
 	else
-		far_copy_past(to, from, size_bytes);
+		far_copy_once(to, from, size_bytes);
 }
 
 static void
@@ -389,11 +389,11 @@ op_prefetch(struct shm_link *link, const struct shm_queue *queue, uint32_t idx)
 	if (region == NULL || region->base == NULL || op->addr >= region->size_bytes)
 		return;
 	to = piece_at(queue, op->piece_first)->addr;
-	/* Data, which is copied past the last-level cache: see far_copy_past(). */
+	/* Data, which is read once: see far_copy_once(). */
 	if (op->bytes >= STREAM_BYTES_MIN) {
 		__builtin_prefetch(to, 1);
 		for (uint64_t at = 0; at < PREFETCH_BYTES; at += LINE_BYTES)
-			__builtin_prefetch(region->base + op->addr + at, 0, 0);
+			__builtin_prefetch(region->base + op->addr + at);
 		return;
 	}
 	for (uint64_t at = 0; at < op->bytes && at < PREFETCH_BYTES; at += LINE_BYTES) {

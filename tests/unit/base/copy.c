@@ -70,7 +70,7 @@ static void
 copy_check(struct fixture *f, size_t to_at, size_t from_at, size_t size)
 {
 	one_check(f, far_copy_stream, to_at, from_at, size);
-	one_check(f, far_copy_past, to_at, from_at, size);
+	one_check(f, far_copy_once, to_at, from_at, size);
 }
 
 static void
@@ -121,13 +121,17 @@ every_kernel_of_this_processor_is_exact(void **state)
 	     kernel++) {
 		if (!kernel->supported())
 			continue;
-		for (int round = 0; round < 500; round++) {
-			size_t to_at = 64 + far_rng_below(&rng, 64);
-			size_t from_at = far_rng_below(&rng, 64), size = far_rng_below(&rng, 2000);
-			far_copy_kernel_fn *copy =
-				round % 2 == 0 ? kernel->copy : kernel->copy_past;
+		far_copy_kernel_fn *const copies[] = {kernel->copy, kernel->copy_past,
+						      kernel->copy_pages};
 
-			memset(f->to, 0x5a, 4096);
+		for (int round = 0; round < 600; round++) {
+			far_copy_kernel_fn *copy = copies[round % 3];
+			size_t size_end = round % 8 == 0 ? 60000 : 2000;
+			size_t to_at = 64 + far_rng_below(&rng, 64);
+			size_t from_at = far_rng_below(&rng, 64);
+			size_t size = far_rng_below(&rng, size_end);
+
+			memset(f->to, 0x5a, AREA_BYTES);
 			far_copy_with(copy, (char *)f->to + to_at, (const char *)f->from + from_at,
 				      size);
 			far_mem_publish();
@@ -143,7 +147,7 @@ nothing_may_be_copied_from_nowhere(void **state)
 {
 	(void)state;
 	far_copy_stream(NULL, NULL, 0);
-	far_copy_past(NULL, NULL, 0);
+	far_copy_once(NULL, NULL, 0);
 }
 
 int
