@@ -226,6 +226,8 @@ close_parts(struct far_client *client)
 		far_transport_close(client->transports[i]);
 	}
 	client->transport_count = 0;
+	far_helpers_close(client->helpers);
+	client->helpers = NULL;
 	if (client->memories != NULL)
 		far_client_memories_free(client);
 	far_client_loads_free(client);

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "base/helpers.h"
 #include "base/list.h"
 #include "base/recorder.h"
 #include "base/ring.h"
@@ -57,6 +58,7 @@ struct far_client {
 
 	struct far_client_arena arena; /* there before and after everything that points in */
 	struct far_transport *transports[FAR_CLIENT_TRANSPORTS_MAX]; /* thread, once it runs */
+	struct far_helpers *helpers; /* NULL: none, or not needed yet; used by the transports */
 	struct far_mem *arenas[FAR_CLIENT_TRANSPORTS_MAX];
 	size_t transport_count;
 	struct far_memory *memories;        /* owned, FAR_L2_MEMORIES_MAX: of the caller's own */
@@ -141,10 +143,6 @@ void far_call_release(struct far_call *call);
 uint64_t far_calls_check(struct far_client *client, uint64_t now_ns);
 /* Thread, at the end: whatever is unanswered is answered with @rc. */
 void far_calls_end(struct far_client *client, int rc);
-
-/* Waits on a futex word for a value other than @value. 0, or -ETIMEDOUT. */
-int far_word_wait(_Atomic uint32_t *word, uint32_t value, uint64_t deadline_ns);
-void far_word_wake(_Atomic uint32_t *word);
 
 /* ---- donors.c ---- */
 /* Before the thread runs: transports and adapters of the configured donors. */

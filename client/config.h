@@ -49,6 +49,7 @@ struct far_client_config {
 	uint64_t replicas;
 	uint32_t verify; /* 1: always */
 	uint64_t busy_poll_ns;
+	uint64_t helpers;
 	uint64_t connect_timeout_ns;
 	uint64_t retry_ns_min;
 	uint64_t retry_ns_max;

@@ -7,8 +7,12 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "base/err.h"
 #include "base/log.h"
 #include "client/load.h"
+
+/* Longer than what mostly lies between two slices of one prefetch. */
+#define HELPERS_SPIN_NS (100 * FAR_NS_PER_US)
 
 #define ADD_NS   (5 * FAR_NS_PER_S) /* for the thread to come to it */
 #define LEAVE_NS FAR_NS_PER_MS      /* between two looks at a donor that leaves */
@@ -80,6 +84,19 @@ arena_register(struct far_client *client, size_t transport)
 	return rc;
 }
 
+/* From the first transport on. */
+static int
+helpers_start(struct far_client *client)
+{
+	uint32_t count = (uint32_t)client->config.helpers;
+	uint32_t spare = far_helpers_spare();
+
+	if (client->helpers != NULL)
+		return 0;
+	return far_helpers_open("farpool-help", count < spare ? count : spare, HELPERS_SPIN_NS,
+				&client->helpers);
+}
+
 /* Opens a transport for those donors that have an address of it, and registers the arena. */
 static int
 transport_open(struct far_client *client, const char *scheme, const struct far_donor_config *donors,
@@ -97,6 +114,10 @@ transport_open(struct far_client *client, const char *scheme, const struct far_d
 	int rc;
 
 	FAR_ASSERT(i < FAR_CLIENT_TRANSPORTS_MAX); /* each is opened once */
+	rc = helpers_start(client);
+	if (rc < 0)
+		return rc;
+	config.helpers = client->helpers;
 	rc = peers_init(&peers, donors, donor_count, scheme);
 	if (rc < 0)
 		return rc;
@@ -181,6 +202,7 @@ adapter_open(struct far_client *client, const struct far_donor_config *donor, ch
 		.retry_ns_min = config->retry_ns_min,
 		.retry_ns_max = config->retry_ns_max,
 		.verify_always = config->verify != 0,
+		.helpers = client->helpers,
 		.arena_is_device = client->arena.device != NULL,
 		.memories = &client->l2_memories,
 		.recorder = client->recorder,

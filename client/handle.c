@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/log.h"
+#include "base/word.h"
 
 #define HANDLES_RESTING 16U /* released handles that are not reused yet */
 /* The options as they were before anything was added at their end. */

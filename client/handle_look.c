@@ -6,6 +6,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/word.h"
+
 void
 far_prefetch_poll(struct far_prefetch_handle *handle, struct far_prefetch_status *status)
 {

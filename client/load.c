@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "base/word.h"
 
 #define LOADS_MAX      16U /* live at once; with the items of a task: fewer tasks than a donor takes */
 #define LOADS_RESTING  16U  /* released ones that are not used again yet */

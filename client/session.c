@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/log.h"
+#include "base/word.h"
 #include "client/handle.h"
 
 #define SESSION_OPEN   0U

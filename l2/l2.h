@@ -181,6 +181,7 @@ struct far_l2_env {
 	uint64_t retry_ns_min;       /* back-off between attempts */
 	uint64_t retry_ns_max;
 	bool verify_always;            /* CRC of every loaded block */
+	struct far_helpers *helpers;   /* take part in checksums; borrowed; NULL: none */
 	struct far_recorder *recorder; /* told when a donor goes up and down; NULL: none */
 };
 

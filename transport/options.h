@@ -50,6 +50,8 @@ struct far_rdma_options {
 #define FAR_SPIN_NS_DEFAULT (50 * FAR_NS_PER_US)
 
 /* What a transport is opened with. */
+struct far_helpers;
+
 struct far_transport_config {
 	struct far_clock *clock;           /* borrowed */
 	uint32_t message_credits;          /* messages a peer may have on the way to us; 0: 32 */
@@ -59,6 +61,8 @@ struct far_transport_config {
 	uint64_t
 		spin_ns_max; /* waits up to this are spun through where they come in a row; 0: none */
 	enum far_trust trust;
+	/* shm: threads that take part in copying large READs; borrowed, and outlives the transport; NULL: none. */
+	struct far_helpers *helpers;
 	bool posts_no_reads; /* it never will: a ucx process is then less open to its peers */
 	/* What it is for, where that is known: ucx opens ports on the interfaces that these need,
 	 * and on no other. Addresses without the scheme; borrowed for open. */

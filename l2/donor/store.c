@@ -2,9 +2,11 @@
 #include "l2/donor/donor_priv.h"
 
 #include "base/checksum.h"
+#include "base/helpers.h"
 #include "base/mark.h"
 
 #define BATCH_BYTES_BEST (4ULL << 20) /* so that one list is committed while the next is written */
+#define CRC_WAKE_BYTES   (256ULL << 10)
 
 static struct donor_lane *
 lane_find(struct far_donor *donor, uint64_t serial)
@@ -171,42 +173,59 @@ batch_fill(struct far_donor *donor, struct donor_batch *batch, struct donor_list
 	return false;
 }
 
+/* What the threads that help know of it. */
+struct crc_job {
+	const struct far_donor *donor;
+	struct donor_batch *batch;
+};
+
+static void
+block_crc(void *arg, uint32_t idx)
+{
+	const struct crc_job *job = arg;
+	const struct far_l2_item *item =
+		&job->batch->entries[idx].task->items[job->batch->entries[idx].item];
+	uint32_t crc = 0;
+
+	if (item->has_crc)
+		return;
+	/* Bytes on a device are nobody's to read here: the slot says that there is none. */
+	if (job->donor->env.arena_is_device) {
+		job->batch->blocks[idx].flags = FAR_SLOT_NO_CRC;
+		return;
+	}
+	for (uint32_t p = 0; p < item->piece_count; p++)
+		crc = far_crc32c(crc, item->pieces[p].addr, item->pieces[p].size_bytes);
+	job->batch->blocks[idx].crc32c = crc;
+}
+
 /* While the WRITEs are on their way. */
 static void
-batch_crc(const struct far_donor *donor, struct donor_batch *batch)
+batch_crc(const struct far_donor *donor, struct donor_batch *batch, uint64_t bytes)
 {
-	for (uint32_t i = 0; i < batch->count; i++) {
-		const struct far_l2_item *item =
-			&batch->entries[i].task->items[batch->entries[i].item];
-		uint32_t crc = 0;
+	struct crc_job job = {.donor = donor, .batch = batch};
 
-		if (item->has_crc)
-			continue;
-		/* Bytes on a device are nobody's to read here: the slot says that there is none. */
-		if (donor->env.arena_is_device) {
-			batch->blocks[i].flags = FAR_SLOT_NO_CRC;
-			continue;
-		}
-		for (uint32_t p = 0; p < item->piece_count; p++)
-			crc = far_crc32c(crc, item->pieces[p].addr, item->pieces[p].size_bytes);
-		batch->blocks[i].crc32c = crc;
-	}
+	far_helpers_run(donor->env.helpers, block_crc, &job, batch->count,
+			bytes >= CRC_WAKE_BYTES && !donor->env.arena_is_device);
 }
 
 /* The WRITEs of a batch are posted: its items belong to it from here on. */
 static void
 batch_posted(struct far_donor *donor, struct donor_batch *batch)
 {
+	uint64_t bytes;
+
 	for (uint32_t i = 0; i < batch->count; i++)
 		batch->entries[i].task->items[batch->entries[i].item].rc = ITEM_WRITTEN;
 	for (uint32_t i = 0; i < batch->count; i++) {
 		if (i == 0 || batch->entries[i].task != batch->entries[i - 1].task)
 			task_advance(donor, batch->entries[i].task);
 	}
+	bytes = batch->fill_bytes - batch->lane->fill_bytes;
 	batch->lane->fill_bytes = batch->fill_bytes;
 	batch->lane->unsent++;
 	far_list_push_back(&donor->batches_unsent, &batch->node);
-	batch_crc(donor, batch);
+	batch_crc(donor, batch, bytes);
 }
 
 /* False: nothing more can be laid now. */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/helpers.h"
 #include "base/log.h"
 #include "base/pages.h"
 #include "tests/bench/options.h"
@@ -30,6 +31,10 @@ static const struct argp_option options[] = {
 	 "it fits)",
 	 0},
 	{"busy-poll", 'b', "US", 0, "How long farpool's thread spins before it sleeps (default 0)",
+	 0},
+	{"helpers", 'y', "N", 0,
+	 "Threads beside it that share in copies and checksums, as far as there are processors "
+	 "(default 1)",
 	 0},
 	{"huge-pages", 'H', NULL, 0,
 	 "2 MiB pages for all that is moved, of those that were reserved (vm.nr_hugepages), "
@@ -79,6 +84,10 @@ option_parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 's':
 		plan->set_bytes = bench_option_number(arg, 64, 1 << 16, "set", state) / 4 * 4 * MIB;
+		return 0;
+	case 'y':
+		plan->helpers =
+			(uint32_t)bench_option_number(arg, 0, FAR_HELPERS_MAX, "helpers", state);
 		return 0;
 	case 'b':
 		plan->busy_poll_us =
@@ -161,6 +170,7 @@ main(int argc, char **argv)
 		.plan =
 			{
 				.round_count = ROUNDS_DEFAULT,
+				.helpers = 1,
 				.in_flight = 2,
 				.farpoold = FAR_BENCH_FARPOOLD,
 			},

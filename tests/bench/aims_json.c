@@ -124,11 +124,12 @@ aims_json_write(const struct aims *aims)
 		if (aims_is_wanted(aims, &aims_rows[r]))
 			json_array_append_new(rows, row_json(aims, &aims_rows[r]));
 	return bench_json_put(
-		json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:f, s:b, s:s, s:o}", "farpool",
+		json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:f, s:b, s:I, s:s, s:o}", "farpool",
 			  far_version(), "machine", machine_json(aims), "rounds",
 			  (json_int_t)plan->round_count, "set_bytes", (json_int_t)plan->set_bytes,
 			  "request_bytes", (json_int_t)plan->request_bytes, "in_flight",
 			  (json_int_t)plan->in_flight, "seconds", aims->seconds, "huge_pages",
-			  plan->huge_pages, "verify", "never", "rows", rows),
+			  plan->huge_pages, "helpers", (json_int_t)bench_helpers(plan), "verify",
+			  "never", "rows", rows),
 		plan->json);
 }

@@ -52,8 +52,9 @@ head_print(const struct aims *aims)
 	for (size_t i = 0; i < sizeof(transports) / sizeof(transports[0]); i++)
 		if (far_transport_find(transports[i]) != NULL)
 			printf(" %s", transports[i]);
-	printf("; %s; verify never; %u interleaved rounds in %.0f s, medians\n",
-	       bench_pages_text(plan), plan->round_count, aims->seconds);
+	printf("; %s; helpers of farpool's thread: %u; verify never\n", bench_pages_text(plan),
+	       bench_helpers(plan));
+	printf("%u interleaved rounds in %.0f s, medians\n", plan->round_count, aims->seconds);
 	printf("cold: each pass moves %" PRIu64 " MiB, %.1f times the last-level cache; prefetches "
 	       "of %" PRIu64 " MiB, %u in flight\n",
 	       plan->set_bytes / MIB, (double)plan->set_bytes / (double)machine.cache_bytes,

@@ -29,6 +29,7 @@ struct bench_plan {
 	bool anywhere;                      /* the kernel chooses where both sides run */
 	bool huge_pages;                    /* 2 MiB pages on both sides of all; else 4 KiB */
 	uint32_t busy_poll_us;              /* of farpool's thread */
+	uint32_t helpers;                   /* that its client may have; bench_helpers() has them */
 	const char *farpoold;               /* the donor's program */
 	const char *json;                   /* NULL, a path, or "-" */
 	const char *only[BENCH_MOVERS_MAX]; /* names of movers; none: all of them */
@@ -148,6 +149,8 @@ struct bench_machine {
 void bench_machine_read(struct bench_machine *machine);
 /* What farpool's donors have, for people. */
 const char *bench_pages_text(const struct bench_plan *plan);
+/* How many helpers the client has, where one runs on all processors. */
+uint32_t bench_helpers(const struct bench_plan *plan);
 /* The load average of the last minute; 0: not known. */
 double bench_load(void);
 /* Seconds that all processors were used since the machine started, by everybody; and that a hypervisor gave

@@ -54,12 +54,13 @@ config_write(const struct bench_plan *plan, const struct bench_lend_config *conf
 		"  align: %s\n"
 		"  huge_pages: %s\n"
 		"busy_poll: %" PRIu32 "us\n"
+		"helpers: %" PRIu32 "\n"
 		"donors:\n"
 		"  - name: " BENCH_DONOR_NAME "\n"
 		"    address: %s\n",
 		config->l1_bytes >> 10, config->block_bytes,
 		config->block_bytes < 4096 ? "64B" : "4KiB", plan->huge_pages ? "on" : "off",
-		plan->busy_poll_us, lend->donor.address);
+		plan->busy_poll_us, plan->helpers, lend->donor.address);
 	return fclose(file) == 0 ? 0 : -EIO;
 }
 

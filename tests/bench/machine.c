@@ -5,6 +5,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "base/helpers.h"
 #include "base/pages.h"
 #include "tests/bench/bench.h"
 
@@ -65,6 +66,14 @@ bench_pages_text(const struct bench_plan *plan)
 	/* perf_donor_start() leaves reserved ones alone, and the index with them. */
 	return far_pages_reserved_bytes() > 0 ? "ordinary pages"
 					      : "ordinary pages but for the index";
+}
+
+uint32_t
+bench_helpers(const struct bench_plan *plan)
+{
+	uint32_t spare = far_helpers_spare();
+
+	return plan->helpers < spare ? plan->helpers : spare;
 }
 
 double

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/helpers.h"
 #include "base/log.h"
 #include "tests/bench/options.h"
 
@@ -34,6 +35,10 @@ static const struct argp_option options[] = {
 	{"request", 'q', "MIB", 0, "Size of one prefetch (default 64)", 0},
 	{"in-flight", 'f', "N", 0, "Prefetches at a time (default 2)", 0},
 	{"busy-poll", 'b', "US", 0, "How long farpool's thread spins before it sleeps (default 0)",
+	 0},
+	{"helpers", 'y', "N", 0,
+	 "Threads beside it that share in copies and checksums, as far as there are processors "
+	 "(default 1)",
 	 0},
 	{"anywhere", 'a', NULL, 0,
 	 "Over tcp: let the kernel choose where both sides run, instead of half of the processors "
@@ -96,6 +101,10 @@ option_parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'f':
 		plan->in_flight = (uint32_t)bench_option_number(arg, 1, 16, "in-flight", state);
+		return 0;
+	case 'y':
+		plan->helpers =
+			(uint32_t)bench_option_number(arg, 0, FAR_HELPERS_MAX, "helpers", state);
 		return 0;
 	case 'b':
 		plan->busy_poll_us =
@@ -174,6 +183,7 @@ main(int argc, char **argv)
 		.plan =
 			{
 				.round_count = ROUNDS_DEFAULT,
+				.helpers = 1,
 				.request_bytes = REQUEST_MIB_DEFAULT * MIB,
 				.in_flight = 2,
 				.farpoold = FAR_BENCH_FARPOOLD,

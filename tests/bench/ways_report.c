@@ -245,9 +245,9 @@ bench_report(const struct bench_plan *plan, const struct bench_table *table)
 	       machine.release, table->load);
 	printf("  %u interleaved rounds, medians; each pass moves %" PRIu64
 	       " MiB that are in no cache;\n  %s; prefetches of %" PRIu64
-	       " MiB, %u in flight; verify never\n",
+	       " MiB, %u in flight; helpers: %u; verify never\n",
 	       plan->round_count, table->set_bytes / MIB, bench_pages_text(plan),
-	       plan->request_bytes / MIB, plan->in_flight);
+	       plan->request_bytes / MIB, plan->in_flight, bench_helpers(plan));
 	if (suite->apart)
 		printf("  both sides %s\n", plan->anywhere
 						    ? "where the kernel likes"

@@ -4,7 +4,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/helpers.h"
+
+#define HELPERS 2
+
 static char directory[] = "/tmp/farpool-contract-XXXXXX";
+static struct far_helpers *helpers;
 
 static int
 shm_open_world(struct contract *c)
@@ -14,6 +19,9 @@ shm_open_world(struct contract *c)
 	c->clock = far_clock_real();
 	/* A path of its own: a test that failed leaves its listener behind. */
 	snprintf(c->address, sizeof(c->address), "%s/%u", directory, number++);
+	/* Both sides are one thread: they take turns with them. */
+	c->config[DONOR].helpers = helpers;
+	c->config[CLIENT].helpers = helpers;
 	return 0;
 }
 
@@ -49,7 +57,10 @@ main(int argc, char **argv)
 		printf("no directory for sockets under /tmp\n");
 		return 77;
 	}
+	if (far_helpers_open("contract", HELPERS, 100 * FAR_NS_PER_US, &helpers) < 0)
+		return 1;
 	failed = contract_run(&backend, "same host");
+	far_helpers_close(helpers);
 	rmdir(directory);
 	return failed;
 }

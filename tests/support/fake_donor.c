@@ -371,6 +371,7 @@ fake_rig_client_at(struct fake_rig *rig, bool verify, const char *address, const
 		.verify_always = verify,
 		.arena_is_device = rig->device,
 		.memories = rig->memories,
+		.helpers = rig->helpers,
 	};
 	int rc = far_l2_open(&config, &env, &rig->l2, error);
 

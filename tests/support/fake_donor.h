@@ -65,6 +65,7 @@ struct fake_rig {
 	struct far_l2_status status;            /* filled by fake_rig_run() */
 	const struct far_l2_memories *memories; /* before the client; NULL: none */
 	bool device;                            /* before the client: as if the arena lay on one */
+	struct far_helpers *helpers;            /* before the client; NULL: none */
 };
 
 /* A task of one item to many; its buffers are the caller's, in the arena. */

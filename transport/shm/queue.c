@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/copy.h"
+#include "base/helpers.h"
 #include "base/publish.h"
 
 /* Up to here bytes are sampled word by word: slots, sets, headers, table lines. */
@@ -290,14 +290,14 @@ copy_words(uint8_t *to, const uint8_t *from, size_t size_bytes)
 }
 
 static void
-copy_piece(uint8_t *to, const uint8_t *from, size_t size_bytes)
+copy_piece(struct shm_copies *copies, uint8_t *to, const uint8_t *from, size_t size_bytes)
 {
 	if (size_bytes <= SMALL_BYTES_MAX)
 		copy_words(to, from, size_bytes);
 	else if (size_bytes < STREAM_BYTES_MIN)
 		memcpy(to, from, size_bytes);
 	else
-		far_copy_once(to, from, size_bytes);
+		far_shm_copy(copies, to, from, size_bytes);
 }
 
 static void
@@ -340,9 +340,11 @@ read_source(struct shm_link *link, struct shm_op *op, const uint8_t **out)
 	return 0;
 }
 
-/* Copies on where the op stopped, at most @slice bytes. Returns how many; ends the op if it can. */
+/* Copies on where the op stopped, at most @slice bytes. Returns how many; ends the op if it can: before it is
+ * told, what waits in @copies is copied. */
 static size_t
-read_copy(struct shm_queue *queue, struct shm_op *op, const uint8_t *from, size_t slice)
+read_copy(struct shm_copies *copies, struct shm_queue *queue, struct shm_op *op,
+	  const uint8_t *from, size_t slice)
 {
 	size_t copied = 0;
 
@@ -352,8 +354,8 @@ read_copy(struct shm_queue *queue, struct shm_op *op, const uint8_t *from, size_
 
 		if (size > slice - copied)
 			size = slice - copied;
-		copy_piece((uint8_t *)piece->addr + queue->piece_offset, from + queue->op_offset,
-			   size);
+		copy_piece(copies, (uint8_t *)piece->addr + queue->piece_offset,
+			   from + queue->op_offset, size);
 		copied += size;
 		queue->op_offset += size;
 		queue->piece_offset += (uint32_t)size;
@@ -389,7 +391,9 @@ op_prefetch(struct shm_link *link, const struct shm_queue *queue, uint32_t idx)
 	if (region == NULL || region->base == NULL || op->addr >= region->size_bytes)
 		return;
 	to = piece_at(queue, op->piece_first)->addr;
-	/* Data, which is read once: see far_copy_once(). */
+	/* Data, whose lines are asked for by whoever copies it. */
+	if (op->bytes >= STREAM_BYTES_MIN && SHM_TP(link->link.tp)->copies.helpers != NULL)
+		return;
 	if (op->bytes >= STREAM_BYTES_MIN) {
 		__builtin_prefetch(to, 1);
 		for (uint64_t at = 0; at < PREFETCH_BYTES; at += LINE_BYTES)
@@ -407,7 +411,7 @@ far_shm_queue_run(struct shm_link *link, struct shm_queue *queue)
 {
 	struct shm_transport *tp = SHM_TP(link->link.tp);
 	uint32_t ahead = queue->cursor;
-	int64_t slice = SHM_SLICE_BYTES;
+	int64_t slice = SHM_SLICE_BYTES * (1 + far_helpers_count(tp->copies.helpers));
 	bool copied = false;
 	int ran = 0;
 
@@ -431,10 +435,11 @@ far_shm_queue_run(struct shm_link *link, struct shm_queue *queue)
 		}
 		if ((op->flags & FAR_OP_FENCE) && copied) {
 			/* All earlier loads before the loads of this one; partial streams too. */
+			far_shm_copies_run(&tp->copies);
 			far_mem_publish();
 			atomic_thread_fence(memory_order_seq_cst);
 		}
-		size = read_copy(queue, op, from, (size_t)slice);
+		size = read_copy(&tp->copies, queue, op, from, (size_t)slice);
 		copied = true;
 		slice -= (int64_t)size + OP_COST_BYTES;
 		tp->copy_left -= (int64_t)size + OP_COST_BYTES;
@@ -442,6 +447,7 @@ far_shm_queue_run(struct shm_link *link, struct shm_queue *queue)
 	/* Streaming stores are visible before a completion says so, and loads of this turn are
 	 * before those of the next: a fenced op may begin there. */
 	if (copied) {
+		far_shm_copies_run(&tp->copies);
 		far_mem_publish();
 		atomic_thread_fence(memory_order_seq_cst);
 	}

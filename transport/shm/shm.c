@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/helpers.h"
 
 #define EVENTS_PER_POLL 64
 /* While there is work, the kernel is asked for events only now and then. */
@@ -75,6 +76,7 @@ transport_fini(struct shm_transport *tp)
 		(void)close(tp->tp.fd);
 	if (tp->alive != NULL)
 		(void)munmap(tp->alive, (size_t)sysconf(_SC_PAGESIZE));
+	far_shm_copies_fini(&tp->copies);
 	far_shm_table_fini(&tp->mems);
 	far_free(tp->slots);
 	far_free(tp->rx);
@@ -110,7 +112,8 @@ shm_open_transport(const struct far_transport_config *config, struct far_transpo
 	alive_open(tp);
 	tp->rx = far_zalloc(SHM_FRAME_BYTES_MAX + 1);
 	tp->tp.fd = epoll_create1(EPOLL_CLOEXEC);
-	if (tp->rx == NULL)
+	rc = far_shm_copies_init(&tp->copies, config->helpers);
+	if (tp->rx == NULL || rc < 0)
 		rc = -ENOMEM;
 	else if (tp->tp.fd < 0)
 		rc = errno == ENOMEM ? -ENOMEM : -EMFILE;
@@ -353,7 +356,7 @@ shm_poll(struct far_transport *ftp, int budget)
 		return -EPERM;
 	tp->budget = budget;
 	tp->work_done = 0;
-	tp->copy_left = SHM_POLL_COPY_BYTES;
+	tp->copy_left = SHM_POLL_COPY_BYTES * (1 + far_helpers_count(tp->copies.helpers));
 	waiting_check(tp);
 	if (far_list_empty(&tp->work) || ++tp->polls_blind >= POLLS_BLIND_MAX)
 		events_gather(tp);

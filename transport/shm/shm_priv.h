@@ -57,6 +57,24 @@ struct shm_watch {
 	enum shm_watch_kind kind;
 };
 
+/* ---- bytes of large READs ---- */
+struct shm_copy {
+	uint8_t *to;
+	const uint8_t *from;
+	size_t size_bytes;
+};
+
+/* Those of one slice, not copied yet; a share is what one thread takes at once. */
+struct shm_copies {
+	struct far_helpers *helpers; /* borrowed; NULL: each is copied when it is added */
+	struct shm_copy *items;      /* owned */
+	uint32_t *shares;            /* owned: the first item of each, and the end */
+	uint32_t count;
+	uint32_t share_count;
+	size_t share_bytes; /* of the last one */
+	size_t bytes;
+};
+
 struct shm_transport {
 	struct far_transport tp;
 	struct far_clock *clock; /* borrowed */
@@ -79,6 +97,7 @@ struct shm_transport {
 	size_t slot_count;
 	size_t slot_hint; /* where the search for a free one begins */
 	uint8_t *rx;      /* one packet and a byte */
+	struct shm_copies copies;
 	/* Of the poll that runs. */
 	int budget;
 	int work_done;
@@ -337,6 +356,15 @@ bool far_shm_queue_empty(const struct shm_queue *queue);
 bool far_shm_queue_ready(const struct shm_link *link, const struct shm_queue *queue);
 /* Whether an outstanding op names that key. */
 bool far_shm_queue_names(const struct shm_queue *queue, const struct far_rkey *rkey);
+
+/* ---- copies.c: the bytes of large READs ---- */
+/* Returns 0, -ENOMEM: then it is to be ended all the same. */
+int far_shm_copies_init(struct shm_copies *copies, struct far_helpers *helpers);
+void far_shm_copies_fini(struct shm_copies *copies);
+/* 4 KiB and more. Copied when far_shm_copies_run() has returned, at the latest. */
+void far_shm_copy(struct shm_copies *copies, uint8_t *to, const uint8_t *from, size_t size_bytes);
+/* What was streamed here is visible to others after a far_mem_publish(). */
+void far_shm_copies_run(struct shm_copies *copies);
 
 /* ---- pull.c: the peer's WRITEs ---- */
 /* Copies, up to a slice. Returns how many pieces of work were done; may end the link. */

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
+#include "base/helpers.h"
 #include "transport/mapped.h"
 #include "transport/shm/shm_priv.h"
 
@@ -123,7 +124,7 @@ one_poll_copies_two_mebibytes_at_most(void **state)
 /* ---- against a writer that never rests ---- */
 
 #define SLOT_WORDS 8
-#define DATA_BYTES 32768
+#define DATA_BYTES 196608 /* three shares where helpers copy */
 
 struct writer {
 	_Atomic uint64_t *slot; /* a line of eight equal words, 0: nothing to be read */
@@ -189,15 +190,16 @@ fenced_read(const struct memory *from, const struct memory *to, uint64_t token)
 }
 
 static void
-a_fenced_slot_vouches_for_the_data_read_before_it(void **state)
+slots_vouch_for_data(uint32_t helpers)
 {
 	struct memory from, to;
 	struct writer writer = {0};
 	pthread_t thread;
 	uint32_t vouched = 0;
 	uint64_t token;
-	(void)state;
 
+	assert_int_equal(
+		far_helpers_open("test", helpers, 100 * FAR_NS_PER_US, &world.config.helpers), 0);
 	world_open(&world);
 	world_connect(&world);
 	memory_open(&from, world.donor, DATA_BYTES + 4096, FAR_RIGHT_REMOTE_READ, NULL);
@@ -206,7 +208,7 @@ a_fenced_slot_vouches_for_the_data_read_before_it(void **state)
 	writer.slot = (_Atomic uint64_t *)(void *)from.base;
 	writer.data = from.base + 4096;
 	assert_int_equal(pthread_create(&thread, NULL, writer_run, &writer), 0);
-	for (token = 1; token + 3 < WORLD_TOKENS_MAX && vouched < 2000; token += 2)
+	for (token = 1; token + 3 < WORLD_TOKENS_MAX && vouched < 1000; token += 2)
 		vouched += fenced_read(&from, &to, token);
 	atomic_store(&writer.stop, true);
 	assert_int_equal(pthread_join(thread, NULL), 0);
@@ -215,6 +217,75 @@ a_fenced_slot_vouches_for_the_data_read_before_it(void **state)
 	memory_close(&to);
 	memory_close(&from);
 	world_close(&world);
+	far_helpers_close(world.config.helpers);
+	world.config.helpers = NULL;
+}
+
+static void
+a_fenced_slot_vouches_for_the_data_read_before_it(void **state)
+{
+	(void)state;
+	slots_vouch_for_data(0);
+}
+
+static void
+a_fenced_slot_vouches_for_data_that_helpers_copied(void **state)
+{
+	(void)state;
+	slots_vouch_for_data(2);
+}
+
+/* One list of @count READs of @size_bytes each, behind each other on both sides, the last one fenced. */
+static void
+list_read(const struct memory *from, const struct memory *to, uint32_t count, uint32_t size_bytes)
+{
+	static struct far_piece pieces[FAR_POST_OPS_MAX];
+	static struct far_op ops[FAR_POST_OPS_MAX];
+
+	memset(to->base, 0x5a, (size_t)count * size_bytes + 64);
+	for (uint32_t i = 0; i < count; i++) {
+		uint64_t at = (uint64_t)i * size_bytes;
+
+		pieces[i] = (struct far_piece){to->base + at, size_bytes, to->mem};
+		ops[i] = op_make(FAR_OP_READ, &pieces[i], &from->mem->remote, at, 0);
+	}
+	ops[count - 1].flags = FAR_OP_FENCE;
+	ops[count - 1].token = world.c.dones + 1;
+	assert_int_equal(far_transport_post(world.c.link, ops, (int)count), 0);
+	alone_wait(world.client, world.c.token_count[ops[count - 1].token] == 1);
+	assert_memory_equal(to->base, from->base, (size_t)count * size_bytes);
+	for (size_t i = 0; i < 64; i++)
+		assert_int_equal(to->base[(size_t)count * size_bytes + i], 0x5a);
+}
+
+static void
+lists_land_whole_whoever_copies_them(void **state)
+{
+	const size_t size = 9U << 20;
+	struct memory from, to;
+	(void)state;
+
+	assert_int_equal(far_helpers_open("test", 3, 20 * FAR_NS_PER_US, &world.config.helpers), 0);
+	world_open(&world);
+	world_connect(&world);
+	memory_open(&from, world.donor, size, FAR_RIGHT_REMOTE_READ, NULL);
+	memory_open(&to, world.client, size, FAR_RIGHT_LOCAL, NULL);
+	assert_int_equal(far_transport_mem_expose(from.mem, world.d.link), 0);
+	for (uint8_t round = 0; round < 4; round++) {
+		fill(&from, size, round);
+		list_read(&from, &to, 300, 4096);
+		list_read(&from, &to, 200, 5000);
+		list_read(&from, &to, 64, 65536);
+		list_read(&from, &to, 30, 100000);
+		list_read(&from, &to, 8, 1U << 20);
+		list_read(&from, &to, 1, 8U << 20);
+		(void)usleep(1000); /* they fall asleep */
+	}
+	memory_close(&to);
+	memory_close(&from);
+	world_close(&world);
+	far_helpers_close(world.config.helpers);
+	world.config.helpers = NULL;
 }
 
 /* ---- queues ---- */
@@ -519,6 +590,8 @@ main(void)
 		cmocka_unit_test(keys_that_do_not_allow_it_are_told_on_the_op_and_cost_nothing),
 		cmocka_unit_test(one_poll_copies_two_mebibytes_at_most),
 		cmocka_unit_test(a_fenced_slot_vouches_for_the_data_read_before_it),
+		cmocka_unit_test(a_fenced_slot_vouches_for_data_that_helpers_copied),
+		cmocka_unit_test(lists_land_whole_whoever_copies_them),
 		cmocka_unit_test(reads_overtake_writes_that_the_peer_does_not_serve),
 		cmocka_unit_test(a_full_queue_answers_and_tells_when_there_is_room),
 		cmocka_unit_test(bytes_in_flight_are_bounded_but_one_list_always_goes),

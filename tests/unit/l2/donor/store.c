@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/checksum.h"
+#include "base/helpers.h"
 #include "tests/support/fake_donor.h"
 #include "tests/support/log_capture.h"
 
@@ -112,6 +113,37 @@ a_checksum_that_is_given_is_passed_on(void **state)
 	task.items[0].has_crc = true;
 	fake_task_run(&rig, &task);
 	assert_int_equal(rig.donor.blocks[0].crc32c, 0x12345678);
+}
+
+static void
+checksums_are_shared_with_helpers(void **state)
+{
+	struct far_helpers *helpers;
+
+	(void)state;
+	fake_rig_close(&rig);
+	fake_rig_open(&rig);
+	assert_int_equal(far_helpers_open("test", 2, 100 * FAR_NS_PER_US, &helpers), 0);
+	rig.helpers = helpers;
+	fake_rig_up(&rig);
+	for (uint32_t round = 0; round < 5; round++) {
+		fake_task_make(&rig, &task, FAR_L2_STORE, 1 + round * 60, 60, 12000);
+		task.items[7].crc32c = 0x12345678;
+		task.items[7].has_crc = true;
+		fake_task_run(&rig, &task);
+		all_have(&task, 60, 0);
+		assert_true(rig.donor.commit.count > 1);
+		for (uint32_t i = 0; i < rig.donor.commit.count; i++) {
+			uint64_t at = rig.donor.blocks[i].offset_64 * 64ULL;
+			uint32_t crc = far_crc32c(0, rig.donor.segment + at, 12000);
+
+			if (rig.donor.commit.count == 60 && i == 7)
+				crc = 0x12345678;
+			assert_int_equal(rig.donor.blocks[i].crc32c, crc);
+		}
+	}
+	/* Nothing is stored any more. */
+	far_helpers_close(helpers);
 }
 
 static void
@@ -398,6 +430,7 @@ main(void)
 		CLAIM(a_store_allocates_nothing),
 		CLAIM(what_the_index_shows_is_not_written),
 		CLAIM(a_checksum_that_is_given_is_passed_on),
+		CLAIM(checksums_are_shared_with_helpers),
 		CLAIM(blocks_on_a_device_are_committed_without_a_checksum),
 		CLAIM(a_full_lane_is_ended_with_its_last_commit_and_the_next_is_used),
 		CLAIM(a_full_donor_is_said_at_once_and_asked_again_by_later_tasks),
