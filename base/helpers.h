@@ -5,7 +5,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/clock.h"
+
 #define FAR_HELPERS_MAX 16u
+/* Longer than what mostly lies between two slices of one transfer. */
+#define FAR_HELPERS_SPIN_NS (100 * FAR_NS_PER_US)
 
 struct far_helpers;
 

@@ -11,9 +11,6 @@
 #include "base/log.h"
 #include "client/load.h"
 
-/* Longer than what mostly lies between two slices of one prefetch. */
-#define HELPERS_SPIN_NS (100 * FAR_NS_PER_US)
-
 #define ADD_NS   (5 * FAR_NS_PER_S) /* for the thread to come to it */
 #define LEAVE_NS FAR_NS_PER_MS      /* between two looks at a donor that leaves */
 
@@ -93,7 +90,7 @@ helpers_start(struct far_client *client)
 
 	if (client->helpers != NULL)
 		return 0;
-	return far_helpers_open("farpool-help", count < spare ? count : spare, HELPERS_SPIN_NS,
+	return far_helpers_open("farpool-help", count < spare ? count : spare, FAR_HELPERS_SPIN_NS,
 				&client->helpers);
 }
 

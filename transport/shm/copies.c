@@ -1,4 +1,4 @@
-/* copies.c - the bytes of large READs: copied by the transport's thread, and by those that help it. */
+/* copies.c - many bytes: copied by the transport's thread, and by those that help it. */
 #include "base/alloc.h"
 #include "base/copy.h"
 #include "base/helpers.h"
@@ -49,7 +49,7 @@ share_copy(void *arg, uint32_t share)
 
 		if (i + 1 < end)
 			head_ask(copy + 1);
-		far_copy_once(copy->to, copy->from, copy->size_bytes);
+		copy->copy(copy->to, copy->from, copy->size_bytes);
 	}
 }
 
@@ -67,10 +67,11 @@ far_shm_copies_run(struct shm_copies *copies)
 }
 
 void
-far_shm_copy(struct shm_copies *copies, uint8_t *to, const uint8_t *from, size_t size_bytes)
+far_shm_copy(struct shm_copies *copies, far_shm_copy_fn *copy, uint8_t *to, const uint8_t *from,
+	     size_t size_bytes)
 {
 	if (copies->helpers == NULL) {
-		far_copy_once(to, from, size_bytes);
+		copy(to, from, size_bytes);
 		return;
 	}
 	while (size_bytes > 0) {
@@ -82,7 +83,7 @@ far_shm_copy(struct shm_copies *copies, uint8_t *to, const uint8_t *from, size_t
 			copies->shares[copies->share_count++] = copies->count;
 			copies->share_bytes = 0;
 		}
-		copies->items[copies->count++] = (struct shm_copy){to, from, size};
+		copies->items[copies->count++] = (struct shm_copy){copy, to, from, size};
 		copies->share_bytes += size;
 		copies->bytes += size;
 		to += size;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/copy.h"
 #include "base/helpers.h"
 #include "base/publish.h"
 
@@ -297,7 +298,7 @@ copy_piece(struct shm_copies *copies, uint8_t *to, const uint8_t *from, size_t s
 	else if (size_bytes < STREAM_BYTES_MIN)
 		memcpy(to, from, size_bytes);
 	else
-		far_shm_copy(copies, to, from, size_bytes);
+		far_shm_copy(copies, far_copy_once, to, from, size_bytes);
 }
 
 static void

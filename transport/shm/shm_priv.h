@@ -57,8 +57,11 @@ struct shm_watch {
 	enum shm_watch_kind kind;
 };
 
-/* ---- bytes of large READs ---- */
+/* ---- many bytes ---- */
+typedef void far_shm_copy_fn(void *to, const void *from, size_t size_bytes);
+
 struct shm_copy {
+	far_shm_copy_fn *copy; /* far_copy_once, far_copy_stream */
 	uint8_t *to;
 	const uint8_t *from;
 	size_t size_bytes;
@@ -357,12 +360,13 @@ bool far_shm_queue_ready(const struct shm_link *link, const struct shm_queue *qu
 /* Whether an outstanding op names that key. */
 bool far_shm_queue_names(const struct shm_queue *queue, const struct far_rkey *rkey);
 
-/* ---- copies.c: the bytes of large READs ---- */
+/* ---- copies.c: many bytes, ours and the peer's ---- */
 /* Returns 0, -ENOMEM: then it is to be ended all the same. */
 int far_shm_copies_init(struct shm_copies *copies, struct far_helpers *helpers);
 void far_shm_copies_fini(struct shm_copies *copies);
-/* 4 KiB and more. Copied when far_shm_copies_run() has returned, at the latest. */
-void far_shm_copy(struct shm_copies *copies, uint8_t *to, const uint8_t *from, size_t size_bytes);
+/* Copied when far_shm_copies_run() has returned, at the latest. */
+void far_shm_copy(struct shm_copies *copies, far_shm_copy_fn *copy, uint8_t *to,
+		  const uint8_t *from, size_t size_bytes);
 /* What was streamed here is visible to others after a far_mem_publish(). */
 void far_shm_copies_run(struct shm_copies *copies);
 
