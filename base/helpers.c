@@ -1,6 +1,7 @@
 /* helpers.c - a job's items handed out by one word, to whoever is awake. */
 #include "base/helpers.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -12,6 +13,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/log.h"
 #include "base/publish.h"
 #include "base/word.h"
 
@@ -24,7 +26,9 @@
 #define JOB_NUMBER_SHIFT 32
 #define JOB_ITEM_MASK    ((1u << JOB_COUNT_SHIFT) - 1)
 
-#define YIELD_AFTER 2000u               /* looks at who is not done yet */
+#define YIELD_AFTER 2000u /* looks at who is not done yet */
+#define SLEEP_AFTER 3000u
+#define NAP_NS      (50 * FAR_NS_PER_US)
 #define SLEEP_NS    (10 * FAR_NS_PER_S) /* then it looks whether it sleeps for good reason */
 #define NAME_BYTES  16
 
@@ -127,7 +131,8 @@ far_helpers_spare(void)
 	return (uint32_t)CPU_COUNT(&mine) - 2;
 }
 
-static int
+/* False: there are no more threads. */
+static bool
 helper_start(struct far_helpers *helpers, const char *name)
 {
 	char short_name[NAME_BYTES];
@@ -139,30 +144,29 @@ helper_start(struct far_helpers *helpers, const char *name)
 	rc = pthread_create(&helpers->threads[helpers->count], NULL, helper_main, helpers);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (rc != 0)
-		return -ENOMEM;
+		return false;
 	(void)snprintf(short_name, sizeof(short_name), "%.15s", name);
 	(void)pthread_setname_np(helpers->threads[helpers->count], short_name);
 	helpers->count++;
-	return 0;
+	return true;
 }
 
 int
 far_helpers_open(const char *name, uint32_t count, uint64_t spin_ns, struct far_helpers **out)
 {
 	struct far_helpers *helpers = far_zalloc_aligned(64, sizeof(*helpers));
-	int rc = 0;
 
 	FAR_ASSERT(count <= FAR_HELPERS_MAX);
 	if (helpers == NULL)
 		return -ENOMEM;
 	helpers->spin_ns = spin_ns;
 	helpers->pid = getpid();
-	while (rc == 0 && helpers->count < count)
-		rc = helper_start(helpers, name);
-	if (rc < 0) {
-		far_helpers_close(helpers);
-		return rc;
-	}
+	while (helpers->count < count && helper_start(helpers, name))
+		;
+	if (helpers->count < count)
+		far_log_warn("%" PRIu32 " of %" PRIu32 " helpers run, there are no more threads: "
+			     "raise their limit (RLIMIT_NPROC, pids.max), or set helpers to 0",
+			     helpers->count, count);
 	*out = helpers;
 	return 0;
 }
@@ -227,10 +231,13 @@ far_helpers_run(struct far_helpers *helpers, far_helpers_fn *fn, void *arg, uint
 		fn(arg, item);
 	for (uint32_t looks = 0;
 	     atomic_load_explicit(&helpers->done, memory_order_acquire) != count - mine; looks++) {
-		/* One that lost its processor in the middle of an item may need ours. */
+		/* One that lost its processor in the middle of an item may need ours; to who has a lower
+		 * priority it is not given by yielding. */
 		if (looks < YIELD_AFTER)
 			look_again();
-		else
+		else if (looks < SLEEP_AFTER)
 			(void)sched_yield();
+		else
+			far_clock_sleep_until(far_clock_now(far_clock_real()) + NAP_NS);
 	}
 }

@@ -13,7 +13,7 @@
 
 struct far_helpers;
 
-/* One item of a job. Runs in any of the threads, for some microseconds: the others wait for it. */
+/* One item of a job. Runs in any of the threads, and should be short: the others wait for it. */
 typedef void far_helpers_fn(void *arg, uint32_t item);
 
 /* How many have a processor of their own where the calling thread may run: one is the caller's, one is left to
@@ -27,7 +27,8 @@ uint32_t far_helpers_spare(void);
  * @count:   how many, at most FAR_HELPERS_MAX; 0: the caller will do it all.
  * @spin_ns: how long one that finds nothing to do looks on before it sleeps.
  *
- * They take no signals and run where the caller may.
+ * They take no signals and run where the caller may. Where the system gives fewer threads, there are fewer,
+ * and the log has a warning.
  * Returns: 0, or -ENOMEM.
  */
 int far_helpers_open(const char *name, uint32_t count, uint64_t spin_ns, struct far_helpers **out);

@@ -49,9 +49,9 @@ struct far_rdma_options {
 /* docs/decisions/ucx-short-waits.md */
 #define FAR_SPIN_NS_DEFAULT (50 * FAR_NS_PER_US)
 
-/* What a transport is opened with. */
 struct far_helpers;
 
+/* What a transport is opened with. */
 struct far_transport_config {
 	struct far_clock *clock;           /* borrowed */
 	uint32_t message_credits;          /* messages a peer may have on the way to us; 0: 32 */

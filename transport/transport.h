@@ -194,8 +194,8 @@ struct far_transport {
  * far_transport_open - opens a backend by name.
  *
  * @name:   "shm", "verbs", "ucx", "loop"; with anything else the log lists the known ones.
- * @config: borrowed for the call; clock and fabric outlive the transport, all else that it points
- *          at is borrowed for the call, too.
+ * @config: borrowed for the call; clock, helpers and fabric outlive the transport, all else that it
+ *          points at is borrowed for the call, too.
  * @out:    set only on success; owned: far_transport_close().
  *
  * Thread:  the caller becomes the owner.

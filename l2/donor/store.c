@@ -201,31 +201,34 @@ block_crc(void *arg, uint32_t idx)
 
 /* While the WRITEs are on their way. */
 static void
-batch_crc(const struct far_donor *donor, struct donor_batch *batch, uint64_t bytes)
+batch_crc(const struct far_donor *donor, struct donor_batch *batch)
 {
 	struct crc_job job = {.donor = donor, .batch = batch};
+	uint64_t bytes = 0;
 
-	far_helpers_run(donor->env.helpers, block_crc, &job, batch->count,
-			bytes >= CRC_WAKE_BYTES && !donor->env.arena_is_device);
+	for (uint32_t i = 0; i < batch->count && !donor->env.arena_is_device; i++) {
+		const struct far_l2_item *item =
+			&batch->entries[i].task->items[batch->entries[i].item];
+
+		bytes += item->has_crc ? 0 : item->size_bytes;
+	}
+	far_helpers_run(donor->env.helpers, block_crc, &job, batch->count, bytes >= CRC_WAKE_BYTES);
 }
 
 /* The WRITEs of a batch are posted: its items belong to it from here on. */
 static void
 batch_posted(struct far_donor *donor, struct donor_batch *batch)
 {
-	uint64_t bytes;
-
 	for (uint32_t i = 0; i < batch->count; i++)
 		batch->entries[i].task->items[batch->entries[i].item].rc = ITEM_WRITTEN;
 	for (uint32_t i = 0; i < batch->count; i++) {
 		if (i == 0 || batch->entries[i].task != batch->entries[i - 1].task)
 			task_advance(donor, batch->entries[i].task);
 	}
-	bytes = batch->fill_bytes - batch->lane->fill_bytes;
 	batch->lane->fill_bytes = batch->fill_bytes;
 	batch->lane->unsent++;
 	far_list_push_back(&donor->batches_unsent, &batch->node);
-	batch_crc(donor, batch, bytes);
+	batch_crc(donor, batch);
 }
 
 /* False: nothing more can be laid now. */

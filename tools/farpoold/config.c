@@ -68,8 +68,9 @@ static const struct far_param own_rows[] = {
 	 .offset = AT(helpers),
 	 .max = FAR_HELPERS_MAX,
 	 .fallback = "1",
-	 .help = "Threads that share in copying what is stored over shm; two processors that the "
-		 "donor may run on have none. They look for work for 100us and sleep then."},
+	 .help = "Threads that share in copying what is stored over shm; of the "
+		 "processors that the donor may run on two are left free. They look for work for "
+		 "100us and sleep then."},
 	{.name = "log_level",
 	 .type = FAR_PARAM_ENUM,
 	 .offset = AT(log_level),

@@ -13,6 +13,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/err.h"
 #include "base/helpers.h"
 #include "base/log.h"
 #include "base/rng.h"
@@ -387,9 +388,7 @@ helpers_start(struct farpoold *daemon, char error[FAR_PARAM_ERROR_BYTES])
 				  FAR_HELPERS_SPIN_NS, &daemon->helpers);
 
 	if (rc < 0)
-		snprintf(error, FAR_PARAM_ERROR_BYTES,
-			 "helpers: no thread could be started: raise the limit of threads, or "
-			 "set it to 0");
+		snprintf(error, FAR_PARAM_ERROR_BYTES, "helpers: %s", far_err_text(rc));
 	return rc;
 }
 

@@ -1,6 +1,5 @@
 /* copies.c - many bytes: copied by the transport's thread, and by those that help it. */
 #include "base/alloc.h"
-#include "base/copy.h"
 #include "base/helpers.h"
 #include "transport/shm/shm_priv.h"
 
@@ -11,6 +10,7 @@
 #define HEAD_BYTES   ((size_t)256)
 #define LINE_BYTES   ((size_t)64)
 #define COPIES_COUNT 1024U
+#define COPIERS_MAX  4U
 
 int
 far_shm_copies_init(struct shm_copies *copies, struct far_helpers *helpers)
@@ -29,6 +29,14 @@ far_shm_copies_fini(struct shm_copies *copies)
 	far_free(copies->items);
 	far_free(copies->shares);
 	*copies = (struct shm_copies){0};
+}
+
+int64_t
+far_shm_copiers(const struct shm_copies *copies)
+{
+	uint32_t count = 1 + far_helpers_count(copies->helpers);
+
+	return count < COPIERS_MAX ? count : COPIERS_MAX;
 }
 
 static void

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/copy.h"
-#include "base/helpers.h"
 #include "base/publish.h"
 
 bool
@@ -99,6 +98,8 @@ pull_next(struct shm_link *link, int64_t slice)
 	/* The peer checksums them meanwhile. */
 	far_shm_copy(&tp->copies, far_copy_stream, to + link->pull.offset, from + link->pull.offset,
 		     size);
+	if (piece.flags & SHM_WRITE_FENCED)
+		far_shm_copies_run(&tp->copies);
 	link->pull.offset += (uint32_t)size;
 	if (link->pull.offset == piece.size_bytes) {
 		link->pull.offset = 0;
@@ -113,7 +114,7 @@ int
 far_shm_pull_run(struct shm_link *link)
 {
 	struct shm_transport *tp = SHM_TP(link->link.tp);
-	int64_t slice = SHM_SLICE_BYTES * (1 + far_helpers_count(tp->copies.helpers));
+	int64_t slice = SHM_SLICE_BYTES * far_shm_copiers(&tp->copies);
 	int64_t size = 0;
 	int ran = 0;
 

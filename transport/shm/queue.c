@@ -9,7 +9,6 @@
 
 #include "base/alloc.h"
 #include "base/copy.h"
-#include "base/helpers.h"
 #include "base/publish.h"
 
 /* Up to here bytes are sampled word by word: slots, sets, headers, table lines. */
@@ -412,7 +411,7 @@ far_shm_queue_run(struct shm_link *link, struct shm_queue *queue)
 {
 	struct shm_transport *tp = SHM_TP(link->link.tp);
 	uint32_t ahead = queue->cursor;
-	int64_t slice = SHM_SLICE_BYTES * (1 + far_helpers_count(tp->copies.helpers));
+	int64_t slice = SHM_SLICE_BYTES * far_shm_copiers(&tp->copies);
 	bool copied = false;
 	int ran = 0;
 
@@ -441,6 +440,9 @@ far_shm_queue_run(struct shm_link *link, struct shm_queue *queue)
 			atomic_thread_fence(memory_order_seq_cst);
 		}
 		size = read_copy(&tp->copies, queue, op, from, (size_t)slice);
+		/* Nothing behind it starts before it does. */
+		if (op->flags & FAR_OP_FENCE)
+			far_shm_copies_run(&tp->copies);
 		copied = true;
 		slice -= (int64_t)size + OP_COST_BYTES;
 		tp->copy_left -= (int64_t)size + OP_COST_BYTES;
@@ -493,7 +495,8 @@ write_describe(struct shm_link *link, const struct shm_op *op, struct shm_frame_
 			.source_offset = (uintptr_t)piece->addr - (uintptr_t)mem->mem.base,
 			.seq = op->seq,
 			.size_bytes = piece->size_bytes,
-			.flags = i + 1U == op->piece_count ? SHM_WRITE_LAST : 0,
+			.flags = (i + 1U == op->piece_count ? SHM_WRITE_LAST : 0) |
+				 (op->flags & FAR_OP_FENCE ? SHM_WRITE_FENCED : 0),
 		};
 		addr += piece->size_bytes;
 	}

@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "base/helpers.h"
 
 #define EVENTS_PER_POLL 64
 /* While there is work, the kernel is asked for events only now and then. */
@@ -356,7 +355,7 @@ shm_poll(struct far_transport *ftp, int budget)
 		return -EPERM;
 	tp->budget = budget;
 	tp->work_done = 0;
-	tp->copy_left = SHM_POLL_COPY_BYTES * (1 + far_helpers_count(tp->copies.helpers));
+	tp->copy_left = SHM_POLL_COPY_BYTES * far_shm_copiers(&tp->copies);
 	waiting_check(tp);
 	if (far_list_empty(&tp->work) || ++tp->polls_blind >= POLLS_BLIND_MAX)
 		events_gather(tp);

@@ -16,7 +16,7 @@
 
 #define SHM_CREDITS_DEFAULT 32U
 #define SHM_CREDITS_MAX     4096U
-/* A poll copies about this much at the most; what is left waits for the next one. */
+/* A poll copies about this much at the most, times far_shm_copiers(); what is left waits for the next one. */
 #define SHM_POLL_COPY_BYTES  (1LL << 20)
 #define SHM_SLICE_BYTES      (256LL << 10)
 #define SHM_POLL_TURNS_MAX   64
@@ -364,6 +364,8 @@ bool far_shm_queue_names(const struct shm_queue *queue, const struct far_rkey *r
 /* Returns 0, -ENOMEM: then it is to be ended all the same. */
 int far_shm_copies_init(struct shm_copies *copies, struct far_helpers *helpers);
 void far_shm_copies_fini(struct shm_copies *copies);
+/* How many threads copy, as far as that makes it so many times as fast: 4 at the most. */
+int64_t far_shm_copiers(const struct shm_copies *copies);
 /* Copied when far_shm_copies_run() has returned, at the latest. */
 void far_shm_copy(struct shm_copies *copies, far_shm_copy_fn *copy, uint8_t *to,
 		  const uint8_t *from, size_t size_bytes);

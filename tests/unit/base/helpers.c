@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -18,11 +19,12 @@
 #include "base/clock.h"
 #include "base/copy.h"
 #include "base/rng.h"
+#include "tests/support/log_capture.h"
 
 #define SPIN_NS  (20 * FAR_NS_PER_US)
 #define ITEMS    200u
 #define AREA     ((size_t)8192)
-#define PATIENCE (20 * FAR_NS_PER_S)
+#define PATIENCE (5 * FAR_NS_PER_S) /* shorter than they sleep at a time */
 #define ROUNDS   2000
 
 struct counting {
@@ -139,19 +141,67 @@ without_helpers_the_caller_does_it_all(void **state)
 }
 
 static void
+count_calls(void *arg, uint32_t item)
+{
+	_Atomic uint32_t *calls = arg;
+
+	atomic_fetch_add(&calls[item], 1);
+}
+
+static void
 nobody_is_waited_for_who_sleeps(void **state)
 {
-	pthread_t threads[4] = {0};
+	_Atomic uint32_t calls[4] = {0};
+	uint64_t began_ns = far_clock_now(far_clock_real());
 	struct far_helpers *helpers;
 	(void)state;
 
 	assert_int_equal(far_helpers_open("test", 2, 0, &helpers), 0);
 	(void)usleep(20000);
 	for (int round = 0; round < 1000; round++)
-		far_helpers_run(helpers, who_is_it, threads, 4, false);
+		far_helpers_run(helpers, count_calls, calls, 4, false);
 	for (int i = 0; i < 4; i++)
-		assert_true(pthread_equal(threads[i], pthread_self()));
+		assert_int_equal(atomic_load(&calls[i]), 1000);
+	/* Nor does the end wait until they wake by themselves. */
+	(void)usleep(2000);
 	far_helpers_close(helpers);
+	assert_true(far_clock_now(far_clock_real()) - began_ns < PATIENCE);
+}
+
+static int threads_left = INT_MAX;
+
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *),
+			  void *arg);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *),
+			  void *arg);
+
+int
+__wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *),
+		      void *arg)
+{
+	return threads_left-- > 0 ? __real_pthread_create(thread, attr, run, arg) : EAGAIN;
+}
+
+static void
+where_there_are_no_more_threads_there_are_fewer(void **state)
+{
+	_Atomic uint32_t calls[4] = {0};
+	struct far_helpers *helpers;
+	(void)state;
+
+	for (int left = 0; left < 2; left++) {
+		threads_left = left;
+		far_log_capture_start();
+		far_log_capture_expect("helpers run");
+		assert_int_equal(far_helpers_open("test", 3, 0, &helpers), 0);
+		far_log_capture_finish();
+		assert_int_equal(far_helpers_count(helpers), left);
+		far_helpers_run(helpers, count_calls, calls, 4, true);
+		far_helpers_close(helpers);
+	}
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(atomic_load(&calls[i]), 2);
+	threads_left = INT_MAX;
 }
 
 static void
@@ -173,6 +223,7 @@ main(void)
 		cmocka_unit_test(sleepers_are_woken_and_run_at_the_same_time),
 		cmocka_unit_test(without_helpers_the_caller_does_it_all),
 		cmocka_unit_test(nobody_is_waited_for_who_sleeps),
+		cmocka_unit_test(where_there_are_no_more_threads_there_are_fewer),
 		cmocka_unit_test(no_memory_is_told_and_leaves_nothing),
 	};
 

@@ -66,6 +66,7 @@ a_sleeper_is_woken_when_it_changes(void **state)
 
 	assert_int_equal(pthread_create(&thread, NULL, change, &word), 0);
 	assert_int_equal(far_word_wait(&word, 2, until_ns), 0);
+	assert_int_equal(atomic_load(&word), 3);
 	assert_true(far_clock_now(far_clock_real()) < until_ns);
 	assert_int_equal(pthread_join(thread, NULL), 0);
 }

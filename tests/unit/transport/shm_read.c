@@ -149,7 +149,7 @@ writer_run(void *arg)
 		atomic_thread_fence(memory_order_seq_cst);
 		for (size_t i = 0; i < SLOT_WORDS; i++)
 			atomic_store_explicit(&w->slot[i], value, memory_order_relaxed);
-		for (int i = 0; i < 2000 && !atomic_load(&w->stop); i++)
+		for (int i = 0; i < 12000 && !atomic_load(&w->stop); i++)
 			atomic_thread_fence(memory_order_seq_cst);
 	}
 	return NULL;
@@ -281,6 +281,39 @@ lists_land_whole_whoever_copies_them(void **state)
 		list_read(&from, &to, 1, 8U << 20);
 		(void)usleep(1000); /* they fall asleep */
 	}
+	memory_close(&to);
+	memory_close(&from);
+	world_close(&world);
+	far_helpers_close(world.config.helpers);
+	world.config.helpers = NULL;
+}
+
+/* Both name one place: what began later is what is there. */
+static void
+what_is_behind_a_fence_begins_behind_it(void **state)
+{
+	struct memory from, to;
+	struct far_piece pieces[2];
+	struct far_op ops[2];
+	(void)state;
+
+	assert_int_equal(far_helpers_open("test", 1, 0, &world.config.helpers), 0);
+	world_open(&world);
+	world_connect(&world);
+	memory_open(&from, world.donor, 131072, FAR_RIGHT_REMOTE_READ, NULL);
+	memory_open(&to, world.client, 131072, FAR_RIGHT_LOCAL, NULL);
+	assert_int_equal(far_transport_mem_expose(from.mem, world.d.link), 0);
+	memset(from.base, 1, 65536);
+	memset(from.base + 65536, 2, 65536);
+	pieces[0] = (struct far_piece){to.base, 65536, to.mem};
+	pieces[1] = (struct far_piece){to.base, 64, to.mem};
+	ops[0] = op_make(FAR_OP_READ, &pieces[0], &from.mem->remote, 0, 0);
+	ops[0].flags = FAR_OP_FENCE;
+	ops[1] = op_make(FAR_OP_READ, &pieces[1], &from.mem->remote, 65536, 1);
+	assert_int_equal(far_transport_post(world.c.link, ops, 2), 0);
+	alone_wait(world.client, world.c.token_count[1] == 1);
+	assert_int_equal(to.base[63], 2);
+	assert_int_equal(to.base[64], 1);
 	memory_close(&to);
 	memory_close(&from);
 	world_close(&world);
@@ -592,6 +625,7 @@ main(void)
 		cmocka_unit_test(a_fenced_slot_vouches_for_the_data_read_before_it),
 		cmocka_unit_test(a_fenced_slot_vouches_for_data_that_helpers_copied),
 		cmocka_unit_test(lists_land_whole_whoever_copies_them),
+		cmocka_unit_test(what_is_behind_a_fence_begins_behind_it),
 		cmocka_unit_test(reads_overtake_writes_that_the_peer_does_not_serve),
 		cmocka_unit_test(a_full_queue_answers_and_tells_when_there_is_room),
 		cmocka_unit_test(bytes_in_flight_are_bounded_but_one_list_always_goes),
