@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "base/assert.h"
-#include "base/helpers.h"
 #include "base/log.h"
 #include "transport/transport.h"
 
@@ -63,14 +62,6 @@ static const struct far_param own_rows[] = {
 	 .fallback = "50us",
 	 .help = "How long to spin for the next request instead of sleeping, where requests keep "
 		 "coming that fast (ucx); 0: not at all."},
-	{.name = "helpers",
-	 .type = FAR_PARAM_U64,
-	 .offset = AT(helpers),
-	 .max = FAR_HELPERS_MAX,
-	 .fallback = "1",
-	 .help = "Threads that share in copying what is stored over shm; of the "
-		 "processors that the donor may run on two are left free. They look for work for "
-		 "100us and sleep then."},
 	{.name = "log_level",
 	 .type = FAR_PARAM_ENUM,
 	 .offset = AT(log_level),

@@ -13,8 +13,6 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
-#include "base/err.h"
-#include "base/helpers.h"
 #include "base/log.h"
 #include "base/rng.h"
 #include "tools/farpoold/backing.h"
@@ -41,7 +39,6 @@ struct farpoold {
 	struct farpoold_backing backing; /* closed: memfds */
 	struct farpoold_memory memory;
 	struct farpoold_rails rails;
-	struct far_helpers *helpers; /* NULL: not started */
 	struct far_pool *pool;
 	struct far_rng rng;
 
@@ -365,7 +362,6 @@ daemon_close(struct farpoold *daemon)
 	far_pool_close(daemon->pool);
 	farpoold_memory_close(&daemon->memory);
 	farpoold_rails_close(&daemon->rails);
-	far_helpers_close(daemon->helpers);
 	farpoold_backing_close(&daemon->backing);
 }
 
@@ -380,22 +376,9 @@ loop_explain(int rc, char error[FAR_PARAM_ERROR_BYTES])
 }
 
 static int
-helpers_start(struct farpoold *daemon, char error[FAR_PARAM_ERROR_BYTES])
-{
-	uint32_t count = (uint32_t)daemon->config.helpers;
-	uint32_t spare = far_helpers_spare();
-	int rc = far_helpers_open("farpoold-help", count < spare ? count : spare,
-				  FAR_HELPERS_SPIN_NS, &daemon->helpers);
-
-	if (rc < 0)
-		snprintf(error, FAR_PARAM_ERROR_BYTES, "helpers: %s", far_err_text(rc));
-	return rc;
-}
-
-static int
 run(struct farpoold *daemon)
 {
-	struct far_transport_config like = {
+	const struct far_transport_config like = {
 		.spin_ns_max = daemon->config.busy_poll_ns,
 		.trust = (enum far_trust)daemon->config.trust,
 		.rdma = daemon->config.rdma,
@@ -404,9 +387,6 @@ run(struct farpoold *daemon)
 	int rc;
 
 	rc = loop_explain(loop_open(daemon), error);
-	if (rc == 0)
-		rc = helpers_start(daemon, error);
-	like.helpers = daemon->helpers;
 	if (rc == 0)
 		rc = farpoold_rails_open(daemon->config.listen, &like, &daemon->rails, error);
 	if (rc == 0 && daemon->config.backing[0] != '\0')

@@ -24,7 +24,6 @@ struct farpoold_config {
 	uint32_t numa_node;                /* 0: any; else the node plus one */
 	uint32_t log_level;                /* enum far_log_level */
 	uint64_t busy_poll_ns;
-	uint64_t helpers;
 };
 
 /* Every parameter of the daemon: the pool's and its own. */

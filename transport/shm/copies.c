@@ -1,4 +1,4 @@
-/* copies.c - many bytes: copied by the transport's thread, and by those that help it. */
+/* copies.c - the bytes of large READs: copied by the transport's thread, and by those that help it. */
 #include "base/alloc.h"
 #include "base/helpers.h"
 #include "transport/shm/shm_priv.h"

@@ -63,7 +63,7 @@ write_parse(struct shm_frame *frame)
 		struct shm_frame_write piece;
 
 		memcpy(&piece, frame->body + i * sizeof(piece), sizeof(piece));
-		if (piece.flags & ~(SHM_WRITE_LAST | SHM_WRITE_FENCED))
+		if (piece.flags & ~SHM_WRITE_LAST)
 			return -EPROTO;
 	}
 	frame->u.write_count = (uint32_t)count;

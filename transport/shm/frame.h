@@ -53,8 +53,7 @@ struct shm_frame_mem_gone {
 	uint64_t region;
 };
 
-#define SHM_WRITE_LAST   1U /* the last piece of its op */
-#define SHM_WRITE_FENCED 2U /* nothing behind the op starts before it does */
+#define SHM_WRITE_LAST 1U /* the last piece of its op */
 
 /* One piece of a WRITE op. */
 struct shm_frame_write {

@@ -18,15 +18,6 @@ far_shm_peer_revoked(const struct shm_link *link)
 	return atomic_load_explicit(&control->revoked, memory_order_seq_cst) != 0;
 }
 
-static struct shm_frame_write
-piece_at_hand(const struct shm_link *link)
-{
-	struct shm_frame_write piece;
-
-	memcpy(&piece, link->pull.frame + link->pull.idx * sizeof(piece), sizeof(piece));
-	return piece;
-}
-
 /* Where the piece lies in the peer's memory. NULL: the peer names what it never announced. */
 static const uint8_t *
 pull_source(struct shm_link *link, const struct shm_frame_write *piece)
@@ -76,64 +67,47 @@ pull_refuse(struct shm_link *link, uint64_t seq)
 	far_shm_link_fail(link, -EACCES);
 }
 
-/* The next bytes of the piece at hand, at most @slice. Returns how many, -EPROTO, or -EACCES: then the piece
- * stays the one at hand. */
-static int64_t
-pull_next(struct shm_link *link, int64_t slice)
+int
+far_shm_pull_run(struct shm_link *link)
 {
 	struct shm_transport *tp = SHM_TP(link->link.tp);
-	struct shm_frame_write piece = piece_at_hand(link);
-	const uint8_t *from = pull_source(link, &piece);
-	uint8_t *to;
-	size_t size;
+	int64_t slice = SHM_SLICE_BYTES;
+	int ran = 0;
 
-	if (from == NULL || piece.seq != link->pull.seq + 1)
-		return -EPROTO;
-	to = pull_target(link, &piece);
-	if (to == NULL)
-		return -EACCES;
-	size = piece.size_bytes - link->pull.offset;
-	if (size > (size_t)slice)
-		size = (size_t)slice;
-	/* The peer checksums them meanwhile. */
-	far_shm_copy(&tp->copies, far_copy_stream, to + link->pull.offset, from + link->pull.offset,
-		     size);
-	if (piece.flags & SHM_WRITE_FENCED)
-		far_shm_copies_run(&tp->copies);
-	link->pull.offset += (uint32_t)size;
-	if (link->pull.offset == piece.size_bytes) {
+	while (far_shm_pull_active(link) && slice > 0) {
+		struct shm_frame_write piece;
+		const uint8_t *from;
+		uint8_t *to;
+		size_t size;
+
+		memcpy(&piece, link->pull.frame + link->pull.idx * sizeof(piece), sizeof(piece));
+		from = pull_source(link, &piece);
+		if (from == NULL || piece.seq != link->pull.seq + 1) {
+			far_shm_link_fail(link, -EPROTO);
+			return ran + 1;
+		}
+		to = pull_target(link, &piece);
+		if (to == NULL) {
+			pull_refuse(link, piece.seq);
+			return ran + 1;
+		}
+		size = piece.size_bytes - link->pull.offset;
+		if (size > (size_t)slice)
+			size = (size_t)slice;
+		far_copy_stream(to + link->pull.offset, from + link->pull.offset, size);
+		slice -= (int64_t)size + 1;
+		tp->copy_left -= (int64_t)size + 1;
+		link->pull.offset += (uint32_t)size;
+		ran++;
+		if (link->pull.offset < piece.size_bytes)
+			break;
 		link->pull.offset = 0;
 		link->pull.idx++;
 		if (piece.flags & SHM_WRITE_LAST)
 			link->pull.seq = piece.seq;
 	}
-	return (int64_t)size;
-}
-
-int
-far_shm_pull_run(struct shm_link *link)
-{
-	struct shm_transport *tp = SHM_TP(link->link.tp);
-	int64_t slice = SHM_SLICE_BYTES * far_shm_copiers(&tp->copies);
-	int64_t size = 0;
-	int ran = 0;
-
-	while (far_shm_pull_active(link) && slice > 0 && size >= 0) {
-		size = pull_next(link, slice);
-		slice -= size + 1;
-		tp->copy_left -= size + 1;
-		ran++;
-	}
 	if (ran == 0)
 		return 0;
-	/* Before the link can fail, and its mappings go. */
-	far_shm_copies_run(&tp->copies);
-	if (size == -EACCES)
-		pull_refuse(link, piece_at_hand(link).seq);
-	else if (size < 0)
-		far_shm_link_fail(link, (int)size);
-	if (size < 0)
-		return ran;
 	/* Visible before any message behind them, and worth nothing if the peer has let go. */
 	far_mem_publish();
 	if (far_shm_peer_revoked(link))

@@ -495,8 +495,7 @@ write_describe(struct shm_link *link, const struct shm_op *op, struct shm_frame_
 			.source_offset = (uintptr_t)piece->addr - (uintptr_t)mem->mem.base,
 			.seq = op->seq,
 			.size_bytes = piece->size_bytes,
-			.flags = (i + 1U == op->piece_count ? SHM_WRITE_LAST : 0) |
-				 (op->flags & FAR_OP_FENCE ? SHM_WRITE_FENCED : 0),
+			.flags = i + 1U == op->piece_count ? SHM_WRITE_LAST : 0,
 		};
 		addr += piece->size_bytes;
 	}

@@ -57,11 +57,11 @@ struct shm_watch {
 	enum shm_watch_kind kind;
 };
 
-/* ---- many bytes ---- */
+/* ---- the bytes of large READs ---- */
 typedef void far_shm_copy_fn(void *to, const void *from, size_t size_bytes);
 
 struct shm_copy {
-	far_shm_copy_fn *copy; /* far_copy_once, far_copy_stream */
+	far_shm_copy_fn *copy; /* far_copy_once(), but in tests */
 	uint8_t *to;
 	const uint8_t *from;
 	size_t size_bytes;
@@ -360,7 +360,7 @@ bool far_shm_queue_ready(const struct shm_link *link, const struct shm_queue *qu
 /* Whether an outstanding op names that key. */
 bool far_shm_queue_names(const struct shm_queue *queue, const struct far_rkey *rkey);
 
-/* ---- copies.c: many bytes, ours and the peer's ---- */
+/* ---- copies.c: the bytes of large READs ---- */
 /* Returns 0, -ENOMEM: then it is to be ended all the same. */
 int far_shm_copies_init(struct shm_copies *copies, struct far_helpers *helpers);
 void far_shm_copies_fini(struct shm_copies *copies);

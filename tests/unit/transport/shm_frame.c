@@ -106,7 +106,7 @@ numbers_outside_their_ranges_are_refused(void **state)
 {
 	struct shm_frame_hello hello = {.credits = 1, .hello_bytes = FAR_HELLO_BYTES_MAX + 1};
 	struct shm_frame_mem mem = {.region = 5, .size_bytes = 4096, .rights = 2};
-	struct shm_frame_write write = {.flags = 4};
+	struct shm_frame_write write = {.flags = 2};
 	struct shm_frame_write_done done = {.seq = 4, .status = 1};
 	struct shm_frame frame;
 	size_t size;
