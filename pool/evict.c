@@ -9,7 +9,7 @@
 
 #define VICTIMS_LOOKED_AT 8U /* the oldest sealed lanes among which the coldest is taken */
 #define PASSED_MAX        8U /* an old lane that was passed over so often cools down */
-#define DEMAND_HALF_NS    (2 * FAR_NS_PER_S) /* in which half of a burst is forgotten */
+#define DEMAND_HALF_NS    (30 * FAR_NS_PER_S) /* in which half of a burst is forgotten */
 
 /* Lanes of the busiest window of late. Stores come in bursts, one at the end of each prefill: the next one
  * shall not find less room than the last one needed. */
