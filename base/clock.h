@@ -44,7 +44,7 @@ uint64_t far_clock_cpu_ns(void);
 /* The same of the calling thread. */
 uint64_t far_clock_thread_cpu_ns(void);
 
-/* Sleeps on the real clock until @until_ns (absolute); for shells and tests, never above them. */
+/* Sleeps on the real clock until @until_ns (absolute); for shells and tests, and helpers.c. */
 void far_clock_sleep_until(uint64_t until_ns);
 
 #endif

@@ -7,7 +7,6 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/assert.h"
@@ -41,7 +40,6 @@ struct far_helpers {
 	_Atomic uint32_t sleepers;
 	_Atomic uint32_t closing;
 	uint64_t spin_ns;
-	pid_t pid;
 	uint32_t count;
 	pthread_t threads[FAR_HELPERS_MAX];
 };
@@ -160,7 +158,6 @@ far_helpers_open(const char *name, uint32_t count, uint64_t spin_ns, struct far_
 	if (helpers == NULL)
 		return -ENOMEM;
 	helpers->spin_ns = spin_ns;
-	helpers->pid = getpid();
 	while (helpers->count < count && helper_start(helpers, name))
 		;
 	if (helpers->count < count)
@@ -178,11 +175,9 @@ far_helpers_close(struct far_helpers *helpers)
 		return;
 	atomic_store_explicit(&helpers->closing, 1, memory_order_seq_cst);
 	atomic_fetch_add_explicit(&helpers->woken, 1, memory_order_seq_cst);
-	if (helpers->pid == getpid()) {
-		far_word_wake(&helpers->woken);
-		for (uint32_t i = 0; i < helpers->count; i++)
-			pthread_join(helpers->threads[i], NULL);
-	}
+	far_word_wake(&helpers->woken);
+	for (uint32_t i = 0; i < helpers->count; i++)
+		pthread_join(helpers->threads[i], NULL);
 	far_free(helpers);
 }
 

@@ -25,18 +25,20 @@ uint32_t far_helpers_spare(void);
  *
  * @name:    of the threads, 15 characters of it.
  * @count:   how many, at most FAR_HELPERS_MAX; 0: the caller will do it all.
+ * @out:     set only on success; owned: far_helpers_close().
  * @spin_ns: how long one that finds nothing to do looks on before it sleeps.
  *
  * They take no signals and run where the caller may. Where the system gives fewer threads, there are fewer,
  * and the log has a warning.
+ * Thread:  any.
  * Returns: 0, or -ENOMEM.
  */
 int far_helpers_open(const char *name, uint32_t count, uint64_t spin_ns, struct far_helpers **out);
 
-/* No run is going on. Takes NULL. In a child of fork() it only lets go. */
+/* No run is going on, and no child of fork() calls it. Takes NULL. Thread: any. */
 void far_helpers_close(struct far_helpers *helpers);
 
-/* How many threads there are beside the caller. Takes NULL: 0. */
+/* How many threads there are beside the caller. Takes NULL: 0. Thread: any. */
 uint32_t far_helpers_count(const struct far_helpers *helpers);
 
 /**
@@ -47,8 +49,11 @@ uint32_t far_helpers_count(const struct far_helpers *helpers);
  * @wake: whether those who sleep are woken, at the price of a system call. Who is awake takes part, whatever
  *        it says.
  *
+ * @fn, @arg: used until it returns.
+ *
  * Returns when all have returned; what they wrote, streamed or not, is visible to the caller. It never waits
- * for a thread that sleeps, but for one that was taken from its processor in the middle of an item.
+ * for a thread that sleeps, but for one that was taken from its processor in the middle of an item, and that
+ * without a deadline: as if it had lost its own.
  * Thread:  any, one at a time.
  */
 void far_helpers_run(struct far_helpers *helpers, far_helpers_fn *fn, void *arg, uint32_t count,

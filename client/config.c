@@ -390,6 +390,14 @@ far_client_config_from_options(const struct far_client_options *given,
 		config->store_deadline_ns = options->store_deadline_ns;
 	config->verify = options->verify_always != 0;
 	config->busy_poll_ns = options->busy_poll_us * FAR_NS_PER_US;
+	if (options->helpers != 0)
+		config->helpers = options->helpers != FAR_HELPERS_NONE ? options->helpers : 0;
+	if (config->helpers > FAR_HELPERS_MAX) {
+		snprintf(error, FAR_PARAM_ERROR_BYTES,
+			 "helpers is %llu: %u at the most, or FAR_HELPERS_NONE",
+			 (unsigned long long)config->helpers, FAR_HELPERS_MAX);
+		return -EINVAL;
+	}
 	return donors_from_options(options, config, error);
 }
 

@@ -23,7 +23,7 @@ extern "C" {
 
 #define FAR_API __attribute__((visibility("default")))
 
-struct far_client; /* an L1, its donors, and one thread that moves the bytes */
+struct far_client; /* an L1, its donors, and a thread that moves the bytes, with helpers */
 struct far_prefetch_handle;
 struct far_block;   /* a loan of one block in L1 */
 struct far_session; /* whose loans end together: those of another process */
@@ -37,6 +37,8 @@ struct far_donor_options {
 	const char *address;
 	double weight; /* configured capacity, any unit that all share; 0: 1 */
 };
+
+#define FAR_HELPERS_NONE UINT32_MAX
 
 /* Zero in any field but size_bytes takes its default; see docs/configuration.md. */
 struct far_client_options {
@@ -72,6 +74,9 @@ struct far_client_options {
 	void *l1_base;
 	uint64_t l1_gpu_stage_bytes; /* 0: 64 MiB */
 	uint64_t l1_gpu_slice_bytes; /* 0: 4 MiB */
+	/* Threads that share in copies and checksums, as far as there are processors for them; 0: 1;
+	 * FAR_HELPERS_NONE: none. */
+	uint32_t helpers;
 };
 
 /**

@@ -1,5 +1,6 @@
 /* copies.c - the bytes of large READs: copied by the transport's thread, and by those that help it. */
 #include "base/alloc.h"
+#include "base/copy.h"
 #include "base/helpers.h"
 #include "transport/shm/shm_priv.h"
 
@@ -15,6 +16,7 @@
 int
 far_shm_copies_init(struct shm_copies *copies, struct far_helpers *helpers)
 {
+	copies->copy = far_copy_once;
 	copies->helpers = far_helpers_count(helpers) > 0 ? helpers : NULL;
 	if (copies->helpers == NULL)
 		return 0;
@@ -57,7 +59,7 @@ share_copy(void *arg, uint32_t share)
 
 		if (i + 1 < end)
 			head_ask(copy + 1);
-		copy->copy(copy->to, copy->from, copy->size_bytes);
+		copies->copy(copy->to, copy->from, copy->size_bytes);
 	}
 }
 
@@ -75,11 +77,10 @@ far_shm_copies_run(struct shm_copies *copies)
 }
 
 void
-far_shm_copy(struct shm_copies *copies, far_shm_copy_fn *copy, uint8_t *to, const uint8_t *from,
-	     size_t size_bytes)
+far_shm_copy(struct shm_copies *copies, uint8_t *to, const uint8_t *from, size_t size_bytes)
 {
 	if (copies->helpers == NULL) {
-		copy(to, from, size_bytes);
+		copies->copy(to, from, size_bytes);
 		return;
 	}
 	while (size_bytes > 0) {
@@ -91,7 +92,7 @@ far_shm_copy(struct shm_copies *copies, far_shm_copy_fn *copy, uint8_t *to, cons
 			copies->shares[copies->share_count++] = copies->count;
 			copies->share_bytes = 0;
 		}
-		copies->items[copies->count++] = (struct shm_copy){copy, to, from, size};
+		copies->items[copies->count++] = (struct shm_copy){to, from, size};
 		copies->share_bytes += size;
 		copies->bytes += size;
 		to += size;

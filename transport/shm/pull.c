@@ -96,7 +96,7 @@ far_shm_pull_run(struct shm_link *link)
 			size = (size_t)slice;
 		far_copy_stream(to + link->pull.offset, from + link->pull.offset, size);
 		slice -= (int64_t)size + 1;
-		tp->copy_left -= (int64_t)size + 1;
+		tp->copy_left -= ((int64_t)size + 1) * far_shm_copiers(&tp->copies);
 		link->pull.offset += (uint32_t)size;
 		ran++;
 		if (link->pull.offset < piece.size_bytes)

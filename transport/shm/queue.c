@@ -297,7 +297,7 @@ copy_piece(struct shm_copies *copies, uint8_t *to, const uint8_t *from, size_t s
 	else if (size_bytes < STREAM_BYTES_MIN)
 		memcpy(to, from, size_bytes);
 	else
-		far_shm_copy(copies, far_copy_once, to, from, size_bytes);
+		far_shm_copy(copies, to, from, size_bytes);
 }
 
 static void
@@ -406,6 +406,16 @@ op_prefetch(struct shm_link *link, const struct shm_queue *queue, uint32_t idx)
 	}
 }
 
+/* Of the slice, which is as many times as long as threads copy: what they do not share counts so often. */
+static int64_t
+read_cost(const struct shm_copies *copies, const struct shm_op *op, size_t size)
+{
+	int64_t copiers = far_shm_copiers(copies);
+	int64_t bytes = (int64_t)size;
+
+	return OP_COST_BYTES * copiers + (op->bytes < STREAM_BYTES_MIN ? bytes * copiers : bytes);
+}
+
 int
 far_shm_queue_run(struct shm_link *link, struct shm_queue *queue)
 {
@@ -418,6 +428,7 @@ far_shm_queue_run(struct shm_link *link, struct shm_queue *queue)
 	while (queue->cursor != queue->tail && slice > 0) {
 		struct shm_op *op = op_at(queue, queue->cursor);
 		const uint8_t *from;
+		int64_t cost;
 		size_t size;
 		int rc;
 
@@ -444,8 +455,9 @@ far_shm_queue_run(struct shm_link *link, struct shm_queue *queue)
 		if (op->flags & FAR_OP_FENCE)
 			far_shm_copies_run(&tp->copies);
 		copied = true;
-		slice -= (int64_t)size + OP_COST_BYTES;
-		tp->copy_left -= (int64_t)size + OP_COST_BYTES;
+		cost = read_cost(&tp->copies, op, size);
+		slice -= cost;
+		tp->copy_left -= cost;
 	}
 	/* Streaming stores are visible before a completion says so, and loads of this turn are
 	 * before those of the next: a fenced op may begin there. */

@@ -61,7 +61,6 @@ struct shm_watch {
 typedef void far_shm_copy_fn(void *to, const void *from, size_t size_bytes);
 
 struct shm_copy {
-	far_shm_copy_fn *copy; /* far_copy_once(), but in tests */
 	uint8_t *to;
 	const uint8_t *from;
 	size_t size_bytes;
@@ -70,6 +69,7 @@ struct shm_copy {
 /* Those of one slice, not copied yet; a share is what one thread takes at once. */
 struct shm_copies {
 	struct far_helpers *helpers; /* borrowed; NULL: each is copied when it is added */
+	far_shm_copy_fn *copy;       /* far_copy_once(), but in tests */
 	struct shm_copy *items;      /* owned */
 	uint32_t *shares;            /* owned: the first item of each, and the end */
 	uint32_t count;
@@ -367,8 +367,7 @@ void far_shm_copies_fini(struct shm_copies *copies);
 /* How many threads copy, as far as that makes it so many times as fast: 4 at the most. */
 int64_t far_shm_copiers(const struct shm_copies *copies);
 /* Copied when far_shm_copies_run() has returned, at the latest. */
-void far_shm_copy(struct shm_copies *copies, far_shm_copy_fn *copy, uint8_t *to,
-		  const uint8_t *from, size_t size_bytes);
+void far_shm_copy(struct shm_copies *copies, uint8_t *to, const uint8_t *from, size_t size_bytes);
 /* What was streamed here is visible to others after a far_mem_publish(). */
 void far_shm_copies_run(struct shm_copies *copies);
 

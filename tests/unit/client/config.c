@@ -210,6 +210,7 @@ policies_of_options_are_those_of_a_file(void **state)
 		.l1_eviction = "s3fifo",
 		.l1_evict_high = 0.5,
 		.l1_evict_low = 0.25,
+		.helpers = FAR_HELPERS_NONE,
 	};
 	struct far_client_config from_options;
 	struct far_client_config from_file;
@@ -219,7 +220,8 @@ policies_of_options_are_those_of_a_file(void **state)
 	assert_int_equal(
 		load("l1: {size: 64MiB, eviction: s3fifo, evict_high: 0.5, evict_low: 0.25}\n"
 		     "prefetch: {policy: default}\n"
-		     "store: {policy: admit_after_n, admit_after: 5}\n",
+		     "store: {policy: admit_after_n, admit_after: 5}\n"
+		     "helpers: 0\n",
 		     &from_file),
 		0);
 	assert_memory_equal(&from_options, &from_file, sizeof(from_file));
@@ -227,6 +229,10 @@ policies_of_options_are_those_of_a_file(void **state)
 	assert_int_equal(far_client_config_from_options(&options, &from_options, error), -EINVAL);
 	assert_non_null(strstr(error, "l1.eviction"));
 	options.l1_eviction = NULL;
+	options.helpers = 17;
+	assert_int_equal(far_client_config_from_options(&options, &from_options, error), -EINVAL);
+	assert_non_null(strstr(error, "helpers"));
+	options.helpers = 0;
 	options.l1_evict_high = NAN;
 	assert_int_equal(far_client_config_from_options(&options, &from_options, error), 0);
 	assert_int_equal(far_client_config_check(&from_options, error), -EINVAL);

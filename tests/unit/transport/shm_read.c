@@ -123,8 +123,9 @@ one_poll_copies_two_mebibytes_at_most(void **state)
 
 /* ---- against a writer that never rests ---- */
 
-#define SLOT_WORDS 8
-#define DATA_BYTES 196608 /* three shares where helpers copy */
+#define SLOT_WORDS  8
+#define FIRST_BYTES 65536
+#define DATA_BYTES  (FIRST_BYTES + 262144) /* four shares more: helpers are woken for them */
 
 struct writer {
 	_Atomic uint64_t *slot; /* a line of eight equal words, 0: nothing to be read */
@@ -159,21 +160,25 @@ writer_run(void *arg)
 static bool
 fenced_read(const struct memory *from, const struct memory *to, uint64_t token)
 {
-	struct far_piece pieces[3] = {
+	struct far_piece pieces[4] = {
 		{.addr = to->base, .size_bytes = 64, .mem = to->mem},
-		{.addr = to->base + 4096, .size_bytes = DATA_BYTES, .mem = to->mem},
+		{.addr = to->base + 4096, .size_bytes = FIRST_BYTES, .mem = to->mem},
+		{.addr = to->base + 4096 + FIRST_BYTES,
+		 .size_bytes = DATA_BYTES - FIRST_BYTES,
+		 .mem = to->mem},
 		{.addr = to->base + 64, .size_bytes = 64, .mem = to->mem},
 	};
-	struct far_op ops[3] = {
+	struct far_op ops[4] = {
 		op_make(FAR_OP_READ, &pieces[0], &from->mem->remote, 0, token),
 		op_make(FAR_OP_READ, &pieces[1], &from->mem->remote, 4096, 0),
-		op_make(FAR_OP_READ, &pieces[2], &from->mem->remote, 0, token + 1),
+		op_make(FAR_OP_READ, &pieces[2], &from->mem->remote, 4096 + FIRST_BYTES, 0),
+		op_make(FAR_OP_READ, &pieces[3], &from->mem->remote, 0, token + 1),
 	};
 	uint64_t words[2 * SLOT_WORDS], word = 0;
 
 	ops[1].flags = FAR_OP_FENCE;
-	ops[2].flags = FAR_OP_FENCE;
-	assert_int_equal(far_transport_post(world.c.link, ops, 3), 0);
+	ops[3].flags = FAR_OP_FENCE;
+	assert_int_equal(far_transport_post(world.c.link, ops, 4), 0);
 	alone_wait(world.client, world.c.token_count[token + 1] == 1);
 	memcpy(words, to->base, sizeof(words));
 	for (size_t i = 0; i < 2 * SLOT_WORDS; i++) { /* each word whole */
@@ -198,8 +203,8 @@ slots_vouch_for_data(uint32_t helpers)
 	uint32_t vouched = 0;
 	uint64_t token;
 
-	assert_int_equal(
-		far_helpers_open("test", helpers, 100 * FAR_NS_PER_US, &world.config.helpers), 0);
+	assert_int_equal(far_helpers_open("test", helpers, FAR_NS_PER_MS, &world.config.helpers),
+			 0);
 	world_open(&world);
 	world_connect(&world);
 	memory_open(&from, world.donor, DATA_BYTES + 4096, FAR_RIGHT_REMOTE_READ, NULL);
