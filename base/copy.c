@@ -227,24 +227,18 @@ far_copy_kernel(void)
  * There prefetchnta brings a line into the first cache alone, so that the second one's prefetcher never sees
  * the stream.
  */
-static bool
-past_gains(void)
-{
-#if defined(__x86_64__)
-	return __builtin_cpu_is("amd") != 0;
-#else
-	return false;
-#endif
-}
+enum maker { MAKER_OTHER, MAKER_AMD, MAKER_INTEL };
 
-static bool
-pages_gain(void)
+static enum maker
+maker(void)
 {
 #if defined(__x86_64__)
-	return __builtin_cpu_is("intel") != 0;
-#else
-	return false;
+	if (__builtin_cpu_is("amd"))
+		return MAKER_AMD;
+	if (__builtin_cpu_is("intel"))
+		return MAKER_INTEL;
 #endif
+	return MAKER_OTHER;
 }
 
 void
@@ -253,7 +247,7 @@ far_copy_stream(void *to, const void *from, size_t size_bytes)
 	const struct far_copy_kernel *kernel = far_copy_kernel();
 
 	if (size_bytes >= STREAM_BYTES_MIN)
-		far_copy_with(pages_gain() ? kernel->copy_pages : kernel->copy, to, from,
+		far_copy_with(maker() == MAKER_INTEL ? kernel->copy_pages : kernel->copy, to, from,
 			      size_bytes);
 	else if (size_bytes != 0) /* memcpy takes no NULL, not even for nothing */
 		memcpy(to, from, size_bytes);
@@ -262,7 +256,7 @@ far_copy_stream(void *to, const void *from, size_t size_bytes)
 void
 far_copy_once(void *to, const void *from, size_t size_bytes)
 {
-	if (size_bytes >= STREAM_BYTES_MIN && past_gains())
+	if (size_bytes >= STREAM_BYTES_MIN && maker() == MAKER_AMD)
 		far_copy_with(far_copy_kernel()->copy_past, to, from, size_bytes);
 	else
 		far_copy_stream(to, from, size_bytes);

@@ -205,6 +205,25 @@ where_there_are_no_more_threads_there_are_fewer(void **state)
 }
 
 static void
+two_processors_are_left_free(void **state)
+{
+	cpu_set_t all, one;
+	uint32_t count, cpu = 0;
+	(void)state;
+
+	assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
+	count = (uint32_t)CPU_COUNT(&all);
+	assert_int_equal(far_helpers_spare(), count > 2 ? count - 2 : 0);
+	while (!CPU_ISSET(cpu, &all))
+		cpu++;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+	assert_int_equal(far_helpers_spare(), 0);
+	assert_int_equal(sched_setaffinity(0, sizeof(all), &all), 0);
+}
+
+static void
 no_memory_is_told_and_leaves_nothing(void **state)
 {
 	struct far_helpers *helpers = NULL;
@@ -224,6 +243,7 @@ main(void)
 		cmocka_unit_test(without_helpers_the_caller_does_it_all),
 		cmocka_unit_test(nobody_is_waited_for_who_sleeps),
 		cmocka_unit_test(where_there_are_no_more_threads_there_are_fewer),
+		cmocka_unit_test(two_processors_are_left_free),
 		cmocka_unit_test(no_memory_is_told_and_leaves_nothing),
 	};
 

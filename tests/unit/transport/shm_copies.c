@@ -43,93 +43,83 @@ copy_and_count(void *to, const void *from, size_t size_bytes)
 	calls++;
 }
 
+static struct scene {
+	struct shm_copies copies;
+	struct far_helpers *helpers;
+	uint8_t *from;
+	uint8_t *to;
+} scene;
+
 static void
-areas_open(uint8_t **from, uint8_t **to)
+scene_open(uint32_t helpers)
 {
-	*from = far_zalloc_aligned(64, AREA_BYTES);
-	*to = far_zalloc_aligned(64, AREA_BYTES);
-	assert_non_null(*from);
-	assert_non_null(*to);
+	scene.from = far_zalloc_aligned(64, AREA_BYTES);
+	scene.to = far_zalloc_aligned(64, AREA_BYTES);
+	assert_non_null(scene.from);
+	assert_non_null(scene.to);
 	for (size_t i = 0; i < AREA_BYTES; i++)
-		(*from)[i] = (uint8_t)(i * 7 + (i >> 8));
+		scene.from[i] = (uint8_t)(i * 7 + (i >> 8));
+	assert_int_equal(far_helpers_open("test", helpers, 0, &scene.helpers), 0);
+	assert_int_equal(far_shm_copies_init(&scene.copies, scene.helpers), 0);
+	assert_int_equal(far_shm_copiers(&scene.copies), 1 + helpers);
+}
+
+static void
+scene_close(void)
+{
+	far_shm_copies_fini(&scene.copies);
+	far_helpers_close(scene.helpers);
+	far_free(scene.from);
+	far_free(scene.to);
 }
 
 static void
 large_ones_are_copied_by_several_at_once(void **state)
 {
-	struct shm_copies copies = {.helpers = NULL};
-	struct far_helpers *helpers;
-	uint8_t *from, *to;
 	(void)state;
-
-	areas_open(&from, &to);
-	assert_int_equal(far_helpers_open("test", 1, 0, &helpers), 0);
-	assert_int_equal(far_shm_copies_init(&copies, helpers), 0);
-	assert_int_equal(far_shm_copiers(&copies), 2);
+	scene_open(1);
 	atomic_store(&there, 0);
 	atomic_store(&alone, false);
-	copies.copy = copy_and_meet;
-	far_shm_copy(&copies, to, from, AREA_BYTES);
-	far_shm_copies_run(&copies);
+	scene.copies.copy = copy_and_meet;
+	far_shm_copy(&scene.copies, scene.to, scene.from, AREA_BYTES);
+	far_shm_copies_run(&scene.copies);
 	assert_false(atomic_load(&alone));
-	assert_memory_equal(to, from, AREA_BYTES);
-	far_shm_copies_fini(&copies);
-	far_helpers_close(helpers);
-	far_free(from);
-	far_free(to);
+	assert_memory_equal(scene.to, scene.from, AREA_BYTES);
+	scene_close();
 }
 
 static void
 more_than_can_wait_are_all_made(void **state)
 {
-	struct shm_copies copies = {.helpers = NULL};
-	struct far_helpers *helpers;
-	uint8_t *from, *to;
 	(void)state;
-
-	areas_open(&from, &to);
-	assert_int_equal(far_helpers_open("test", 2, 0, &helpers), 0);
-	assert_int_equal(far_shm_copies_init(&copies, helpers), 0);
+	scene_open(2);
 	for (size_t i = 0; i < SMALL_COUNT; i++) {
 		size_t at = (i * 1237 % SMALL_COUNT) * SMALL_BYTES;
 
-		far_shm_copy(&copies, to + at, from + at, SMALL_BYTES);
+		far_shm_copy(&scene.copies, scene.to + at, scene.from + at, SMALL_BYTES);
 	}
-	far_shm_copies_run(&copies);
-	assert_memory_equal(to, from, AREA_BYTES);
+	far_shm_copies_run(&scene.copies);
+	assert_memory_equal(scene.to, scene.from, AREA_BYTES);
 	/* Nothing waits any more. */
-	memset(to, 0, AREA_BYTES);
-	far_shm_copies_run(&copies);
-	assert_int_equal(to[1], 0);
-	far_shm_copies_fini(&copies);
-	far_helpers_close(helpers);
-	far_free(from);
-	far_free(to);
+	memset(scene.to, 0, AREA_BYTES);
+	far_shm_copies_run(&scene.copies);
+	assert_int_equal(scene.to[1], 0);
+	scene_close();
 }
 
 static void
 without_helpers_each_is_made_at_once(void **state)
 {
-	struct shm_copies copies = {.helpers = NULL};
-	struct far_helpers *none;
-	uint8_t *from, *to;
 	(void)state;
-
-	areas_open(&from, &to);
-	assert_int_equal(far_helpers_open("test", 0, 0, &none), 0);
-	assert_int_equal(far_shm_copies_init(&copies, none), 0);
-	assert_int_equal(far_shm_copiers(&copies), 1);
+	scene_open(0);
 	calls = 0;
-	copies.copy = copy_and_count;
-	far_shm_copy(&copies, to, from, AREA_BYTES);
+	scene.copies.copy = copy_and_count;
+	far_shm_copy(&scene.copies, scene.to, scene.from, AREA_BYTES);
 	assert_int_equal(calls, 1);
-	assert_memory_equal(to, from, AREA_BYTES);
-	far_shm_copies_run(&copies);
+	assert_memory_equal(scene.to, scene.from, AREA_BYTES);
+	far_shm_copies_run(&scene.copies);
 	assert_int_equal(calls, 1);
-	far_shm_copies_fini(&copies);
-	far_helpers_close(none);
-	far_free(from);
-	far_free(to);
+	scene_close();
 }
 
 int

@@ -194,6 +194,29 @@ fenced_read(const struct memory *from, const struct memory *to, uint64_t token)
 	return true;
 }
 
+/* A link whose client has @helpers threads, and memory of @size_bytes on both sides. */
+static void
+helped_open(uint32_t helpers, size_t size_bytes, struct memory *from, struct memory *to)
+{
+	assert_int_equal(far_helpers_open("test", helpers, FAR_NS_PER_MS, &world.config.helpers),
+			 0);
+	world_open(&world);
+	world_connect(&world);
+	memory_open(from, world.donor, size_bytes, FAR_RIGHT_REMOTE_READ, NULL);
+	memory_open(to, world.client, size_bytes, FAR_RIGHT_LOCAL, NULL);
+	assert_int_equal(far_transport_mem_expose(from->mem, world.d.link), 0);
+}
+
+static void
+helped_close(struct memory *from, struct memory *to)
+{
+	memory_close(to);
+	memory_close(from);
+	world_close(&world);
+	far_helpers_close(world.config.helpers);
+	world.config.helpers = NULL;
+}
+
 static void
 slots_vouch_for_data(uint32_t helpers)
 {
@@ -203,13 +226,7 @@ slots_vouch_for_data(uint32_t helpers)
 	uint32_t vouched = 0;
 	uint64_t token;
 
-	assert_int_equal(far_helpers_open("test", helpers, FAR_NS_PER_MS, &world.config.helpers),
-			 0);
-	world_open(&world);
-	world_connect(&world);
-	memory_open(&from, world.donor, DATA_BYTES + 4096, FAR_RIGHT_REMOTE_READ, NULL);
-	memory_open(&to, world.client, DATA_BYTES + 4096, FAR_RIGHT_LOCAL, NULL);
-	assert_int_equal(far_transport_mem_expose(from.mem, world.d.link), 0);
+	helped_open(helpers, DATA_BYTES + 4096, &from, &to);
 	writer.slot = (_Atomic uint64_t *)(void *)from.base;
 	writer.data = from.base + 4096;
 	assert_int_equal(pthread_create(&thread, NULL, writer_run, &writer), 0);
@@ -219,11 +236,7 @@ slots_vouch_for_data(uint32_t helpers)
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	/* A busy machine may have let none through; what nobody writes to is always whole. */
 	assert_true(fenced_read(&from, &to, token));
-	memory_close(&to);
-	memory_close(&from);
-	world_close(&world);
-	far_helpers_close(world.config.helpers);
-	world.config.helpers = NULL;
+	helped_close(&from, &to);
 }
 
 static void
@@ -240,9 +253,10 @@ a_fenced_slot_vouches_for_data_that_helpers_copied(void **state)
 	slots_vouch_for_data(2);
 }
 
-/* One list of @count READs of @size_bytes each, behind each other on both sides, the last one fenced. */
+/* One list of @count READs of @size_bytes each, behind each other on both sides. @flags: of the last one. */
 static void
-list_read(const struct memory *from, const struct memory *to, uint32_t count, uint32_t size_bytes)
+list_read(const struct memory *from, const struct memory *to, uint32_t flags, uint32_t count,
+	  uint32_t size_bytes)
 {
 	static struct far_piece pieces[FAR_POST_OPS_MAX];
 	static struct far_op ops[FAR_POST_OPS_MAX];
@@ -254,7 +268,7 @@ list_read(const struct memory *from, const struct memory *to, uint32_t count, ui
 		pieces[i] = (struct far_piece){to->base + at, size_bytes, to->mem};
 		ops[i] = op_make(FAR_OP_READ, &pieces[i], &from->mem->remote, at, 0);
 	}
-	ops[count - 1].flags = FAR_OP_FENCE;
+	ops[count - 1].flags = flags;
 	ops[count - 1].token = world.c.dones + 1;
 	assert_int_equal(far_transport_post(world.c.link, ops, (int)count), 0);
 	alone_wait(world.client, world.c.token_count[ops[count - 1].token] == 1);
@@ -270,27 +284,20 @@ lists_land_whole_whoever_copies_them(void **state)
 	struct memory from, to;
 	(void)state;
 
-	assert_int_equal(far_helpers_open("test", 3, 20 * FAR_NS_PER_US, &world.config.helpers), 0);
-	world_open(&world);
-	world_connect(&world);
-	memory_open(&from, world.donor, size, FAR_RIGHT_REMOTE_READ, NULL);
-	memory_open(&to, world.client, size, FAR_RIGHT_LOCAL, NULL);
-	assert_int_equal(far_transport_mem_expose(from.mem, world.d.link), 0);
+	helped_open(3, size, &from, &to);
 	for (uint8_t round = 0; round < 4; round++) {
+		uint32_t flags = round % 2 == 0 ? 0 : FAR_OP_FENCE;
+
 		fill(&from, size, round);
-		list_read(&from, &to, 300, 4096);
-		list_read(&from, &to, 200, 5000);
-		list_read(&from, &to, 64, 65536);
-		list_read(&from, &to, 30, 100000);
-		list_read(&from, &to, 8, 1U << 20);
-		list_read(&from, &to, 1, 8U << 20);
-		(void)usleep(1000); /* they fall asleep */
+		list_read(&from, &to, flags, 300, 4096);
+		list_read(&from, &to, flags, 200, 5000);
+		list_read(&from, &to, flags, 64, 65536);
+		list_read(&from, &to, flags, 30, 100000);
+		list_read(&from, &to, flags, 8, 1U << 20);
+		list_read(&from, &to, flags, 1, 8U << 20);
+		(void)usleep(3000); /* they fall asleep */
 	}
-	memory_close(&to);
-	memory_close(&from);
-	world_close(&world);
-	far_helpers_close(world.config.helpers);
-	world.config.helpers = NULL;
+	helped_close(&from, &to);
 }
 
 /* Both name one place: what began later is what is there. */
@@ -302,12 +309,7 @@ what_is_behind_a_fence_begins_behind_it(void **state)
 	struct far_op ops[2];
 	(void)state;
 
-	assert_int_equal(far_helpers_open("test", 1, 0, &world.config.helpers), 0);
-	world_open(&world);
-	world_connect(&world);
-	memory_open(&from, world.donor, 131072, FAR_RIGHT_REMOTE_READ, NULL);
-	memory_open(&to, world.client, 131072, FAR_RIGHT_LOCAL, NULL);
-	assert_int_equal(far_transport_mem_expose(from.mem, world.d.link), 0);
+	helped_open(1, 131072, &from, &to);
 	memset(from.base, 1, 65536);
 	memset(from.base + 65536, 2, 65536);
 	pieces[0] = (struct far_piece){to.base, 65536, to.mem};
@@ -319,11 +321,7 @@ what_is_behind_a_fence_begins_behind_it(void **state)
 	alone_wait(world.client, world.c.token_count[1] == 1);
 	assert_int_equal(to.base[63], 2);
 	assert_int_equal(to.base[64], 1);
-	memory_close(&to);
-	memory_close(&from);
-	world_close(&world);
-	far_helpers_close(world.config.helpers);
-	world.config.helpers = NULL;
+	helped_close(&from, &to);
 }
 
 /* ---- queues ---- */
