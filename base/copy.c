@@ -241,6 +241,12 @@ maker(void)
 	return MAKER_OTHER;
 }
 
+bool
+far_copy_reads_past(void)
+{
+	return maker() == MAKER_AMD;
+}
+
 void
 far_copy_stream(void *to, const void *from, size_t size_bytes)
 {
@@ -256,7 +262,7 @@ far_copy_stream(void *to, const void *from, size_t size_bytes)
 void
 far_copy_once(void *to, const void *from, size_t size_bytes)
 {
-	if (size_bytes >= STREAM_BYTES_MIN && maker() == MAKER_AMD)
+	if (size_bytes >= STREAM_BYTES_MIN && far_copy_reads_past())
 		far_copy_with(far_copy_kernel()->copy_past, to, from, size_bytes);
 	else
 		far_copy_stream(to, from, size_bytes);

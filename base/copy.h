@@ -3,6 +3,7 @@
 #define FAR_BASE_COPY_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 /**
  * far_copy_stream - copies with non-temporal stores where the processor has them and the size is
@@ -20,5 +21,13 @@ void far_copy_stream(void *to, const void *from, size_t size_bytes);
  * meanwhile.
  */
 void far_copy_once(void *to, const void *from, size_t size_bytes);
+
+/**
+ * far_copy_crc32c - far_copy_once(), with the CRC-32C of the bytes computed on their way: of those that
+ * were written, whoever changes the source meanwhile.
+ *
+ * @crc: 0, or what the piece before returned, as far_crc32c() has it.
+ */
+uint32_t far_copy_crc32c(uint32_t crc, void *to, const void *from, size_t size_bytes);
 
 #endif

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/checksum.h"
 #include "base/copy_priv.h"
 #include "base/publish.h"
 #include "base/rng.h"
@@ -142,10 +143,73 @@ every_kernel_of_this_processor_is_exact(void **state)
 	}
 }
 
+/* @kernel: NULL: that of the processor. */
+static void
+crc_check(struct fixture *f, far_copy_crc_kernel_fn *kernel, size_t to_at, size_t from_at,
+	  size_t size, uint32_t crc)
+{
+	char *to = (char *)f->to + to_at;
+	const char *from = (const char *)f->from + from_at;
+	uint32_t got;
+
+	memset(to - 1, 0x5a, size + 2);
+	if (kernel == NULL)
+		got = far_copy_crc32c(crc, to, from, size);
+	else
+		got = far_copy_crc_with(kernel, crc, to, from, size, size % 2 == 0);
+	far_mem_publish();
+	assert_memory_equal(to, from, size);
+	assert_int_equal(to[-1], 0x5a);
+	assert_int_equal(to[size], 0x5a);
+	assert_int_equal(got, far_crc32c_portable(crc, from, size));
+}
+
+static void
+a_copy_that_sums_is_exact_and_its_sum_is_that_of_the_table(void **state)
+{
+	struct fixture *f = *state;
+	struct far_rng rng;
+
+	far_rng_init(&rng, 4);
+	for (size_t size = 0; size < 400; size++)
+		crc_check(f, NULL, 64 + size % 64, size % 7, size, (uint32_t)size);
+	for (size_t size = 4090; size < 4500; size++)
+		crc_check(f, NULL, 64 + size % 64, size % 7, size, 0);
+	for (const struct far_copy_crc_kernel *kernel = far_copy_crc_kernels; kernel->name != NULL;
+	     kernel++) {
+		if (!kernel->supported())
+			continue;
+		for (size_t size = 0; size < 1200; size++)
+			crc_check(f, kernel->copy, 64 + size % 64, size % 5, size, 0);
+		for (int round = 0; round < 200; round++)
+			crc_check(f, kernel->copy, 64 + far_rng_below(&rng, 64),
+				  far_rng_below(&rng, 64), far_rng_below(&rng, 60000),
+				  (uint32_t)far_rng_u64(&rng));
+	}
+}
+
+static void
+a_sum_goes_on_from_piece_to_piece(void **state)
+{
+	struct fixture *f = *state;
+	struct far_rng rng;
+
+	far_rng_init(&rng, 5);
+	for (int round = 0; round < 200; round++) {
+		size_t size = far_rng_below(&rng, 65000);
+		size_t cut = far_rng_below(&rng, size + 1);
+		uint32_t crc = far_copy_crc32c(0, f->to, f->from, cut);
+
+		crc = far_copy_crc32c(crc, f->to + cut, f->from + cut, size - cut);
+		assert_int_equal(crc, far_crc32c_portable(0, f->from, size));
+	}
+}
+
 static void
 nothing_may_be_copied_from_nowhere(void **state)
 {
 	(void)state;
+	assert_int_equal(far_copy_crc32c(7, NULL, NULL, 0), 7);
 	far_copy_stream(NULL, NULL, 0);
 	far_copy_once(NULL, NULL, 0);
 }
@@ -158,6 +222,8 @@ main(void)
 		cmocka_unit_test(sizes_around_the_thresholds_are_exact),
 		cmocka_unit_test(random_copies_are_exact),
 		cmocka_unit_test(every_kernel_of_this_processor_is_exact),
+		cmocka_unit_test(a_copy_that_sums_is_exact_and_its_sum_is_that_of_the_table),
+		cmocka_unit_test(a_sum_goes_on_from_piece_to_piece),
 		cmocka_unit_test(nothing_may_be_copied_from_nowhere),
 	};
 
