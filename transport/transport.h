@@ -106,6 +106,9 @@ struct far_op {
 	const struct far_piece *pieces; /* 1..FAR_PIECES_MAX; copied by post */
 	uint32_t piece_count;
 	uint64_t token; /* 0: no completion of its own, the next token of the list covers it */
+	/* WRITE, where the link's sums_from is not 0: where the CRC-32C of its bytes, as they landed, is put
+	 * before a completion that is 0; borrowed until it. NULL: nobody asks. */
+	uint32_t *crc32c;
 };
 
 /* ---- events ---- */
@@ -141,6 +144,9 @@ struct far_link {
 	struct far_link_handler *handler; /* set at connect and accept */
 	char peer[FAR_ADDRESS_BYTES_MAX]; /* for people: "pid 4711", "10.0.0.3:7471" */
 	bool up;                          /* messages and posts are accepted */
+	/* Once up, 0: nobody copies a WRITE's bytes. Else who does tells their CRC-32C if asked, and from so many
+	 * bytes in a list on it pays to wait for that instead of reading them once more. See far_op. */
+	uint32_t sums_from;
 };
 
 /**

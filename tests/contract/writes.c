@@ -1,4 +1,5 @@
 /* writes.c - contract: WRITEs land where they were granted, before what was sent behind them. */
+#include "base/checksum.h"
 #include "tests/contract/contract.h"
 
 #define LANE_BYTES  ((size_t)64 * 1024)
@@ -119,6 +120,53 @@ a_write_gathers_its_pieces(void **state)
 	for (uint32_t i = 0; i < FAR_PIECES_MAX; i++) {
 		assert_memory_equal(landed, pieces[i].addr, pieces[i].size_bytes);
 		landed += pieces[i].size_bytes;
+	}
+	scene_end(&s);
+}
+
+/* Pieces of odd lengths at odd places; ops that do not ask between those that do. */
+static void
+a_write_that_asks_is_told_the_checksum_of_what_landed(void **state)
+{
+	enum { OPS = 150 };
+	struct scene s = scene_begin();
+	uint32_t crcs[OPS];
+	(void)state;
+
+	if (s.client->link->sums_from == 0) {
+		scene_end(&s);
+		skip();
+	}
+	for (uint32_t round = 0; round < 8; round++) {
+		struct far_piece pieces[OPS][3];
+		struct far_op ops[OPS];
+		uint32_t count = round % 2 == 0 ? OPS : 2;
+		uint32_t each = (uint32_t)LANE_BYTES / count - round;
+
+		contract_fill(s.local->base, WHOLE_BYTES, round);
+		memset(crcs, 0xee, sizeof(crcs));
+		for (uint32_t i = 0; i < count; i++) {
+			uint8_t *at = s.local->base + (size_t)(i % 7) * 1001 + round;
+			uint32_t cut = each / (2 + i % 5);
+
+			pieces[i][0] = (struct far_piece){at, cut, s.local->mem};
+			pieces[i][1] = (struct far_piece){at + 9999, 1, s.local->mem};
+			pieces[i][2] = (struct far_piece){at + 333, each - cut - 1, s.local->mem};
+			ops[i] =
+				contract_op(FAR_OP_WRITE, pieces[i], &s.remote, (uint64_t)i * each);
+			ops[i].piece_count = 3;
+			ops[i].crc32c = i % 5 != 3 ? &crcs[i] : NULL;
+		}
+		ops[count - 1].token = contract_token(s.client);
+		contract_post(s.client, ops, (int)count);
+		contract_wait(s.c, s.client->done[ops[count - 1].token]);
+		assert_int_equal(s.client->status[ops[count - 1].token], 0);
+		contract_settle(s.c);
+		for (uint32_t i = 0; i < count; i++) {
+			uint32_t crc = far_crc32c(0, s.lane_base + (size_t)i * each, each);
+
+			assert_int_equal(crcs[i], ops[i].crc32c != NULL ? crc : 0xeeeeeeee);
+		}
 	}
 	scene_end(&s);
 }
@@ -421,6 +469,7 @@ a_message_behind_a_write_that_failed_does_not_arrive(void **state)
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_write_lands_where_it_was_granted_and_nowhere_else),
 	cmocka_unit_test(a_write_gathers_its_pieces),
+	cmocka_unit_test(a_write_that_asks_is_told_the_checksum_of_what_landed),
 	cmocka_unit_test(a_write_beyond_its_grant_is_refused),
 	cmocka_unit_test(a_key_for_reading_does_not_write),
 	cmocka_unit_test(a_grant_is_for_one_link),

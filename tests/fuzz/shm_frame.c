@@ -36,6 +36,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
 		break;
 	case SHM_FRAME_WRITE_DONE:
 		FAR_ASSERT(frame.u.write_done.status <= 0);
+		FAR_ASSERT(frame.u.write_done.sum_count <= SHM_WRITE_PIECES_MAX);
+		FAR_ASSERT(frame.body_bytes ==
+			   sizeof(frame.u.write_done) +
+				   frame.u.write_done.sum_count * sizeof(uint32_t));
 		break;
 	default:
 		break;

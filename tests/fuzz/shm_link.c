@@ -43,6 +43,7 @@ static struct world {
 	struct end end;
 	struct far_mem *shown, *grant, *local;
 	int fd; /* the peer's socket; -1: none */
+	uint32_t crc32c;
 	uint64_t seq;
 } world;
 
@@ -130,6 +131,8 @@ end_post(uint8_t how, uint16_t at)
 	if (world.end.link == NULL || world.end.disconnected || world.end.posted == TOKENS_MAX)
 		return;
 	memcpy(op.rkey.bytes, key, sizeof(key));
+	if (op.kind == FAR_OP_WRITE && (how >> 3 & 1) != 0 && world.end.link->sums_from != 0)
+		op.crc32c = &world.crc32c;
 	op.token = ++world.end.posted;
 	world.end.tokens[op.token - 1] = 1;
 	if (far_transport_post(world.end.link, &op, 1) != 0)
@@ -209,7 +212,8 @@ peer_connect(void)
 static void
 hello_send(uint8_t how)
 {
-	struct shm_frame_hello hello = {.nonce = NONCE, .credits = 1U << (how & 7)};
+	struct shm_frame_hello hello = {
+		.features = SHM_FEATURE_SUMS, .nonce = NONCE, .credits = 1U << (how & 7)};
 
 	hello.hello_bytes = (how >> 3 & 1) != 0 ? how : 4;
 	frame_send(SHM_FRAME_HELLO, &hello, sizeof(hello), 0,
@@ -256,7 +260,8 @@ write_send(uint8_t how)
 		if ((shape >> 6 & 1) != 0)
 			pieces[i].flags = 0;
 		pieces[i].seq = world.seq + 1;
-		world.seq += pieces[i].flags;
+		world.seq += pieces[i].flags & SHM_WRITE_LAST;
+		pieces[i].flags |= (how >> 2 & 1) != 0 ? SHM_WRITE_SUM : 0;
 		if (shape >> 7 != 0)
 			pieces[i].seq = input_edge(&world.in);
 	}
@@ -266,7 +271,8 @@ write_send(uint8_t how)
 static void
 other_send(uint8_t how, uint8_t value)
 {
-	struct shm_frame_write_done done = {.seq = value, .status = -(int32_t)(how >> 5)};
+	struct shm_frame_told told = {
+		.done = {.seq = value, .status = -(int32_t)(how >> 5), .sum_count = how >> 3 & 3}};
 	struct shm_frame_mem_gone gone = {.region = value & 3};
 	static uint8_t bytes[600];
 	size_t size_bytes;
@@ -276,7 +282,8 @@ other_send(uint8_t how, uint8_t value)
 		frame_send(SHM_FRAME_MEM_GONE, &gone, sizeof(gone), 0, -1);
 		break;
 	case 1:
-		frame_send(SHM_FRAME_WRITE_DONE, &done, sizeof(done), 0, -1);
+		frame_send(SHM_FRAME_WRITE_DONE, &told,
+			   sizeof(told.done) + told.done.sum_count * sizeof(told.sums[0]), 0, -1);
 		break;
 	case 2:
 		frame_send(SHM_FRAME_CREDIT, NULL, 0, value, -1);

@@ -256,6 +256,7 @@ world_open(struct world *world, uint64_t seed)
 		.drop_link = seed % 3 == 0 ? 6 : 0,
 		.late = 500,
 		.late_ns_max = 8 * FAR_NS_PER_MS,
+		.sums_from = seed % 2 == 0 ? 64 : 0,
 	};
 	struct far_transport_config tp_config = {.host = "client"};
 	struct far_l2_env env = {.connect_timeout_ns = 5 * FAR_NS_PER_MS,

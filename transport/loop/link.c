@@ -31,6 +31,7 @@ link_open(struct loop_host *host, enum loop_link_state state, struct loop_link *
 	if (link == NULL)
 		return -ENOMEM;
 	link->link.tp = &host->tp;
+	link->link.sums_from = fabric->config.sums_from;
 	link->host = host;
 	link->number = fabric->link_next++;
 	link->state = state;

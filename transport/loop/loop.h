@@ -19,6 +19,7 @@ struct far_loop_config {
 	uint32_t late;      /* per op: it completes after up to late_ns_max more */
 	uint64_t late_ns_max;
 	uint32_t op_queue_max; /* per link; 0: 4096 */
+	uint32_t sums_from;    /* of its links, see struct far_link */
 };
 
 /* Time on it is its own: far_loop_step() moves it. Returns 0, -ENOMEM, -EINVAL (a latency range that

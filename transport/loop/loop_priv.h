@@ -174,6 +174,7 @@ struct loop_op {
 	uint64_t write_seq; /* of the link's WRITEs */
 	uint64_t remote_addr;
 	uint64_t size_bytes;
+	uint32_t *crc32c; /* as in struct far_op */
 	struct far_rkey rkey;
 	struct far_piece pieces[FAR_PIECES_MAX];
 };

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/checksum.h"
 
 static void op_fire(struct loop_timer *timer);
 static void batch_advance(struct loop_batch *batch);
@@ -167,6 +168,16 @@ op_finish(struct loop_op *op, int status)
 	batch_advance(op->batch);
 }
 
+static void
+op_sum(const struct loop_op *op)
+{
+	uint32_t crc = 0;
+
+	for (uint32_t i = 0; i < op->piece_count; i++)
+		crc = far_crc32c(crc, op->pieces[i].addr, op->pieces[i].size_bytes);
+	*op->crc32c = crc;
+}
+
 /* The end, unless the link dies instead. */
 static void
 op_land(struct loop_op *op)
@@ -178,6 +189,8 @@ op_land(struct loop_op *op)
 		far_loop_link_break(link, -ECONNRESET);
 		return;
 	}
+	if (op->crc32c != NULL)
+		op_sum(op);
 	op_finish(op, 0);
 }
 
@@ -334,6 +347,8 @@ op_fill(struct loop_link *link, struct loop_op *op, const struct far_op *from)
 {
 	FAR_ASSERT(from->piece_count > 0);
 	FAR_ASSERT(from->piece_count <= FAR_PIECES_MAX);
+	FAR_ASSERT(from->crc32c == NULL || from->kind == FAR_OP_WRITE);
+	FAR_ASSERT(from->crc32c == NULL || link->link.sums_from != 0);
 	far_list_init(&op->node);
 	far_list_init(&op->flying);
 	far_list_init(&op->write);
@@ -342,6 +357,7 @@ op_fill(struct loop_link *link, struct loop_op *op, const struct far_op *from)
 	op->kind = from->kind;
 	op->fence = (from->flags & FAR_OP_FENCE) != 0;
 	op->token = from->token;
+	op->crc32c = from->crc32c;
 	op->moment = 0;
 	op->moments = 0;
 	op->remote_addr = from->remote_addr;

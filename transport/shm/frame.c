@@ -63,7 +63,7 @@ write_parse(struct shm_frame *frame)
 		struct shm_frame_write piece;
 
 		memcpy(&piece, frame->body + i * sizeof(piece), sizeof(piece));
-		if (piece.flags & ~SHM_WRITE_LAST)
+		if (piece.flags & ~(SHM_WRITE_LAST | SHM_WRITE_SUM))
 			return -EPROTO;
 	}
 	frame->u.write_count = (uint32_t)count;
@@ -75,10 +75,11 @@ write_done_parse(struct shm_frame *frame)
 {
 	struct shm_frame_write_done *done = &frame->u.write_done;
 
-	if (frame->body_bytes != sizeof(*done))
+	if (frame->body_bytes < sizeof(*done))
 		return -EPROTO;
 	memcpy(done, frame->body, sizeof(*done));
-	if (done->zero != 0 || done->status > 0)
+	if (done->sum_count > SHM_WRITE_PIECES_MAX || done->status > 0 ||
+	    frame->body_bytes != sizeof(*done) + done->sum_count * sizeof(uint32_t))
 		return -EPROTO;
 	/* What the peer says goes to our user: it has to be one of our codes. */
 	if (done->status < 0 && !far_err_listed(done->status))

@@ -32,9 +32,11 @@ struct shm_frame_header {
 	uint32_t zero;
 };
 
+#define SHM_FEATURE_SUMS (1ULL << 0) /* SHM_WRITE_SUM is understood */
+
 /* HELLO and WELCOME may grow at the end; a reader takes what it knows. */
 struct shm_frame_hello {
-	uint64_t features; /* none defined yet; a bit is used where both have it */
+	uint64_t features; /* SHM_FEATURE_*; a bit is used where both have it */
 	uint64_t nonce;    /* the first half of all remote keys of the sender */
 	uint32_t credits;  /* messages that the receiver may send at first */
 	uint32_t hello_bytes;
@@ -53,7 +55,8 @@ struct shm_frame_mem_gone {
 	uint64_t region;
 };
 
-#define SHM_WRITE_LAST 1U /* the last piece of its op */
+#define SHM_WRITE_LAST (1U << 0) /* the last piece of its op */
+#define SHM_WRITE_SUM  (1U << 1) /* on all pieces of an op: its CRC-32C is asked for */
 
 /* One piece of a WRITE op. */
 struct shm_frame_write {
@@ -68,10 +71,17 @@ struct shm_frame_write {
 
 #define SHM_WRITE_PIECES_MAX 128
 
+/* Sums follow: uint32_t[sum_count], of the ops that ended with 0 and asked for one, in their order. */
 struct shm_frame_write_done {
 	uint64_t seq;   /* this op ended with @status; all before it that were not named, with 0 */
 	int32_t status; /* 0 or a negative errno */
-	uint32_t zero;
+	uint32_t sum_count;
+};
+
+/* As it goes out. */
+struct shm_frame_told {
+	struct shm_frame_write_done done;
+	uint32_t sums[SHM_WRITE_PIECES_MAX];
 };
 
 _Static_assert(sizeof(struct shm_frame_header) == 16, "frame header");
@@ -92,7 +102,7 @@ struct shm_frame {
 		struct shm_frame_hello hello; /* HELLO and WELCOME */
 		struct shm_frame_mem mem;
 		struct shm_frame_mem_gone mem_gone;
-		struct shm_frame_write_done write_done;
+		struct shm_frame_write_done write_done; /* its sums lie behind it, at @body */
 		uint32_t write_count; /* WRITE: that many struct shm_frame_write at @body */
 	} u;
 };

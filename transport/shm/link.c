@@ -180,6 +180,7 @@ far_shm_link_hello(struct shm_link *link, int fd)
 {
 	struct shm_transport *tp = SHM_TP(link->link.tp);
 	struct shm_frame_hello hello = {
+		.features = SHM_FEATURE_SUMS,
 		.nonce = tp->nonce,
 		.credits = tp->credits,
 		.hello_bytes = link->hello_bytes,
@@ -242,6 +243,7 @@ peer_take(struct shm_link *link, const struct shm_frame_hello *hello, int fd)
 	if (rc < 0)
 		return rc;
 	link->peer_nonce = hello->nonce;
+	link->link.sums_from = (hello->features & SHM_FEATURE_SUMS) != 0 ? SHM_SUMS_FROM_BYTES : 0;
 	link->credits = hello->credits;
 	link->credits_max = hello->credits;
 	return 0;
@@ -352,7 +354,8 @@ up_take(struct shm_link *link, const struct shm_frame *frame, int fd)
 	case SHM_FRAME_WRITE:
 		return write_take(link, frame);
 	case SHM_FRAME_WRITE_DONE:
-		return far_shm_writes_ack(link, &frame->u.write_done);
+		return far_shm_writes_ack(link, &frame->u.write_done,
+					  frame->body + sizeof(frame->u.write_done));
 	default:
 		return -EPROTO;
 	}

@@ -56,15 +56,58 @@ pull_target(struct shm_link *link, const struct shm_frame_write *piece)
 	return (uint8_t *)mem->mem.base + piece->addr;
 }
 
+bool
+far_shm_pull_is_to_tell(const struct shm_link *link)
+{
+	if (link->pull.seq == link->pull.seq_told)
+		return false;
+	return !far_shm_pull_active(link) || link->pull.bytes_untold >= SHM_UNTOLD_BYTES_MAX ||
+	       link->pull.sum_count == SHM_WRITE_PIECES_MAX;
+}
+
+size_t
+far_shm_pull_tell(const struct shm_link *link, uint64_t seq, int status, struct shm_frame_told *out)
+{
+	size_t sums_bytes = link->pull.sum_count * sizeof(out->sums[0]);
+
+	out->done = (struct shm_frame_write_done){
+		.seq = seq, .status = status, .sum_count = link->pull.sum_count};
+	memcpy(out->sums, link->pull.sums, sums_bytes);
+	return sizeof(out->done) + sums_bytes;
+}
+
 /* A failed WRITE costs the link: the messages behind it may speak of its bytes. */
 static void
 pull_refuse(struct shm_link *link, uint64_t seq)
 {
-	struct shm_frame_write_done done = {.seq = seq, .status = -EACCES};
+	struct shm_frame_told told;
+	size_t told_bytes;
 
-	if (far_shm_frame_push(link, SHM_FRAME_WRITE_DONE, &done, sizeof(done)) == 0)
+	/* Those before it first, if the socket takes them. */
+	(void)far_shm_flush(link);
+	told_bytes = far_shm_pull_tell(link, seq, -EACCES, &told);
+	if (far_shm_frame_push(link, SHM_FRAME_WRITE_DONE, &told, told_bytes) == 0)
 		(void)far_shm_flush(link);
 	far_shm_link_fail(link, -EACCES);
+}
+
+static void
+piece_copy(struct shm_link *link, const struct shm_frame_write *piece, uint8_t *to,
+	   const uint8_t *from, size_t size_bytes)
+{
+	if (piece->flags & SHM_WRITE_SUM)
+		link->pull.sum = far_copy_crc32c(link->pull.sum, to, from, size_bytes);
+	else
+		far_copy_stream(to, from, size_bytes);
+}
+
+static void
+op_end(struct shm_link *link, const struct shm_frame_write *last)
+{
+	link->pull.seq = last->seq;
+	if (last->flags & SHM_WRITE_SUM)
+		link->pull.sums[link->pull.sum_count++] = link->pull.sum;
+	link->pull.sum = 0;
 }
 
 int
@@ -74,7 +117,9 @@ far_shm_pull_run(struct shm_link *link)
 	int64_t slice = SHM_SLICE_BYTES;
 	int ran = 0;
 
-	while (far_shm_pull_active(link) && slice > 0) {
+	/* Sums that wait for the socket are told before there are more. */
+	while (far_shm_pull_active(link) && slice > 0 &&
+	       link->pull.sum_count < SHM_WRITE_PIECES_MAX) {
 		struct shm_frame_write piece;
 		const uint8_t *from;
 		uint8_t *to;
@@ -94,17 +139,18 @@ far_shm_pull_run(struct shm_link *link)
 		size = piece.size_bytes - link->pull.offset;
 		if (size > (size_t)slice)
 			size = (size_t)slice;
-		far_copy_stream(to + link->pull.offset, from + link->pull.offset, size);
+		piece_copy(link, &piece, to + link->pull.offset, from + link->pull.offset, size);
 		slice -= (int64_t)size + 1;
 		tp->copy_left -= ((int64_t)size + 1) * far_shm_copiers(&tp->copies);
 		link->pull.offset += (uint32_t)size;
+		link->pull.bytes_untold += size;
 		ran++;
 		if (link->pull.offset < piece.size_bytes)
 			break;
 		link->pull.offset = 0;
 		link->pull.idx++;
 		if (piece.flags & SHM_WRITE_LAST)
-			link->pull.seq = piece.seq;
+			op_end(link, &piece);
 	}
 	if (ran == 0)
 		return 0;

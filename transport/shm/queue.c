@@ -117,6 +117,8 @@ list_measure(const struct far_link *link, const struct far_op *ops, int count, u
 		FAR_ASSERT(op->piece_count > 0);
 		FAR_ASSERT(op->piece_count <= FAR_PIECES_MAX);
 		FAR_ASSERT(op->kind == FAR_OP_READ || op->kind == FAR_OP_WRITE);
+		FAR_ASSERT(op->crc32c == NULL || op->kind == FAR_OP_WRITE);
+		FAR_ASSERT(op->crc32c == NULL || link->sums_from != 0);
 		for (uint32_t p = 0; p < op->piece_count; p++) {
 			const struct far_piece *piece = &op->pieces[p];
 			const struct far_mem *mem = piece->mem;
@@ -186,6 +188,8 @@ op_push(struct shm_queue *queue, const struct far_op *from, struct mem_run *run)
 		.kind = (uint8_t)from->kind,
 		.flags = (uint8_t)from->flags,
 	};
+	if (from->kind == FAR_OP_WRITE)
+		op->crc32c = from->crc32c;
 	queue->piece_tail = first + from->piece_count;
 	queue->tail++;
 }
@@ -493,6 +497,7 @@ static uint32_t
 write_describe(struct shm_link *link, const struct shm_op *op, struct shm_frame_write *out)
 {
 	const struct shm_queue *queue = &link->writes;
+	uint32_t flags = op->crc32c != NULL ? SHM_WRITE_SUM : 0;
 	uint64_t addr = op->addr;
 
 	for (uint32_t i = 0; i < op->piece_count; i++) {
@@ -507,7 +512,7 @@ write_describe(struct shm_link *link, const struct shm_op *op, struct shm_frame_
 			.source_offset = (uintptr_t)piece->addr - (uintptr_t)mem->mem.base,
 			.seq = op->seq,
 			.size_bytes = piece->size_bytes,
-			.flags = i + 1U == op->piece_count ? SHM_WRITE_LAST : 0,
+			.flags = flags | (i + 1U == op->piece_count ? SHM_WRITE_LAST : 0),
 		};
 		addr += piece->size_bytes;
 	}
@@ -554,9 +559,11 @@ far_shm_writes_send(struct shm_link *link)
 }
 
 int
-far_shm_writes_ack(struct shm_link *link, const struct shm_frame_write_done *done)
+far_shm_writes_ack(struct shm_link *link, const struct shm_frame_write_done *done,
+		   const uint8_t *sums)
 {
 	struct shm_queue *queue = &link->writes;
+	uint32_t taken = 0;
 
 	if (done->seq == 0 || done->seq > link->write_seq)
 		return -EPROTO;
@@ -564,14 +571,23 @@ far_shm_writes_ack(struct shm_link *link, const struct shm_frame_write_done *don
 		struct shm_op *op = op_at(queue, queue->ack);
 
 		if (!op->done) {
+			int status = op->seq == done->seq ? done->status : 0;
+
 			if (op->seq > done->seq)
 				break;
+			if (status == 0 && op->crc32c != NULL) {
+				if (taken == done->sum_count)
+					return -EPROTO;
+				memcpy(op->crc32c, sums + taken * sizeof(*op->crc32c),
+				       sizeof(*op->crc32c));
+				taken++;
+			}
 			op->done = true;
-			op->status = op->seq == done->seq ? done->status : 0;
+			op->status = status;
 		}
 		queue->ack++;
 	}
-	return 0;
+	return taken == done->sum_count ? 0 : -EPROTO;
 }
 
 /* ---- completions ---- */

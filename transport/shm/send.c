@@ -114,7 +114,8 @@ static int
 welcome_send(struct shm_link *link)
 {
 	struct shm_transport *tp = SHM_TP(link->link.tp);
-	struct shm_frame_hello welcome = {.nonce = tp->nonce, .credits = tp->credits};
+	struct shm_frame_hello welcome = {
+		.nonce = tp->nonce, .credits = tp->credits, .features = SHM_FEATURE_SUMS};
 	int rc;
 
 	rc = frame_send(link, SHM_FRAME_WELCOME, &welcome, sizeof(welcome), link->control.fd);
@@ -156,12 +157,15 @@ mems_send(struct shm_link *link, int *sent)
 static int
 write_done_send(struct shm_link *link)
 {
-	struct shm_frame_write_done done = {.seq = link->pull.seq};
-	int rc;
+	struct shm_frame_told told;
+	size_t told_bytes = far_shm_pull_tell(link, link->pull.seq, 0, &told);
+	int rc = frame_send(link, SHM_FRAME_WRITE_DONE, &told, told_bytes, -1);
 
-	rc = frame_send(link, SHM_FRAME_WRITE_DONE, &done, sizeof(done), -1);
-	if (rc == 0)
-		link->pull.seq_told = done.seq;
+	if (rc == 0) {
+		link->pull.seq_told = link->pull.seq;
+		link->pull.bytes_untold = 0;
+		link->pull.sum_count = 0;
+	}
 	return rc;
 }
 
@@ -212,7 +216,7 @@ far_shm_flush(struct shm_link *link)
 	/* Regions before whatever may name them. */
 	if (mems_send(link, &sent) < 0)
 		return sent;
-	if (link->pull.seq != link->pull.seq_told) {
+	if (far_shm_pull_is_to_tell(link)) {
 		if (write_done_send(link) < 0)
 			return sent;
 		sent++;

@@ -17,10 +17,14 @@
 #define SHM_CREDITS_DEFAULT 32U
 #define SHM_CREDITS_MAX     4096U
 /* A poll copies about this much at the most, times far_shm_copiers(); what is left waits for the next one. */
-#define SHM_POLL_COPY_BYTES  (1LL << 20)
-#define SHM_SLICE_BYTES      (256LL << 10)
-#define SHM_POLL_TURNS_MAX   64
+#define SHM_POLL_COPY_BYTES (1LL << 20)
+#define SHM_SLICE_BYTES     (256LL << 10)
+#define SHM_POLL_TURNS_MAX  64
+/* Pulled, and the peer not told yet, while more of the same frame is to come: each word wakes it. */
+#define SHM_UNTOLD_BYTES_MAX (4ULL << 20)
 #define SHM_FRAMES_PER_TURN  32
+/* Some 60 us of a checksum, which is what the writer waits for an answer. */
+#define SHM_SUMS_FROM_BYTES  (512U << 10)
 #define SHM_READ_OPS_MAX     4096U /* powers of two */
 #define SHM_WRITE_OPS_MAX    2048U
 #define SHM_PIECES_QUEUED    ((size_t)FAR_POST_OPS_MAX * FAR_PIECES_MAX)
@@ -162,8 +166,12 @@ struct shm_op {
 	uint64_t addr;
 	uint64_t token;
 	uint64_t bytes;
-	uint64_t seq;        /* WRITE: as it was sent */
-	uint64_t drain_mark; /* READ of an unknown key: waits until the socket was seen empty */
+	uint64_t seq; /* WRITE: as it was sent */
+	union {
+		uint64_t
+			drain_mark; /* READ of an unknown key: waits until the socket was seen empty */
+		uint32_t *crc32c; /* WRITE: as in struct far_op */
+	};
 	uint32_t piece_first;
 	uint16_t piece_count;
 	uint8_t kind;
@@ -274,6 +282,10 @@ struct shm_link {
 		uint32_t offset;
 		uint64_t seq; /* done, all up to it */
 		uint64_t seq_told;
+		uint64_t bytes_untold;
+		uint32_t sum; /* of the op that is being pulled */
+		uint32_t sum_count;
+		uint32_t sums[SHM_WRITE_PIECES_MAX]; /* of those that are done and not told */
 	} pull;
 
 	/* The peer's memory. */
@@ -348,8 +360,9 @@ int far_shm_post(struct far_link *link, const struct far_op *ops, int count);
 int far_shm_queue_run(struct shm_link *link, struct shm_queue *queue);
 /* Sends the WRITEs at the cursor as far as there is room. */
 void far_shm_writes_send(struct shm_link *link);
-/* The peer answered. Returns 0, -EPROTO. */
-int far_shm_writes_ack(struct shm_link *link, const struct shm_frame_write_done *done);
+/* The peer answered, @sums behind it, of any alignment. Returns 0, -EPROTO. */
+int far_shm_writes_ack(struct shm_link *link, const struct shm_frame_write_done *done,
+		       const uint8_t *sums);
 /* Gives out completions while the poll's budget lasts. Returns how many. */
 int far_shm_queue_complete(struct shm_link *link, struct shm_queue *queue);
 /* Ends all that is not done with @rc. */
@@ -374,6 +387,11 @@ void far_shm_copies_run(struct shm_copies *copies);
 /* ---- pull.c: the peer's WRITEs ---- */
 /* Copies, up to a slice. Returns how many pieces of work were done; may end the link. */
 int far_shm_pull_run(struct shm_link *link);
+/* Whether the peer is to hear how far it has come: the frame is done, or much of it. */
+bool far_shm_pull_is_to_tell(const struct shm_link *link);
+/* The body of a WRITE_DONE in @out, with all sums that wait. Returns its bytes. */
+size_t far_shm_pull_tell(const struct shm_link *link, uint64_t seq, int status,
+			 struct shm_frame_told *out);
 static inline bool
 far_shm_pull_active(const struct shm_link *link)
 {

@@ -109,6 +109,7 @@ sim_open(struct sim *sim, uint64_t seed)
 	loop.reexecute = (uint32_t)far_rng_below(&rng, 2) * 3000U;
 	loop.drop_link = far_rng_below(&rng, 4) == 0 ? 6 : 0;
 	loop.late = (uint32_t)far_rng_below(&rng, 3) * 300U;
+	loop.sums_from = (uint32_t)far_rng_below(&rng, 2) * 64U;
 	far_rng_init(&sim->rng, seed ^ 0x5c4ed);
 	FAR_ASSERT(far_loop_fabric_open(&loop, &sim->fabric) == 0);
 	sim->clock = far_loop_clock(sim->fabric);

@@ -31,8 +31,9 @@ what_is_sent_is_read_back(void **state)
 {
 	struct shm_frame_hello hello = {.nonce = 9, .credits = 32, .hello_bytes = 3};
 	struct shm_frame_mem mem = {.region = 5, .size_bytes = 4096, .rights = 2};
-	struct shm_frame_write writes[2] = {{.seq = 1, .size_bytes = 9}, {.flags = SHM_WRITE_LAST}};
-	struct shm_frame_write_done done = {.seq = 4, .status = -EACCES};
+	struct shm_frame_write writes[2] = {{.seq = 1, .size_bytes = 9, .flags = SHM_WRITE_SUM},
+					    {.flags = SHM_WRITE_LAST | SHM_WRITE_SUM}};
+	struct shm_frame_told told = {{.seq = 4, .status = -EACCES, .sum_count = 2}, {11, 12}};
 	struct shm_frame frame;
 	size_t size;
 	(void)state;
@@ -53,9 +54,11 @@ what_is_sent_is_read_back(void **state)
 	assert_int_equal(frame.u.write_count, 2);
 	assert_memory_equal(frame.body, writes, sizeof(writes));
 
-	size = build(SHM_FRAME_WRITE_DONE, &done, sizeof(done), 0);
+	size = build(SHM_FRAME_WRITE_DONE, &told, sizeof(told.done) + 2 * sizeof(told.sums[0]), 0);
 	assert_int_equal(far_shm_frame_parse(packet, size, &frame), 0);
 	assert_int_equal(frame.u.write_done.status, -EACCES);
+	assert_int_equal(frame.u.write_done.sum_count, 2);
+	assert_memory_equal(frame.body + sizeof(told.done), told.sums, 2 * sizeof(told.sums[0]));
 
 	size = build(SHM_FRAME_MSG, "hello", 5, 0);
 	assert_int_equal(far_shm_frame_parse(packet, size, &frame), 0);
@@ -106,8 +109,12 @@ numbers_outside_their_ranges_are_refused(void **state)
 {
 	struct shm_frame_hello hello = {.credits = 1, .hello_bytes = FAR_HELLO_BYTES_MAX + 1};
 	struct shm_frame_mem mem = {.region = 5, .size_bytes = 4096, .rights = 2};
-	struct shm_frame_write write = {.flags = 2};
-	struct shm_frame_write_done done = {.seq = 4, .status = 1};
+	struct shm_frame_write write = {.flags = 4};
+	struct {
+		struct shm_frame_told told;
+		uint32_t beyond;
+	} too_long = {{{.seq = 4, .status = 1}, {0}}, 0};
+	struct shm_frame_told *told = &too_long.told;
 	struct shm_frame frame;
 	size_t size;
 	(void)state;
@@ -139,9 +146,20 @@ numbers_outside_their_ranges_are_refused(void **state)
 	assert_int_equal(parse(SHM_FRAME_MSG, NULL, 0), -EPROTO);
 	assert_int_equal(parse(SHM_FRAME_CREDIT, "x", 1), -EPROTO);
 
-	assert_int_equal(parse(SHM_FRAME_WRITE_DONE, &done, sizeof(done)), -EPROTO);
-	done.status = -4000; /* no code of ours: it is told as one that is */
-	size = build(SHM_FRAME_WRITE_DONE, &done, sizeof(done), 0);
+	assert_int_equal(parse(SHM_FRAME_WRITE_DONE, told, sizeof(told->done)), -EPROTO);
+	told->done.status = 0;
+	told->done.sum_count = 1;
+	assert_int_equal(parse(SHM_FRAME_WRITE_DONE, told, sizeof(told->done)), -EPROTO);
+	assert_int_equal(parse(SHM_FRAME_WRITE_DONE, told, sizeof(told->done) + 8), -EPROTO);
+	assert_int_equal(parse(SHM_FRAME_WRITE_DONE, told, sizeof(told->done) - 1), -EPROTO);
+	assert_int_equal(parse(SHM_FRAME_WRITE_DONE, told, sizeof(told->done) + 4), 0);
+	told->done.sum_count = SHM_WRITE_PIECES_MAX + 1;
+	assert_int_equal(parse(SHM_FRAME_WRITE_DONE, &too_long, sizeof(too_long)), -EPROTO);
+	told->done.sum_count = 0x40000001; /* its bytes would wrap to four */
+	assert_int_equal(parse(SHM_FRAME_WRITE_DONE, told, sizeof(told->done) + 4), -EPROTO);
+	told->done.sum_count = 0;
+	told->done.status = -4000; /* no code of ours: it is told as one that is */
+	size = build(SHM_FRAME_WRITE_DONE, told, sizeof(told->done), 0);
 	assert_int_equal(far_shm_frame_parse(packet, size, &frame), 0);
 	assert_int_equal(frame.u.write_done.status, -EIO);
 }

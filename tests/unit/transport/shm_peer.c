@@ -9,7 +9,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/checksum.h"
 #include "tests/support/log_capture.h"
+#include "transport/shm/shm_priv.h"
 
 static struct world world;
 static struct far_pages control;
@@ -302,7 +304,7 @@ frame_throw(int fd, struct far_rng *rng, const struct far_rkey *rkey, int mem_fd
 				.source_offset = far_rng_below(rng, 8) ? 0 : number(rng),
 				.seq = i + 1,
 				.size_bytes = (uint32_t)far_rng_below(rng, 200),
-				.flags = SHM_WRITE_LAST,
+				.flags = SHM_WRITE_LAST | (i == 1 ? SHM_WRITE_SUM : 0),
 			};
 		rogue_send(fd, SHM_FRAME_WRITE, write, sizeof(write), -1);
 	}
@@ -456,6 +458,118 @@ an_answer_to_a_write_that_was_never_sent_costs_the_link(void **state)
 	rogue_close(fd);
 }
 
+/* A WRITE of ours to the rogue, which asks for its checksum; the rogue answers it with so many of them. */
+static void
+sums_refused(uint32_t sum_count)
+{
+	struct shm_frame_told told = {{.seq = 1, .sum_count = sum_count}, {1, 2}};
+	struct far_remote remote = {.rkey = far_shm_rkey_make(ROGUE_NONCE, 5)};
+	uint32_t crc = 0xee;
+	struct memory source;
+	struct far_piece piece;
+	struct far_op op;
+	int fd = rogue_open();
+
+	memory_open(&source, world.donor, 65536, FAR_RIGHT_LOCAL, NULL);
+	piece = (struct far_piece){.addr = source.base, .size_bytes = 65536, .mem = source.mem};
+	op = op_make(FAR_OP_WRITE, &piece, &remote, 0, 1);
+	assert_true(world.d.link->sums_from > 0);
+	op.crc32c = &crc;
+	assert_int_equal(far_transport_post(world.d.link, &op, 1), 0);
+	rogue_send(fd, SHM_FRAME_WRITE_DONE, &told,
+		   sizeof(told.done) + sum_count * sizeof(told.sums[0]), -1);
+	alone_wait(world.donor, world.d.dones == 1);
+	assert_int_equal(world.d.token_status[1], sum_count == 0 ? -EPROTO : 0);
+	assert_int_equal(crc, sum_count == 0 ? 0xee : 1);
+	rogue_lost(-EPROTO);
+	memory_close(&source);
+	rogue_close(fd);
+}
+
+static void
+an_answer_with_too_few_checksums_or_too_many_costs_the_link(void **state)
+{
+	(void)state;
+	sums_refused(0);
+	sums_refused(2);
+}
+
+/* WRITEs of one byte each that ask, as many as the socket takes of somebody who reads nothing. */
+static uint64_t
+sums_ask_much(int fd, const struct far_rkey *rkey)
+{
+	static struct {
+		struct shm_frame_header header;
+		struct shm_frame_write pieces[SHM_WRITE_PIECES_MAX];
+	} packet;
+	uint64_t seq = 0;
+	int refused = 0;
+
+	far_shm_frame_header_fill(&packet.header, SHM_FRAME_WRITE, sizeof(packet.pieces), 0);
+	while (refused < 1000) {
+		for (uint32_t i = 0; i < SHM_WRITE_PIECES_MAX; i++)
+			packet.pieces[i] = (struct shm_frame_write){
+				.rkey = *rkey,
+				.source = 1,
+				.seq = seq + 1 + i,
+				.size_bytes = 1,
+				.flags = SHM_WRITE_LAST | SHM_WRITE_SUM,
+			};
+		if (send(fd, &packet, sizeof(packet), MSG_NOSIGNAL | MSG_DONTWAIT) ==
+		    sizeof(packet)) {
+			seq += SHM_WRITE_PIECES_MAX;
+			refused = 0;
+		} else {
+			refused++;
+		}
+		(void)far_transport_poll(world.donor, 64);
+	}
+	return seq;
+}
+
+static void
+a_peer_that_reads_no_checksums_is_waited_for(void **state)
+{
+	static uint8_t packet[SHM_FRAME_BYTES_MAX];
+	struct memory grant;
+	uint64_t asked, told = 0;
+	int mem_fd = memfd_make(65536, true, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE);
+	int fd = rogue_open();
+	(void)state;
+
+	memory_open(&grant, world.donor, 65536, FAR_RIGHT_REMOTE_WRITE, NULL);
+	assert_int_equal(far_transport_mem_expose(grant.mem, world.d.link), 0);
+	announce(fd, 65536, mem_fd);
+	(void)close(mem_fd);
+	asked = sums_ask_much(fd, &grant.mem->remote.rkey);
+	assert_int_equal(world.d.lost, 0);
+	while (told < asked) {
+		ssize_t got = recv(fd, packet, sizeof(packet), MSG_DONTWAIT);
+		struct shm_frame frame;
+
+		(void)far_transport_poll(world.donor, 64);
+		if (got < 0)
+			continue;
+		assert_int_equal(far_shm_frame_parse(packet, (size_t)got, &frame), 0);
+		if (frame.kind != SHM_FRAME_WRITE_DONE)
+			continue;
+		told += frame.u.write_done.sum_count;
+		assert_int_equal(frame.u.write_done.seq, told);
+		for (uint32_t i = 0; i < frame.u.write_done.sum_count; i++) {
+			uint32_t crc;
+
+			memcpy(&crc, frame.body + sizeof(frame.u.write_done) + i * sizeof(crc),
+			       sizeof(crc));
+			assert_int_equal(crc, far_crc32c(0, "", 1));
+		}
+	}
+	assert_int_equal(told, asked);
+	far_transport_disconnect(world.d.link);
+	alone_wait(world.donor, world.d.link == NULL);
+	memory_close(&grant);
+	rogue_close(fd);
+}
+
 static void
 one_region_announced_twice_costs_the_link(void **state)
 {
@@ -491,6 +605,8 @@ main(void)
 		cmocka_unit_test(a_write_from_beyond_its_source_costs_the_link),
 		cmocka_unit_test(a_write_out_of_sequence_costs_the_link),
 		cmocka_unit_test(an_answer_to_a_write_that_was_never_sent_costs_the_link),
+		cmocka_unit_test(an_answer_with_too_few_checksums_or_too_many_costs_the_link),
+		cmocka_unit_test(a_peer_that_reads_no_checksums_is_waited_for),
 		cmocka_unit_test(one_region_announced_twice_costs_the_link),
 	};
 

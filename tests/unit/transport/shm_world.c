@@ -231,7 +231,8 @@ rogue_send(int fd, enum shm_frame_kind kind, const void *body, size_t body_bytes
 int
 rogue_hello(struct world *w, struct far_pages *control, struct shm_frame_hello *welcome)
 {
-	struct shm_frame_hello hello = {.nonce = 77, .credits = 8};
+	struct shm_frame_hello hello = {
+		.features = SHM_FEATURE_SUMS, .nonce = ROGUE_NONCE, .credits = 8};
 	uint8_t packet[SHM_FRAME_BYTES_MAX];
 	struct shm_frame frame;
 	ssize_t got;

@@ -99,6 +99,7 @@ int rogue_connect(const struct world *w);
 void rogue_send(int fd, enum shm_frame_kind kind, const void *body, size_t body_bytes, int pass_fd);
 /* Says hello with a proper control page, which stays mapped in @control, and waits for the welcome.
  */
+#define ROGUE_NONCE 77U
 int rogue_hello(struct world *w, struct far_pages *control, struct shm_frame_hello *welcome);
 
 #endif

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "base/checksum.h"
 #include "base/log.h"
 #include "tests/support/log_capture.h"
 
@@ -118,6 +119,42 @@ a_long_list_of_many_pieces_lands_where_it_should(void **state)
 			assert_memory_equal(grant.base + i * 1024 + p * PIECE, pieces[i][p].addr,
 					    PIECE);
 	}
+	scene_close();
+}
+
+/* More of them than one frame of WRITEs, or of answers, has. */
+static void
+every_write_of_a_long_list_is_told_its_checksum(void **state)
+{
+	enum { OPS = 250, BYTES = 32768 };
+	static struct far_piece pieces[OPS][2];
+	static struct far_op ops[OPS];
+	static uint32_t crcs[OPS];
+	(void)state;
+
+	scene_open();
+	assert_true(world.c.link->sums_from > 0 && world.c.link->sums_from < OPS * BYTES);
+	for (size_t i = 0; i < GRANT_BYTES; i++)
+		source.base[i] = (uint8_t)(i * 31 + (i >> 9));
+	for (uint32_t i = 0; i < OPS; i++) {
+		uint8_t *at = source.base + (size_t)i * 777;
+
+		pieces[i][0] = (struct far_piece){at, 100 * i + 1, source.mem};
+		pieces[i][1] = (struct far_piece){at + 3, BYTES - 100 * i - 1, source.mem};
+		ops[i] = op_make(FAR_OP_WRITE, pieces[i], &grant.mem->remote, (uint64_t)i * BYTES,
+				 0);
+		ops[i].piece_count = 2;
+		ops[i].crc32c = &crcs[i];
+	}
+	ops[OPS / 2].token = 1;
+	ops[OPS - 1].token = 2;
+	assert_int_equal(far_transport_post(world.c.link, ops, OPS), 0);
+	world_wait(&world, world.c.dones == 1);
+	for (uint32_t i = 0; i <= OPS / 2; i++)
+		assert_int_equal(crcs[i], far_crc32c(0, grant.base + (size_t)i * BYTES, BYTES));
+	world_wait(&world, world.c.dones == 2);
+	for (uint32_t i = 0; i < OPS; i++)
+		assert_int_equal(crcs[i], far_crc32c(0, grant.base + (size_t)i * BYTES, BYTES));
 	scene_close();
 }
 
@@ -387,6 +424,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_message_finds_the_bytes_of_all_writes_before_it),
 		cmocka_unit_test(a_long_list_of_many_pieces_lands_where_it_should),
+		cmocka_unit_test(every_write_of_a_long_list_is_told_its_checksum),
 		cmocka_unit_test(a_write_fenced_behind_a_read_sends_what_was_read),
 		cmocka_unit_test(a_write_without_the_right_lands_nowhere_and_costs_the_link),
 		cmocka_unit_test(a_write_past_the_end_of_a_grant_is_refused),
