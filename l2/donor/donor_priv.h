@@ -139,6 +139,7 @@ struct donor_batch {
 	struct far_list node; /* batches_free, batches_unsent or batches_sent */
 	uint32_t idx;
 	bool written; /* its WRITEs have completed */
+	bool summed;  /* their completions tell checksums that its COMMIT has to have */
 	bool answered;
 	uint64_t tag;
 	uint64_t serial;
@@ -149,6 +150,7 @@ struct donor_batch {
 	struct {
 		struct far_l2_task *task;
 		uint32_t item;
+		bool summed; /* by whoever copies it */
 	} entries[DONOR_BATCH_BLOCKS];
 	struct far_frame_block blocks[DONOR_BATCH_BLOCKS];
 	int32_t results[DONOR_BATCH_BLOCKS];

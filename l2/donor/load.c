@@ -80,6 +80,7 @@ far_donor_list_add(struct far_donor *donor, struct donor_list *list, const struc
 				op->kind = like->kind;
 				op->flags = like->flags;
 				op->token = like->token;
+				op->crc32c = like->crc32c;
 				op->rkey = like->rkey;
 				op->remote_addr = remote_addr;
 				op->pieces = &donor->pieces[list->pieces];

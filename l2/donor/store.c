@@ -99,6 +99,24 @@ enum lay_result {
 	LAY_NEVER, /* the item fits no lane, or no list */
 };
 
+/* Whether its checksum can come with its completion, from who copies it, instead of a pass of ours over it. */
+static bool
+item_can_be_summed(const struct far_donor *donor, const struct far_l2_item *item)
+{
+	return donor->link->sums_from != 0 && !item->has_crc && !donor->env.arena_is_device;
+}
+
+/* Too little in it to wait for that. */
+static void
+batch_sum_not(struct far_donor *donor, struct donor_batch *batch, const struct donor_list *list)
+{
+	for (uint32_t op = 0; op < list->ops; op++)
+		donor->ops[op].crc32c = NULL;
+	for (uint32_t i = 0; i < batch->count; i++)
+		batch->entries[i].summed = false;
+	batch->summed = false;
+}
+
 /* Lays one item behind what the batch holds already. Nothing but the batch and the lists changes. */
 static enum lay_result
 item_lay(struct far_donor *donor, struct donor_batch *batch, struct donor_list *list,
@@ -109,6 +127,8 @@ item_lay(struct far_donor *donor, struct donor_batch *batch, struct donor_list *
 	uint64_t bytes = far_donor_pieces_bytes(donor, item);
 	uint64_t align = far_extent_align(bytes);
 	uint64_t at = (batch->fill_bytes + align - 1) / align * align;
+	uint32_t op = list->ops;
+	bool summed = item_can_be_summed(donor, item);
 	struct far_op like;
 
 	if (batch->count == DONOR_BATCH_BLOCKS ||
@@ -120,11 +140,17 @@ item_lay(struct far_donor *donor, struct donor_batch *batch, struct donor_list *
 		.kind = FAR_OP_WRITE,
 		.remote_addr = lane->addr + at,
 		.rkey = lane->rkey,
+		.crc32c = summed ? &batch->blocks[batch->count].crc32c : NULL,
 	};
 	if (!far_donor_list_add(donor, list, item, &like))
 		return batch->count == 0 ? LAY_NEVER : LAY_BATCH_FULL;
+	/* Sums of several ops are not that of the block. */
+	for (summed = summed && list->ops - op == 1; !summed && op < list->ops; op++)
+		donor->ops[op].crc32c = NULL;
+	batch->summed |= summed;
 	batch->entries[batch->count].task = task;
 	batch->entries[batch->count].item = i;
+	batch->entries[batch->count].summed = summed;
 	batch->blocks[batch->count] = (struct far_frame_block){
 		.offset_64 = (uint32_t)(at / FAR_EXTENT_ALIGN),
 		.size_bytes = (uint32_t)bytes,
@@ -187,7 +213,7 @@ block_crc(void *arg, uint32_t idx)
 		&job->batch->entries[idx].task->items[job->batch->entries[idx].item];
 	uint32_t crc = 0;
 
-	if (item->has_crc)
+	if (item->has_crc || job->batch->entries[idx].summed)
 		return;
 	/* Bytes on a device are nobody's to read here: the slot says that there is none. */
 	if (job->donor->env.arena_is_device) {
@@ -210,7 +236,7 @@ batch_crc(const struct far_donor *donor, struct donor_batch *batch)
 		const struct far_l2_item *item =
 			&batch->entries[i].task->items[batch->entries[i].item];
 
-		bytes += item->has_crc ? 0 : item->size_bytes;
+		bytes += item->has_crc || batch->entries[i].summed ? 0 : item->size_bytes;
 	}
 	far_helpers_run(donor->env.helpers, block_crc, &job, batch->count, bytes >= CRC_WAKE_BYTES);
 }
@@ -253,9 +279,12 @@ batch_make(struct far_donor *donor)
 	batch->fill_bytes = lane->fill_bytes;
 	batch->count = 0;
 	batch->written = false;
+	batch->summed = false;
 	batch->answered = false;
 	batch->tag = ++donor->tag_last;
 	lane_full = batch_fill(donor, batch, &list);
+	if (batch->fill_bytes - lane->fill_bytes < donor->link->sums_from)
+		batch_sum_not(donor, batch, &list);
 	if (batch->count > 0) {
 		donor->ops[list.ops - 1].token = donor_token(TOKEN_BATCH, batch->idx);
 		if (far_transport_post(donor->link, donor->ops, (int)list.ops) < 0) {
@@ -299,6 +328,9 @@ commits_pump(struct far_donor *donor)
 		struct donor_batch *batch =
 			FAR_CONTAINER_OF(donor->batches_unsent.next, struct donor_batch, node);
 
+		/* Its checksums are not there yet; those behind it are not to overtake it. */
+		if (batch->summed && !batch->written)
+			return;
 		if (commit_send(donor, batch->lane, batch) < 0)
 			return;
 		batch->lane = NULL;

@@ -326,7 +326,14 @@ donor_open(struct fake_donor *donor, struct far_loop_fabric *fabric)
 void
 fake_rig_open(struct fake_rig *rig)
 {
-	struct far_loop_config loop = {.seed = 1, .latency_ns_min = 1000, .latency_ns_max = 1000};
+	fake_rig_open_summing(rig, 0);
+}
+
+void
+fake_rig_open_summing(struct fake_rig *rig, uint32_t sums_from)
+{
+	struct far_loop_config loop = {
+		.seed = 1, .latency_ns_min = 1000, .latency_ns_max = 1000, .sums_from = sums_from};
 	struct far_transport_config config = {.host = "client"};
 	struct far_mem_source source = {.size_bytes = FAKE_ARENA_BYTES, .fd = -1};
 

@@ -79,6 +79,8 @@ struct fake_task {
 
 /* Donor "fake" listening, client not started: change what the donor does, then connect. */
 void fake_rig_open(struct fake_rig *rig);
+/* The same on a fabric that tells checksums of WRITEs, see struct far_link. */
+void fake_rig_open_summing(struct fake_rig *rig, uint32_t sums_from);
 /* Opens the adapter; @verify: CRC of every load. */
 void fake_rig_client(struct fake_rig *rig, bool verify);
 /* The same for a donor of these addresses, of which @transport (NULL: any) may be used. Returns what

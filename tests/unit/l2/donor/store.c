@@ -144,6 +144,140 @@ checksums_are_shared_with_helpers(void **state)
 	far_helpers_close(helpers);
 }
 
+/* The rig anew, on a fabric that tells checksums of WRITEs from so many bytes on. */
+static void
+summing_open(uint32_t sums_from)
+{
+	fake_rig_close(&rig);
+	fake_rig_open_summing(&rig, sums_from);
+	fake_rig_up(&rig);
+}
+
+static void
+committed_sums_are_right(const struct fake_task *done)
+{
+	assert_int_equal(rig.donor.commit.count, done->task.count);
+	for (uint32_t i = 0; i < done->task.count; i++) {
+		const struct far_frame_block *block = &rig.donor.blocks[i];
+		const uint8_t *bytes = rig.donor.segment + block->offset_64 * 64ULL;
+
+		assert_int_equal(block->crc32c, far_crc32c(0, bytes, block->size_bytes));
+	}
+}
+
+/* In one batch those that it tells and one that came with its own; then a batch too short to wait. */
+static void
+a_commit_waits_for_the_checksums_that_come_with_its_writes(void **state)
+{
+	(void)state;
+	summing_open(50000);
+	fake_task_make(&rig, &task, FAR_L2_STORE, 1, 20, 5000);
+	fake_task_run(&rig, &task);
+	all_have(&task, 20, 0);
+	assert_int_equal(rig.donor.counts[FAR_FRAME_COMMIT], 1);
+	committed_sums_are_right(&task);
+
+	fake_task_make(&rig, &task, FAR_L2_STORE, 30, 12, 5000);
+	task.items[0].crc32c = 0x12345678;
+	task.items[0].has_crc = true;
+	fake_task_run(&rig, &task);
+	all_have(&task, 12, 0);
+	assert_int_equal(rig.donor.blocks[0].crc32c, 0x12345678);
+	assert_int_not_equal(rig.donor.blocks[1].crc32c, 0);
+}
+
+static uint64_t
+time_to_commit(struct fake_task *stored)
+{
+	uint32_t commits = rig.donor.counts[FAR_FRAME_COMMIT];
+	uint64_t since_ns = far_clock_now(rig.clock), took_ns;
+
+	far_l2_submit(rig.l2, &stored->task);
+	while (rig.donor.counts[FAR_FRAME_COMMIT] == commits)
+		fake_rig_run(&rig, 100);
+	took_ns = far_clock_now(rig.clock) - since_ns;
+	committed_sums_are_right(stored);
+	fake_rig_run(&rig, FAR_NS_PER_MS);
+	all_have(stored, stored->task.count, 0);
+	return took_ns;
+}
+
+/* It would wait for longer than its checksums take: its COMMIT goes right behind its WRITEs. */
+static void
+a_short_batch_has_checksums_of_its_own(void **state)
+{
+	uint64_t short_ns, long_ns;
+
+	(void)state;
+	summing_open(75000); /* 9 blocks and what lies between them have 70536 */
+	fake_task_make(&rig, &task, FAR_L2_STORE, 1, 1, 5000);
+	fake_task_run(&rig, &task);
+	fake_task_make(&rig, &task, FAR_L2_STORE, 2, 9, 5000);
+	short_ns = time_to_commit(&task);
+	fake_task_make(&rig, &task, FAR_L2_STORE, 20, 10, 5000);
+	long_ns = time_to_commit(&task);
+	/* The completion's latency. */
+	assert_true(long_ns >= short_ns + 900);
+}
+
+static void
+a_block_of_more_pieces_than_an_op_takes_has_a_checksum_of_its_own(void **state)
+{
+	static struct far_l2_piece pieces[FAR_PIECES_MAX + 5];
+
+	(void)state;
+	summing_open(64);
+	fake_task_make(&rig, &task, FAR_L2_STORE, 1, 3, 21000);
+	for (uint32_t i = 0; i < FAR_PIECES_MAX + 5; i++)
+		pieces[i] = (struct far_l2_piece){.addr = (uint8_t *)task.pieces[1].addr +
+							  (size_t)i * 1000,
+						  .size_bytes = 1000};
+	task.items[1].pieces = pieces;
+	task.items[1].piece_count = FAR_PIECES_MAX + 5;
+	fake_task_run(&rig, &task);
+	all_have(&task, 3, 0);
+	committed_sums_are_right(&task);
+}
+
+static void
+a_store_that_waits_for_checksums_allocates_nothing(void **state)
+{
+	(void)state;
+	summing_open(64);
+	fake_task_make(&rig, &task, FAR_L2_STORE, 1, 1, 5000);
+	fake_task_run(&rig, &task);
+	fake_task_make(&rig, &task, FAR_L2_STORE, 2, 100, 5000);
+	far_alloc_lock();
+	fake_task_run(&rig, &task);
+	far_alloc_unlock();
+	all_have(&task, 100, 0);
+}
+
+/* No COMMIT speaks of bytes that never came. */
+static void
+a_write_that_fails_before_its_commit_commits_nothing(void **state)
+{
+	struct far_frame_lane_grant grant = {
+		.serial = 100,
+		.segment = FAKE_SEGMENT,
+		.size_bytes = FAKE_LANE_BYTES,
+	};
+
+	(void)state;
+	summing_open(64);
+	far_log_capture_expect("donor fake");
+	rig.donor.grants = false;
+	fake_task_make(&rig, &task, FAR_L2_STORE, 1, 2, 5000);
+	far_l2_submit(rig.l2, &task.task);
+	fake_rig_run(&rig, 100 * FAR_NS_PER_US);
+	fake_donor_send(&rig.donor, FAR_FRAME_LANE_GRANT, rig.donor.tags[FAR_FRAME_LANE_ASK],
+			&grant, NULL, 0);
+	fake_rig_run(&rig, 10 * FAR_NS_PER_MS);
+	assert_int_equal(task.ended, 1);
+	assert_true(task.items[0].rc == -EHOSTDOWN || task.items[0].rc == -EIO);
+	assert_int_equal(rig.donor.counts[FAR_FRAME_COMMIT], 0);
+}
+
 static void
 blocks_on_a_device_are_committed_without_a_checksum(void **state)
 {
@@ -429,6 +563,11 @@ main(void)
 		CLAIM(what_the_index_shows_is_not_written),
 		CLAIM(a_checksum_that_is_given_is_passed_on),
 		CLAIM(checksums_are_shared_with_helpers),
+		CLAIM(a_commit_waits_for_the_checksums_that_come_with_its_writes),
+		CLAIM(a_short_batch_has_checksums_of_its_own),
+		CLAIM(a_block_of_more_pieces_than_an_op_takes_has_a_checksum_of_its_own),
+		CLAIM(a_store_that_waits_for_checksums_allocates_nothing),
+		CLAIM(a_write_that_fails_before_its_commit_commits_nothing),
 		CLAIM(blocks_on_a_device_are_committed_without_a_checksum),
 		CLAIM(a_full_lane_is_ended_with_its_last_commit_and_the_next_is_used),
 		CLAIM(a_full_donor_is_said_at_once_and_asked_again_by_later_tasks),
