@@ -6,6 +6,7 @@
 #include "base/mark.h"
 
 #define BATCH_BYTES_BEST (4ULL << 20) /* so that one list is committed while the next is written */
+#define BATCHES_BEST     2U           /* one that is written, one that is committed */
 #define CRC_WAKE_BYTES   (256ULL << 10)
 
 static struct donor_lane *
@@ -257,6 +258,39 @@ batch_posted(struct far_donor *donor, struct donor_batch *batch)
 	batch_crc(donor, batch);
 }
 
+static uint32_t
+list_count(const struct far_list *list)
+{
+	uint32_t count = 0;
+
+	for (const struct far_list *it = list->next; it != list; it = it->next)
+		count++;
+	return count;
+}
+
+/* A short batch wakes both ends as often as a long one: behind those that are on their way blocks gather. */
+static bool
+blocks_gather(const struct far_donor *donor)
+{
+	uint64_t blocks = 0, bytes = 0;
+
+	if (list_count(&donor->batches_unsent) + list_count(&donor->batches_sent) < BATCHES_BEST)
+		return false;
+	for (const struct far_list *it = donor->stages[STAGE_STORE].next;
+	     it != &donor->stages[STAGE_STORE]; it = it->next) {
+		const struct far_l2_task *task =
+			FAR_CONTAINER_OF(it, const struct far_l2_task, node);
+		uint32_t next = (uint32_t)task->priv[PRIV_NEXT];
+
+		/* About: some of them may be there already. */
+		blocks += task->count - next;
+		bytes += (uint64_t)(task->count - next) * task->items[next].size_bytes;
+		if (blocks >= DONOR_BATCH_BLOCKS || bytes >= BATCH_BYTES_BEST)
+			return false;
+	}
+	return true;
+}
+
 /* False: nothing more can be laid now. */
 static bool
 batch_make(struct far_donor *donor)
@@ -267,7 +301,7 @@ batch_make(struct far_donor *donor)
 	struct donor_list list = {.ops_max = FAR_POST_OPS_MAX};
 	bool lane_full;
 
-	if (lane == NULL || far_list_empty(&donor->stages[STAGE_STORE]))
+	if (lane == NULL || far_list_empty(&donor->stages[STAGE_STORE]) || blocks_gather(donor))
 		return false;
 	node = far_list_pop_front(&donor->batches_free);
 	if (node == NULL)

@@ -279,6 +279,88 @@ a_write_that_fails_before_its_commit_commits_nothing(void **state)
 }
 
 static void
+answer(uint32_t count)
+{
+	struct far_frame_committed body = {.serial = 100, .count = count};
+	int32_t results[8] = {0};
+
+	fake_donor_send(&rig.donor, FAR_FRAME_COMMITTED, rig.donor.tags[FAR_FRAME_COMMIT], &body,
+			results, count);
+	fake_rig_run(&rig, 100 * FAR_NS_PER_US);
+}
+
+/* Two batches are on their way: what comes meanwhile goes as one. */
+static void
+blocks_gather_behind_two_batches(void **state)
+{
+	static struct fake_task tasks[6];
+
+	(void)state;
+	rig.donor.answers = false;
+	for (uint32_t i = 0; i < 6; i++) {
+		fake_task_make(&rig, &tasks[i], FAR_L2_STORE, 1 + i, 1, 5000);
+		far_l2_submit(rig.l2, &tasks[i].task);
+		fake_rig_run(&rig, 100 * FAR_NS_PER_US);
+	}
+	assert_int_equal(rig.donor.counts[FAR_FRAME_COMMIT], 2);
+	answer(1);
+	assert_int_equal(tasks[1].ended, 1);
+	assert_int_equal(rig.donor.counts[FAR_FRAME_COMMIT], 3);
+	assert_int_equal(rig.donor.commit.count, 4);
+	answer(4);
+	for (uint32_t i = 1; i < 6; i++)
+		assert_int_equal(tasks[i].items[0].rc, 0);
+	assert_int_equal(tasks[0].ended, 0);
+	rig.donor.tags[FAR_FRAME_COMMIT] -= 2;
+	answer(1);
+	assert_int_equal(tasks[0].items[0].rc, 0);
+}
+
+static void
+what_gathers_has_its_deadline(void **state)
+{
+	static struct fake_task tasks[3];
+
+	(void)state;
+	rig.donor.answers = false;
+	for (uint32_t i = 0; i < 3; i++) {
+		fake_task_make(&rig, &tasks[i], FAR_L2_STORE, 1 + i, 1, 5000);
+		tasks[i].task.deadline_ns = far_clock_now(rig.clock) + FAR_NS_PER_MS;
+		far_l2_submit(rig.l2, &tasks[i].task);
+		fake_rig_run(&rig, 100 * FAR_NS_PER_US);
+	}
+	assert_int_equal(rig.donor.counts[FAR_FRAME_COMMIT], 2);
+	fake_rig_run(&rig, 2 * FAR_NS_PER_MS);
+	assert_int_equal(tasks[2].ended, 1);
+	assert_int_equal(tasks[2].items[0].rc, -ETIMEDOUT);
+}
+
+/* A batch's worth does not wait for anybody. */
+static void
+a_full_batch_goes_while_two_are_on_their_way(void **state)
+{
+	static struct fake_task tasks[3];
+
+	(void)state;
+	rig.donor.answers = false;
+	for (uint32_t i = 0; i < 2; i++) {
+		fake_task_make(&rig, &tasks[i], FAR_L2_STORE, 1 + i, 1, 64);
+		far_l2_submit(rig.l2, &tasks[i].task);
+		fake_rig_run(&rig, 100 * FAR_NS_PER_US);
+	}
+	fake_task_make(&rig, &task, FAR_L2_STORE, 10, 255, 64);
+	far_l2_submit(rig.l2, &task.task);
+	fake_rig_run(&rig, 100 * FAR_NS_PER_US);
+	assert_int_equal(rig.donor.counts[FAR_FRAME_COMMIT], 2);
+	fake_task_make(&rig, &tasks[2], FAR_L2_STORE, 500, 1, 64);
+	far_l2_submit(rig.l2, &tasks[2].task);
+	fake_rig_run(&rig, 100 * FAR_NS_PER_US);
+	assert_int_equal(rig.donor.counts[FAR_FRAME_COMMIT], 3);
+	assert_int_equal(rig.donor.commit.count, 256);
+	rig.donor.answers = true;
+}
+
+static void
 blocks_on_a_device_are_committed_without_a_checksum(void **state)
 {
 	(void)state;
@@ -568,6 +650,9 @@ main(void)
 		CLAIM(a_block_of_more_pieces_than_an_op_takes_has_a_checksum_of_its_own),
 		CLAIM(a_store_that_waits_for_checksums_allocates_nothing),
 		CLAIM(a_write_that_fails_before_its_commit_commits_nothing),
+		CLAIM(blocks_gather_behind_two_batches),
+		CLAIM(what_gathers_has_its_deadline),
+		CLAIM(a_full_batch_goes_while_two_are_on_their_way),
 		CLAIM(blocks_on_a_device_are_committed_without_a_checksum),
 		CLAIM(a_full_lane_is_ended_with_its_last_commit_and_the_next_is_used),
 		CLAIM(a_full_donor_is_said_at_once_and_asked_again_by_later_tasks),
