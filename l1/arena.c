@@ -7,6 +7,10 @@
  * by the bits of their length; extents of one length hang in a ring on the one that is in the trie.
  * Taking and giving back cost at most 32 steps each, whatever the sizes.
  *
+ * The rest of an extent that a block was cut off from stays open: in no trie, so that the next one of that
+ * length is cut off it without a way in and out. The extent was the shortest that was long enough, and so
+ * is its rest, as long as it is long enough: until anything else is asked for or given back.
+ *
  * Regions follow one another in units, with a wall between two: an extent of one unit that stands for no
  * memory and is never free, so that nothing is merged or taken across it.
  *
@@ -132,6 +136,15 @@ trie_remove(struct l1_arena *arena, uint32_t idx)
 	trie_replace(arena, idx, by);
 }
 
+/* Nothing else is looked for or given back while one is open. */
+static void
+open_close(struct l1_arena *arena)
+{
+	if (arena->open != L1_NIL)
+		trie_insert(arena, arena->open);
+	arena->open = L1_NIL;
+}
+
 /* The shortest below @at; the smaller child holds it, or @at itself. */
 static uint32_t
 trie_least(const struct l1_arena *arena, uint32_t at, uint32_t best)
@@ -179,11 +192,12 @@ trie_best(const struct l1_arena *arena, uint32_t unit_count)
 }
 
 uint32_t
-far_l1_arena_longest(const struct l1_arena *arena)
+far_l1_arena_longest(struct l1_arena *arena)
 {
 	uint32_t best = L1_NIL;
 	uint32_t at = L1_NIL;
 
+	open_close(arena);
 	if (arena->root_map != 0)
 		at = arena->roots[31 - __builtin_clz(arena->root_map)];
 	while (at != L1_NIL) {
@@ -272,16 +286,13 @@ far_l1_arena_fini(struct l1_arena *arena)
 	arena->extents = NULL;
 }
 
-uint32_t
-far_l1_arena_take(struct l1_arena *arena, uint32_t unit_count, uint32_t block)
+/* The shortest that is long enough, out of its trie. */
+static uint32_t
+take_best(struct l1_arena *arena, uint32_t unit_count)
 {
-	uint32_t idx, rest;
-	struct l1_extent *e, *r;
+	uint32_t idx;
 
-	FAR_ASSERT(unit_count > 0);
-	FAR_ASSERT(block != L1_NIL);
-	if (unit_count > arena->free_units)
-		return L1_NIL;
+	open_close(arena);
 	idx = trie_best(arena, unit_count);
 	if (idx == L1_NIL)
 		return L1_NIL;
@@ -289,6 +300,25 @@ far_l1_arena_take(struct l1_arena *arena, uint32_t unit_count, uint32_t block)
 	if (arena->extents[idx].peer_next != idx)
 		idx = arena->extents[idx].peer_next;
 	trie_remove(arena, idx);
+	return idx;
+}
+
+uint32_t
+far_l1_arena_take(struct l1_arena *arena, uint32_t unit_count, uint32_t block)
+{
+	uint32_t idx = arena->open, rest;
+	struct l1_extent *e, *r;
+
+	FAR_ASSERT(unit_count > 0);
+	FAR_ASSERT(block != L1_NIL);
+	if (unit_count > arena->free_units)
+		return L1_NIL;
+	if (idx == L1_NIL || unit_count != arena->open_for ||
+	    unit_count > arena->extents[idx].unit_count)
+		idx = take_best(arena, unit_count);
+	if (idx == L1_NIL)
+		return L1_NIL;
+	arena->open = L1_NIL;
 	e = &arena->extents[idx];
 	if (e->unit_count > unit_count) {
 		rest = record_take(arena);
@@ -302,7 +332,8 @@ far_l1_arena_take(struct l1_arena *arena, uint32_t unit_count, uint32_t block)
 			arena->extents[e->next].prev = rest;
 		e->next = rest;
 		e->unit_count = unit_count;
-		trie_insert(arena, rest);
+		arena->open = rest;
+		arena->open_for = unit_count;
 	}
 	e->block = block;
 	arena->free_units -= unit_count;
@@ -332,6 +363,7 @@ far_l1_arena_give(struct l1_arena *arena, uint32_t idx)
 
 	FAR_ASSERT(e->block != L1_NIL);
 	FAR_ASSERT(e->unit_count > 0);
+	open_close(arena);
 	e->block = L1_NIL;
 	arena->free_units += e->unit_count;
 	if (next != L1_NIL && arena->extents[next].block == L1_NIL) {
@@ -386,7 +418,7 @@ far_l1_arena_check(const struct l1_arena *arena)
 		/* Rings of one length can be long: the look-up in them is for the first ones. */
 		if (is_free && looked < 4096) {
 			looked++;
-			FAR_ASSERT(trie_has(arena, at));
+			FAR_ASSERT(at == arena->open || trie_has(arena, at));
 		}
 		units += e->unit_count;
 		if (is_free)

@@ -162,7 +162,7 @@ struct l1_extent {
 	uint32_t prev; /* neighbours by address */
 	uint32_t next;
 	uint32_t block; /* L1_NIL: free; L1_TAKEN: not free, and no block's */
-	/* Free ones only. */
+	/* Free ones only, but for an open one. */
 	uint32_t child[2];
 	uint32_t
 		parent; /* L1_NIL: not in a trie itself, but in the list of one that is; or a root */
@@ -181,6 +181,8 @@ struct l1_arena {
 	uint32_t free_units;
 	uint32_t roots[32];
 	uint32_t root_map; /* bit b: roots[b] is set */
+	uint32_t open;     /* a free one that is in no trie; L1_NIL: none */
+	uint32_t open_for; /* the length that was cut off it last */
 };
 
 /* --- The eviction order: evict.c, and a file per policy. All under the lock. --- */
@@ -426,7 +428,7 @@ void far_l1_arena_extend(struct l1_arena *arena, uint32_t unit_count);
 /* Best fit; L1_NIL: no free run is that long. */
 uint32_t far_l1_arena_take(struct l1_arena *arena, uint32_t unit_count, uint32_t block);
 /* The longest free one; L1_NIL: none is free. */
-uint32_t far_l1_arena_longest(const struct l1_arena *arena);
+uint32_t far_l1_arena_longest(struct l1_arena *arena);
 void far_l1_arena_give(struct l1_arena *arena, uint32_t extent);
 /* Asserts its own invariants. */
 void far_l1_arena_check(const struct l1_arena *arena);

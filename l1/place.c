@@ -117,7 +117,7 @@ window_around(const struct far_l1 *l1, uint32_t seed, uint32_t units, bool claim
 
 /* Improves on @best, which may be none yet. */
 static void
-window_find(const struct far_l1 *l1, const struct plan *plan, uint32_t units, struct window *best)
+window_find(struct far_l1 *l1, const struct plan *plan, uint32_t units, struct window *best)
 {
 	uint32_t seeds = 0;
 	uint32_t longest = far_l1_arena_longest(&l1->arena);
