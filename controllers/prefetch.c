@@ -4,7 +4,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/err.h"
-#include "controllers/prefetch_priv.h"
+#include "controllers/prefetch_key.h"
 
 #define PREFETCH_REQUESTS_MAX    (1U << 20)
 #define PREFETCH_LOADS_MAX       (1U << 20)

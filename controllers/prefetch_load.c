@@ -1,5 +1,5 @@
 /* prefetch_load.c - one key on its way: who waits for it, where it was found, how it ends. */
-#include "controllers/prefetch_priv.h"
+#include "controllers/prefetch_key.h"
 
 #include "base/assert.h"
 #include "base/err.h"
@@ -40,15 +40,6 @@ far_prefetch_load_open(struct far_prefetch *ctl, const struct far_key *key)
 	load->miss_rc = -ENOENT;
 	ctl->loads_live++;
 	return load;
-}
-
-struct prefetch_load *
-far_prefetch_load_of(const struct far_prefetch *ctl, const struct far_prefetch_view *view)
-{
-	uint32_t idx = view->stage & PREFETCH_STAGE_LOAD;
-
-	FAR_ASSERT(idx > 0);
-	return &ctl->loads[idx - 1];
 }
 
 bool
@@ -106,8 +97,7 @@ far_prefetch_load_found(struct far_prefetch *ctl, struct prefetch_load *load, ui
 
 	FAR_LIST_FOR_EACH_SAFE(it, tmp, &load->interests)
 	{
-		struct far_prefetch_view *view =
-			FAR_CONTAINER_OF(it, struct far_prefetch_view, interest);
+		struct far_prefetch_view *view = far_prefetch_interest(it);
 
 		if (!far_prefetch_view_fits(view, size_bytes))
 			continue;
@@ -152,8 +142,7 @@ far_prefetch_load_miss(struct far_prefetch *ctl, struct prefetch_load *load, int
 {
 	FAR_ASSERT(load->task == NULL);
 	while (!far_list_empty(&load->interests)) {
-		struct far_prefetch_view *view =
-			FAR_CONTAINER_OF(load->interests.next, struct far_prefetch_view, interest);
+		struct far_prefetch_view *view = far_prefetch_interest(load->interests.next);
 
 		load_part(load, view);
 		far_prefetch_view_miss(ctl, view, rc);
@@ -195,29 +184,12 @@ far_prefetch_load_close(struct far_prefetch *ctl, struct prefetch_load *load)
 	ctl->kicked = true;
 }
 
-uint64_t
-far_prefetch_load_deadline(const struct prefetch_load *load)
-{
-	uint64_t deadline_ns = 0;
-
-	for (const struct far_list *it = load->interests.next; it != &load->interests;
-	     it = it->next) {
-		const struct far_prefetch_view *view =
-			FAR_CONTAINER_OF(it, const struct far_prefetch_view, interest);
-
-		if (view->req->deadline_ns > deadline_ns)
-			deadline_ns = view->req->deadline_ns;
-	}
-	return deadline_ns;
-}
-
 bool
 far_prefetch_load_is_retained(const struct prefetch_load *load)
 {
 	for (const struct far_list *it = load->interests.next; it != &load->interests;
 	     it = it->next) {
-		const struct far_prefetch_view *view =
-			FAR_CONTAINER_OF(it, const struct far_prefetch_view, interest);
+		const struct far_prefetch_view *view = far_prefetch_interest(it);
 
 		if (view->req->mode == FAR_PREFETCH_WARM)
 			return true;
@@ -246,9 +218,7 @@ found_fits(const struct prefetch_load *load, const struct prefetch_found *found)
 		return found->size_bytes == load->size_bytes;
 	for (const struct far_list *it = load->interests.next; it != &load->interests;
 	     it = it->next) {
-		if (far_prefetch_view_fits(
-			    FAR_CONTAINER_OF(it, const struct far_prefetch_view, interest),
-			    found->size_bytes))
+		if (far_prefetch_view_fits(far_prefetch_interest(it), found->size_bytes))
 			return true;
 	}
 	return false;
@@ -263,8 +233,7 @@ load_refuse_misfits(struct far_prefetch *ctl, struct prefetch_load *load)
 
 	FAR_LIST_FOR_EACH_SAFE(it, tmp, &load->interests)
 	{
-		struct far_prefetch_view *view =
-			FAR_CONTAINER_OF(it, struct far_prefetch_view, interest);
+		struct far_prefetch_view *view = far_prefetch_interest(it);
 
 		if (far_prefetch_view_fits(view, load->size_bytes))
 			continue;

@@ -1,5 +1,5 @@
 /* prefetch_lookup.c - asks adapters for a window's keys, and gives back the locks that answers left. */
-#include "controllers/prefetch_priv.h"
+#include "controllers/prefetch_key.h"
 
 #include "base/assert.h"
 #include "base/err.h"

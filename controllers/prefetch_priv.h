@@ -236,22 +236,11 @@ struct far_prefetch {
 void far_prefetch_adapter_meet(struct far_prefetch *ctl, uint32_t adapter);
 
 /* prefetch_request.c */
-struct prefetch_request *far_prefetch_request_of(const struct far_prefetch_view *view);
-/* It is somewhere, whatever comes of it. */
-void far_prefetch_view_found(struct far_prefetch *ctl, struct far_prefetch_view *view);
-/* Something about it has changed: the tick settles it. */
-void far_prefetch_request_touch(struct far_prefetch *ctl, struct prefetch_request *request);
 bool far_prefetch_request_holds(const struct prefetch_request *request);
 /* Decides a view: readable with this loan, or never (rc != 0). The view is in no load's list. */
 void far_prefetch_view_grant(struct far_prefetch *ctl, struct far_prefetch_view *view,
 			     const struct far_l1_grant *grant, int32_t adapter);
 void far_prefetch_view_miss(struct far_prefetch *ctl, struct far_prefetch_view *view, int rc);
-/* The session and count of a view's loan. */
-far_l1_session far_prefetch_view_session(const struct far_prefetch *ctl,
-					 const struct far_prefetch_view *view);
-uint32_t far_prefetch_view_readers(const struct far_prefetch_view *view);
-/* The length that it asked for, or any. */
-bool far_prefetch_view_fits(const struct far_prefetch_view *view, uint32_t size_bytes);
 /* It holds nothing and found no memory: back to the queue, without its interests. */
 void far_prefetch_request_wait(struct far_prefetch *ctl, struct prefetch_request *request,
 			       uint32_t size_bytes);
@@ -296,8 +285,6 @@ struct prefetch_load *far_prefetch_load_find(const struct far_prefetch *ctl,
 struct prefetch_load *far_prefetch_load_open(struct far_prefetch *ctl, const struct far_key *key);
 void far_prefetch_load_join(struct far_prefetch *ctl, struct prefetch_load *load,
 			    struct far_prefetch_view *view, bool joined);
-struct prefetch_load *far_prefetch_load_of(const struct far_prefetch *ctl,
-					   const struct far_prefetch_view *view);
 /* It is known to be somewhere, with a length that the view wants. */
 bool far_prefetch_load_has(const struct prefetch_load *load, const struct far_prefetch_view *view);
 /* It was found with this length: those who wait for it are told, and those who want to know no more
@@ -310,8 +297,6 @@ void far_prefetch_load_leave(struct far_prefetch *ctl, struct far_prefetch_view 
 /* All interests get @rc; then the load is over. */
 void far_prefetch_load_miss(struct far_prefetch *ctl, struct prefetch_load *load, int rc);
 void far_prefetch_load_close(struct far_prefetch *ctl, struct prefetch_load *load);
-/* The latest deadline of those who wait for it. */
-uint64_t far_prefetch_load_deadline(const struct prefetch_load *load);
 /* Whether somebody waits for it who wants it to stay, whatever the policy says. */
 bool far_prefetch_load_is_retained(const struct prefetch_load *load);
 /* Chooses a source among the found that fits somebody; false: there is none. */
@@ -324,10 +309,6 @@ void far_prefetch_load_found_drop(struct far_prefetch *ctl, struct prefetch_load
  * something has to wait. */
 void far_prefetch_window_reserve(struct far_prefetch *ctl, struct prefetch_window *window);
 void far_prefetch_window_post(struct far_prefetch *ctl, struct prefetch_window *window);
-void far_prefetch_load_discharge(struct far_prefetch *ctl, struct prefetch_load *load);
-/* Puts it into the queue of its source as the policy sees it, or out of it. */
-void far_prefetch_load_queue(struct far_prefetch *ctl, struct prefetch_load *load);
-void far_prefetch_load_unqueue(struct far_prefetch *ctl, struct prefetch_load *load);
 /* Nanoseconds per byte; 0: nothing recent is known. */
 double far_prefetch_pace(const struct far_prefetch *ctl, uint32_t adapter);
 

@@ -1,61 +1,15 @@
 /* prefetch_request.c - one request's life: prefix, gap, deadline, cancel, and the queue for memory. */
-#include "controllers/prefetch_priv.h"
+#include "controllers/prefetch_key.h"
 
 #include "base/assert.h"
 #include "base/err.h"
 #include "base/mark.h"
 #include "base/mutant.h"
 
-struct prefetch_request *
-far_prefetch_request_of(const struct far_prefetch_view *view)
-{
-	return (struct prefetch_request *)(uintptr_t)view->req->priv[0];
-}
-
-void
-far_prefetch_request_touch(struct far_prefetch *ctl, struct prefetch_request *request)
-{
-	if (far_list_empty(&request->dirty) && !request->ending)
-		far_list_push_back(&ctl->dirty, &request->dirty);
-}
-
 bool
 far_prefetch_request_holds(const struct prefetch_request *request)
 {
 	return request->req->l1_prefix_count > 0 || request->loans > 0 || request->loads > 0;
-}
-
-static uint32_t
-view_idx(const struct far_prefetch_view *view)
-{
-	return (uint32_t)(view - view->req->views);
-}
-
-far_l1_session
-far_prefetch_view_session(const struct far_prefetch *ctl, const struct far_prefetch_view *view)
-{
-	/* A warm request's blocks are held by us until it ends, so that it cannot push out its own first
-	 * blocks with its last. */
-	if (view->req->mode == FAR_PREFETCH_WARM && view_idx(view) >= view->req->l1_prefix_count)
-		return ctl->session;
-	return view->req->session;
-}
-
-uint32_t
-far_prefetch_view_readers(const struct far_prefetch_view *view)
-{
-	if (view->req->mode == FAR_PREFETCH_WARM && view_idx(view) >= view->req->l1_prefix_count)
-		return 1;
-	return view->req->readers;
-}
-
-bool
-far_prefetch_view_fits(const struct far_prefetch_view *view, uint32_t size_bytes)
-{
-	const uint32_t *sizes = view->req->sizes;
-	uint32_t want = sizes != NULL ? sizes[view_idx(view)] : 0;
-
-	return want == 0 || want == size_bytes;
 }
 
 /* Takes the loan: of a length that was not asked for, it is given back. */
@@ -89,19 +43,10 @@ far_prefetch_view_grant(struct far_prefetch *ctl, struct far_prefetch_view *view
 }
 
 void
-far_prefetch_view_found(struct far_prefetch *ctl, struct far_prefetch_view *view)
-{
-	if ((view->stage & PREFETCH_STAGE_FOUND) != 0)
-		return;
-	view->stage |= PREFETCH_STAGE_FOUND;
-	far_prefetch_request_touch(ctl, far_prefetch_request_of(view));
-}
-
-void
 far_prefetch_view_miss(struct far_prefetch *ctl, struct far_prefetch_view *view, int rc)
 {
 	struct prefetch_request *request = far_prefetch_request_of(view);
-	uint32_t idx = view_idx(view);
+	uint32_t idx = far_prefetch_view_idx(view);
 
 	FAR_ASSERT(view->rc == -EINPROGRESS);
 	FAR_ASSERT(rc < 0);

@@ -1,7 +1,7 @@
 /* prefetch_rows.c - requests for a model with windows: which cells are found, needed, kept. */
 #include "base/assert.h"
 #include "base/err.h"
-#include "controllers/prefetch_priv.h"
+#include "controllers/prefetch_key.h"
 
 /*
  * Two walks over the cells. The first one finds out which there are and holds nothing: what a prefix

@@ -1,30 +1,11 @@
 /* prefetch_task.c - buffers for planned loads, the adapters' load tasks, and the flip when they end. */
-#include "controllers/prefetch_priv.h"
+#include "controllers/prefetch_key.h"
 
 #include "base/assert.h"
 #include "base/err.h"
 #include "base/mutant.h"
 
 /* ---- the budget of bytes in flight ---- */
-
-static void
-load_charge(struct far_prefetch *ctl, struct prefetch_load *load)
-{
-	load->charged_adapter = load->found[load->source].adapter;
-	load->charged_bytes = load->size_bytes;
-	ctl->bytes_in_flight += load->size_bytes;
-	ctl->adapters[load->charged_adapter].bytes_in_flight += load->size_bytes;
-}
-
-void
-far_prefetch_load_discharge(struct far_prefetch *ctl, struct prefetch_load *load)
-{
-	FAR_ASSERT(ctl->bytes_in_flight >= load->charged_bytes);
-	FAR_ASSERT(ctl->adapters[load->charged_adapter].bytes_in_flight >= load->charged_bytes);
-	ctl->bytes_in_flight -= load->charged_bytes;
-	ctl->adapters[load->charged_adapter].bytes_in_flight -= load->charged_bytes;
-	load->charged_bytes = 0;
-}
 
 /* One store that does not end its loads leaves a quarter of the budget to the others. A block larger
  * than the budget goes alone. */
@@ -40,23 +21,6 @@ budget_allows(const struct far_prefetch *ctl, uint32_t adapter, uint64_t bytes)
 }
 
 /* ---- what the policy is told of adapters ---- */
-
-void
-far_prefetch_load_queue(struct far_prefetch *ctl, struct prefetch_load *load)
-{
-	far_prefetch_load_unqueue(ctl, load);
-	load->planned_adapter = load->found[load->source].adapter;
-	load->planned_bytes = load->found[load->source].size_bytes;
-	ctl->adapters[load->planned_adapter].bytes_planned += load->planned_bytes;
-}
-
-void
-far_prefetch_load_unqueue(struct far_prefetch *ctl, struct prefetch_load *load)
-{
-	FAR_ASSERT(ctl->adapters[load->planned_adapter].bytes_planned >= load->planned_bytes);
-	ctl->adapters[load->planned_adapter].bytes_planned -= load->planned_bytes;
-	load->planned_bytes = 0;
-}
 
 double
 far_prefetch_pace(const struct far_prefetch *ctl, uint32_t adapter)
@@ -100,8 +64,7 @@ load_exists(struct far_prefetch *ctl, struct prefetch_load *load)
 {
 	load->pinned = true;
 	while (!far_list_empty(&load->interests)) {
-		struct far_prefetch_view *view =
-			FAR_CONTAINER_OF(load->interests.next, struct far_prefetch_view, interest);
+		struct far_prefetch_view *view = far_prefetch_interest(load->interests.next);
 		struct far_l1_grant grant;
 
 		far_prefetch_load_leave(ctl, view, false);
@@ -126,8 +89,7 @@ load_starve(struct far_prefetch *ctl, struct prefetch_load *load)
 {
 	load->pinned = true;
 	while (!far_list_empty(&load->interests)) {
-		struct far_prefetch_view *view =
-			FAR_CONTAINER_OF(load->interests.next, struct far_prefetch_view, interest);
+		struct far_prefetch_view *view = far_prefetch_interest(load->interests.next);
 		struct prefetch_request *request = far_prefetch_request_of(view);
 
 		if (far_prefetch_request_holds(request)) {
@@ -158,7 +120,7 @@ reserve_collect(struct far_prefetch *ctl, struct prefetch_window *window)
 			window->starved = true;
 			break;
 		}
-		load_charge(ctl, load);
+		far_prefetch_load_charge(ctl, load);
 		load->temporary = !ctl->policy->retain(ctl->policy, &load->key, load->size_bytes);
 		ctl->refs[count] = (struct prefetch_ref){.load = load, .id = load->id};
 		ctl->wants[count] = (struct far_l1_want){
@@ -178,8 +140,7 @@ load_reserved(struct prefetch_load *load, const struct far_l1_grant *grant)
 	load->loan = grant->loan;
 	load->addr = grant->addr;
 	for (struct far_list *it = load->interests.next; it != &load->interests; it = it->next)
-		far_prefetch_request_of(FAR_CONTAINER_OF(it, struct far_prefetch_view, interest))
-			->loads++;
+		far_prefetch_request_of(far_prefetch_interest(it))->loads++;
 }
 
 void
@@ -243,8 +204,7 @@ load_deliver(struct far_prefetch *ctl, struct prefetch_load *load)
 		far_prefetch_tell_abandoned(ctl, load, 0);
 	}
 	for (bool first = true; !far_list_empty(&load->interests); first = false) {
-		struct far_prefetch_view *view =
-			FAR_CONTAINER_OF(load->interests.next, struct far_prefetch_view, interest);
+		struct far_prefetch_view *view = far_prefetch_interest(load->interests.next);
 
 		far_prefetch_load_leave(ctl, view, false);
 		if (!first)
@@ -272,7 +232,7 @@ load_holder(const struct far_prefetch *ctl, const struct prefetch_load *load,
 	*readers_out = 1;
 	if (far_list_empty(&load->interests))
 		return;
-	view = FAR_CONTAINER_OF(load->interests.next, const struct far_prefetch_view, interest);
+	view = far_prefetch_interest(load->interests.next);
 	*session_out = far_prefetch_view_session(ctl, view);
 	*readers_out = far_prefetch_view_readers(view);
 }
@@ -286,8 +246,7 @@ load_flip_for_next(struct far_prefetch *ctl, struct prefetch_load *load)
 
 	load->pinned = true;
 	while (rc == -EPERM && !far_list_empty(&load->interests)) {
-		struct far_prefetch_view *view =
-			FAR_CONTAINER_OF(load->interests.next, struct far_prefetch_view, interest);
+		struct far_prefetch_view *view = far_prefetch_interest(load->interests.next);
 		far_l1_session session;
 		uint32_t readers;
 
@@ -377,7 +336,7 @@ load_failed(struct far_prefetch *ctl, struct prefetch_load *load, const struct p
 	far_prefetch_load_found_drop(ctl, load, load->source);
 	far_prefetch_load_discharge(ctl, load);
 	if (far_prefetch_load_plan(ctl, load))
-		load_charge(ctl, load);
+		far_prefetch_load_charge(ctl, load);
 	else
 		far_prefetch_load_miss(ctl, load, rc);
 }

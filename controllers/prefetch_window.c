@@ -1,5 +1,5 @@
 /* prefetch_window.c - a run of a request's keys: what L1 has, what is on its way, what is to be asked. */
-#include "controllers/prefetch_priv.h"
+#include "controllers/prefetch_key.h"
 
 #include "base/assert.h"
 #include "base/err.h"
@@ -56,10 +56,8 @@ window_take(struct far_prefetch *ctl, struct prefetch_window *window,
 	}
 	if (load == NULL)
 		return window_add(ctl, window, view);
-	first = far_list_empty(&load->interests)
-			? NULL
-			: FAR_CONTAINER_OF(load->interests.next, struct far_prefetch_view,
-					   interest);
+	first = far_list_empty(&load->interests) ? NULL
+						 : far_prefetch_interest(load->interests.next);
 	far_prefetch_load_join(ctl, load, view, first == NULL || first->req != view->req);
 	return true;
 }

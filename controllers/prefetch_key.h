@@ -1,0 +1,153 @@
+/* prefetch_key.h - what is done for each key, some of it several times: small, and inlined for that. */
+#ifndef FAR_CONTROLLERS_PREFETCH_KEY_H
+#define FAR_CONTROLLERS_PREFETCH_KEY_H
+
+#include "base/assert.h"
+#include "controllers/prefetch_priv.h"
+
+/* ---- views ---- */
+
+static inline struct prefetch_request *
+far_prefetch_request_of(const struct far_prefetch_view *view)
+{
+	return (struct prefetch_request *)(uintptr_t)view->req->priv[0];
+}
+
+static inline uint32_t
+far_prefetch_view_idx(const struct far_prefetch_view *view)
+{
+	return (uint32_t)(view - view->req->views);
+}
+
+/* A warm request's blocks are held by us until it ends, so that it cannot push out its own first
+ * blocks with its last. */
+static inline bool
+far_prefetch_view_is_ours(const struct far_prefetch_view *view)
+{
+	return view->req->mode == FAR_PREFETCH_WARM &&
+	       far_prefetch_view_idx(view) >= view->req->l1_prefix_count;
+}
+
+/* The session and count of a view's loan. */
+static inline far_l1_session
+far_prefetch_view_session(const struct far_prefetch *ctl, const struct far_prefetch_view *view)
+{
+	return far_prefetch_view_is_ours(view) ? ctl->session : view->req->session;
+}
+
+static inline uint32_t
+far_prefetch_view_readers(const struct far_prefetch_view *view)
+{
+	return far_prefetch_view_is_ours(view) ? 1 : view->req->readers;
+}
+
+/* The length that it asked for, or any. */
+static inline bool
+far_prefetch_view_fits(const struct far_prefetch_view *view, uint32_t size_bytes)
+{
+	const uint32_t *sizes = view->req->sizes;
+	uint32_t want = sizes != NULL ? sizes[far_prefetch_view_idx(view)] : 0;
+
+	return want == 0 || want == size_bytes;
+}
+
+/* Something about it has changed: the tick settles it. */
+static inline void
+far_prefetch_request_touch(struct far_prefetch *ctl, struct prefetch_request *request)
+{
+	if (far_list_empty(&request->dirty) && !request->ending)
+		far_list_push_back(&ctl->dirty, &request->dirty);
+}
+
+/* It is somewhere, whatever comes of it. */
+static inline void
+far_prefetch_view_found(struct far_prefetch *ctl, struct far_prefetch_view *view)
+{
+	if ((view->stage & PREFETCH_STAGE_FOUND) != 0)
+		return;
+	view->stage |= PREFETCH_STAGE_FOUND;
+	far_prefetch_request_touch(ctl, far_prefetch_request_of(view));
+}
+
+/* ---- loads ---- */
+
+static inline struct prefetch_load *
+far_prefetch_load_of(const struct far_prefetch *ctl, const struct far_prefetch_view *view)
+{
+	uint32_t idx = view->stage & PREFETCH_STAGE_LOAD;
+
+	FAR_ASSERT(idx > 0);
+	return &ctl->loads[idx - 1];
+}
+
+static inline struct far_prefetch_view *
+far_prefetch_interest(const struct far_list *node)
+{
+	return FAR_CONTAINER_OF(node, struct far_prefetch_view, interest);
+}
+
+/* The latest deadline of those who wait for it. */
+static inline uint64_t
+far_prefetch_load_deadline(const struct prefetch_load *load)
+{
+	uint64_t deadline_ns = 0;
+
+	for (const struct far_list *it = load->interests.next; it != &load->interests;
+	     it = it->next) {
+		const struct far_prefetch_view *view = far_prefetch_interest(it);
+
+		if (view->req->deadline_ns > deadline_ns)
+			deadline_ns = view->req->deadline_ns;
+	}
+	return deadline_ns;
+}
+
+/* ---- the budget of bytes in flight ---- */
+
+static inline void
+far_prefetch_load_charge(struct far_prefetch *ctl, struct prefetch_load *load)
+{
+	load->charged_adapter = load->found[load->source].adapter;
+	load->charged_bytes = load->size_bytes;
+	ctl->bytes_in_flight += load->size_bytes;
+	ctl->adapters[load->charged_adapter].bytes_in_flight += load->size_bytes;
+}
+
+static inline void
+far_prefetch_load_discharge(struct far_prefetch *ctl, struct prefetch_load *load)
+{
+	struct prefetch_adapter *state = &ctl->adapters[load->charged_adapter];
+
+	if (load->charged_bytes == 0)
+		return;
+	FAR_ASSERT(ctl->bytes_in_flight >= load->charged_bytes);
+	FAR_ASSERT(state->bytes_in_flight >= load->charged_bytes);
+	ctl->bytes_in_flight -= load->charged_bytes;
+	state->bytes_in_flight -= load->charged_bytes;
+	load->charged_bytes = 0;
+}
+
+/* ---- what the policy is told of adapters ---- */
+
+/* Out of the queue of its source as the policy sees it. */
+static inline void
+far_prefetch_load_unqueue(struct far_prefetch *ctl, struct prefetch_load *load)
+{
+	struct prefetch_adapter *state = &ctl->adapters[load->planned_adapter];
+
+	FAR_ASSERT(state->bytes_planned >= load->planned_bytes);
+	state->bytes_planned -= load->planned_bytes;
+	load->planned_bytes = 0;
+}
+
+/* Into it, and out of the one that it was in. */
+static inline void
+far_prefetch_load_queue(struct far_prefetch *ctl, struct prefetch_load *load)
+{
+	far_prefetch_load_unqueue(ctl, load);
+	load->planned_adapter = load->found[load->source].adapter;
+	load->planned_bytes = load->found[load->source].size_bytes;
+	ctl->adapters[load->planned_adapter].bytes_planned += load->planned_bytes;
+}
+
+#endif
