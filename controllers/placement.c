@@ -40,6 +40,13 @@ weights_differ(const struct far_l2_set *set)
 	return false;
 }
 
+/* It is the only one that is active: there is no order to find out. */
+static inline bool
+one_has_all(const struct far_l2_set *set)
+{
+	return set->active_mask != 0 && (set->active_mask & (set->active_mask - 1)) == 0;
+}
+
 /* The first @count of the order, best first. */
 static uint32_t
 placement_first(const struct far_l2_set *set, const struct far_key *key, uint32_t *idx_out,
@@ -53,11 +60,6 @@ placement_first(const struct far_l2_set *set, const struct far_key *key, uint32_
 		count = set->count;
 	if (count == 0 || set->active_mask == 0)
 		return 0;
-	if ((set->active_mask & (set->active_mask - 1)) == 0) {
-		/* One adapter has everything. */
-		idx_out[0] = (uint32_t)__builtin_ctzll(set->active_mask);
-		return 1;
-	}
 	weighted = weights_differ(set);
 	for (uint32_t i = 0; i < set->count; i++) {
 		double score;
@@ -95,6 +97,10 @@ placement_route(const struct far_policy *policy, const struct far_l2_set *set,
 {
 	uint32_t count = placement_replicas(policy) + 1;
 
+	if (one_has_all(set) && max > 0) {
+		idx_out[0] = (uint32_t)__builtin_ctzll(set->active_mask);
+		return 1;
+	}
 	return placement_first(set, key, idx_out, count < max ? count : max);
 }
 

@@ -208,13 +208,16 @@ nonsense_count(uint64_t *nonsense, const char *question)
 }
 
 /* What is left of an answer, in its order. */
-static uint32_t
+static inline uint32_t
 adapters_sift(const struct far_l2_set *set, uint32_t *idx, uint32_t count, const char *question,
 	      uint64_t *nonsense)
 {
 	uint64_t named = 0;
 	uint32_t kept = 0;
 
+	/* Mostly it names one, and is good. */
+	if (count == 1 && far_l2_set_is_active(set, idx[0]))
+		return 1;
 	if (count > FAR_L2_SET_MAX) {
 		nonsense_count(nonsense, question);
 		count = FAR_L2_SET_MAX;
