@@ -23,21 +23,42 @@ far_prefetch_load_find(const struct far_prefetch *ctl, const struct far_key *key
 }
 
 struct prefetch_load *
-far_prefetch_load_open(struct far_prefetch *ctl, const struct far_key *key)
+far_prefetch_load_open(struct far_prefetch *ctl, struct far_prefetch_view *view)
 {
+	const struct far_key *key = &view->req->keys[far_prefetch_view_idx(view)];
 	struct prefetch_load **bucket = load_bucket(ctl, key);
 	struct prefetch_load *load = ctl->loads_free;
 
 	if (load == NULL)
 		return NULL;
+	FAR_ASSERT((view->stage & PREFETCH_STAGE_LOAD) == 0);
 	ctl->loads_free = load->next;
-	memset(load, 0, offsetof(struct prefetch_load, route));
 	load->key = *key;
 	load->id = ++ctl->load_id;
 	load->next = *bucket;
 	*bucket = load;
-	far_list_init(&load->interests);
+	/* One by one: of a large whole a part would be cleared by a call. */
+	load->state = PREFETCH_LOOKUP;
+	load->pinned = false;
+	load->ask_mask = 0;
+	load->pend_mask = 0;
 	load->miss_rc = -ENOENT;
+	load->route_count = 0;
+	load->found_count = 0;
+	load->source = 0;
+	load->size_bytes = 0;
+	load->loan = 0;
+	load->loan_is_over = false;
+	load->temporary = false;
+	load->addr = NULL;
+	load->charged_adapter = 0;
+	load->charged_bytes = 0;
+	load->planned_adapter = 0;
+	load->planned_bytes = 0;
+	load->task = NULL;
+	far_list_init(&load->interests);
+	far_list_push_back(&load->interests, &view->interest);
+	view->stage |= (uint32_t)(load - ctl->loads) + 1;
 	ctl->loads_live++;
 	return load;
 }
@@ -243,70 +264,89 @@ load_refuse_misfits(struct far_prefetch *ctl, struct prefetch_load *load)
 	FAR_ASSERT(!far_list_empty(&load->interests));
 }
 
-/* Which of the found at @fits loads it, by the policy: its adapter. */
+/* Which of the found loads it, by the policy, of those that fit and may be given something new: one
+ * that was drained since it answered may not. PREFETCH_FOUND_MAX: none; @misfit: nothing fits. */
 static uint32_t
-load_choose(struct far_prefetch *ctl, const struct prefetch_load *load, const uint32_t *fits,
-	    uint32_t count)
+load_choose(struct far_prefetch *ctl, const struct prefetch_load *load, bool *misfit)
 {
 	struct far_policy_found choice[PREFETCH_FOUND_MAX];
+	uint32_t at[PREFETCH_FOUND_MAX];
+	uint32_t count = 0;
 
-	for (uint32_t i = 0; i < count; i++) {
-		const struct prefetch_found *found = &load->found[fits[i]];
+	*misfit = load->found_count > 0;
+	for (uint32_t i = 0; i < load->found_count; i++) {
+		const struct prefetch_found *found = &load->found[i];
 
-		choice[i] = (struct far_policy_found){
+		if (!found_fits(load, found))
+			continue;
+		*misfit = false;
+		if (!far_l2_set_is_active(ctl->set, found->adapter))
+			continue;
+		at[count] = i;
+		choice[count++] = (struct far_policy_found){
 			.adapter = found->adapter,
 			.size_bytes = found->size_bytes,
 			.bytes_queued = ctl->adapters[found->adapter].bytes_planned,
 			.ns_per_byte = far_prefetch_pace(ctl, found->adapter),
 		};
 	}
-	return choice[far_policy_plan(ctl->policy, ctl->set, &load->key, choice, count,
-				      &ctl->counts.policy_nonsense)]
-		.adapter;
+	if (count == 0)
+		return PREFETCH_FOUND_MAX;
+	if (count == 1)
+		return at[0];
+	return at[far_policy_plan(ctl->policy, ctl->set, &load->key, choice, count,
+				  &ctl->counts.policy_nonsense)];
+}
+
+/* The others stay as second choices; a load validates, with a lock or without. */
+static void
+found_unlock_others(struct far_prefetch *ctl, struct prefetch_load *load)
+{
+	for (uint32_t i = 0; i < load->found_count; i++) {
+		struct prefetch_found *found = &load->found[i];
+
+		if (i == load->source || !found->locked)
+			continue;
+		far_prefetch_unlock(ctl, found->adapter, &load->key);
+		found->locked = false;
+	}
+}
+
+/* Mostly there is one who waits and one place to load from, and nothing to decide. */
+static bool
+load_is_plain(const struct far_prefetch *ctl, const struct prefetch_load *load)
+{
+	const struct far_list *first = load->interests.next;
+
+	return load->found_count == 1 && load->state == PREFETCH_LOOKUP &&
+	       first != &load->interests && first->next == &load->interests &&
+	       far_prefetch_view_fits(far_prefetch_interest(first), load->found[0].size_bytes) &&
+	       far_l2_set_is_active(ctl->set, load->found[0].adapter);
 }
 
 bool
 far_prefetch_load_plan(struct far_prefetch *ctl, struct prefetch_load *load)
 {
-	uint32_t fits[PREFETCH_FOUND_MAX];
-	bool misfit = load->found_count > 0;
-	uint32_t count = 0;
-	uint32_t chosen;
+	bool plain = load_is_plain(ctl, load);
+	bool misfit = false;
+	uint32_t source;
 
 	far_prefetch_load_unqueue(ctl, load);
-	for (uint32_t i = 0; i < load->found_count; i++) {
-		if (!found_fits(load, &load->found[i]))
-			continue;
-		misfit = false;
-		/* One that was drained since it answered is given nothing new. */
-		if (far_l2_set_is_active(ctl->set, load->found[i].adapter))
-			fits[count++] = i;
-	}
-	if (count == 0) {
+	source = plain ? 0 : load_choose(ctl, load, &misfit);
+	if (source == PREFETCH_FOUND_MAX) {
 		if (misfit && load->state == PREFETCH_LOOKUP)
 			load->miss_rc = -EMSGSIZE;
 		return false;
 	}
-	/* Where there is one, there is nothing to decide. */
-	chosen = count == 1 ? load->found[fits[0]].adapter : load_choose(ctl, load, fits, count);
-	load->source = load->found_count;
-	for (uint32_t i = 0; i < load->found_count; i++) {
-		struct prefetch_found *found = &load->found[i];
-
-		if (found->adapter == chosen) {
-			load->source = i;
-		} else if (found->locked) {
-			/* It stays as a second choice; a load validates, with a lock or without. */
-			far_prefetch_unlock(ctl, found->adapter, &load->key);
-			found->locked = false;
-		}
-	}
-	FAR_ASSERT(load->source < load->found_count);
+	load->source = source;
+	if (!plain)
+		found_unlock_others(ctl, load);
 	far_prefetch_load_queue(ctl, load);
 	if (load->state != PREFETCH_LOOKUP)
 		return true;
 	load->size_bytes = load->found[load->source].size_bytes;
 	load->state = PREFETCH_FOUND;
-	load_refuse_misfits(ctl, load);
+	if (!plain)
+		load_refuse_misfits(ctl, load);
 	return true;
 }

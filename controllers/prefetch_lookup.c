@@ -75,30 +75,46 @@ route_rank(const struct prefetch_load *load, uint32_t adapter)
 	FAR_ASSERT(false);
 }
 
+/* Where it goes among the found, in the order of the route; PREFETCH_FOUND_MAX: nowhere. */
+static uint32_t
+found_place(struct far_prefetch *ctl, struct prefetch_load *load, uint32_t adapter)
+{
+	uint32_t at = load->found_count;
+	bool planned = load->state != PREFETCH_LOOKUP;
+	uint32_t rank;
+
+	if (at == 0) {
+		load->found_count = 1;
+		return 0;
+	}
+	rank = route_rank(load, adapter);
+	if (at == PREFETCH_FOUND_MAX) {
+		at--;
+		/* After the plan the last one may be the source: then nothing is replaced. */
+		if (planned || route_rank(load, load->found[at].adapter) < rank)
+			return PREFETCH_FOUND_MAX;
+		far_prefetch_load_found_drop(ctl, load, at);
+	}
+	load->found_count++;
+	/* Once there is a source, indices stay: late ones go to the end, whatever their rank. */
+	while (!planned && at > 0 && route_rank(load, load->found[at - 1].adapter) > rank) {
+		load->found[at] = load->found[at - 1];
+		at--;
+	}
+	return at;
+}
+
 /* Keeps the best few of the route. What is not kept, or comes after the plan, is not locked. */
 static void
 lookup_hit(struct far_prefetch *ctl, struct prefetch_load *load, uint32_t adapter,
 	   const struct far_l2_item *item)
 {
-	uint32_t rank = route_rank(load, adapter);
 	bool planned = load->state != PREFETCH_LOOKUP;
-	uint32_t at;
+	uint32_t at = found_place(ctl, load, adapter);
 
-	if (load->found_count == PREFETCH_FOUND_MAX) {
-		uint32_t last = PREFETCH_FOUND_MAX - 1;
-
-		/* After the plan the last one may be the source: then nothing is replaced. */
-		if (planned || route_rank(load, load->found[last].adapter) < rank) {
-			far_prefetch_unlock(ctl, adapter, &item->key);
-			return;
-		}
-		far_prefetch_load_found_drop(ctl, load, last);
-	}
-	at = load->found_count++;
-	/* Once there is a source, indices stay: late ones go to the end, whatever their rank. */
-	while (!planned && at > 0 && route_rank(load, load->found[at - 1].adapter) > rank) {
-		load->found[at] = load->found[at - 1];
-		at--;
+	if (at == PREFETCH_FOUND_MAX) {
+		far_prefetch_unlock(ctl, adapter, &item->key);
+		return;
 	}
 	load->found[at].adapter = adapter;
 	load->found[at].size_bytes = item->size_bytes;
@@ -134,10 +150,12 @@ lookup_answer(struct far_prefetch *ctl, struct prefetch_lookup *lookup, uint32_t
 	again = (item->rc == -ETIMEDOUT &&
 		 far_prefetch_load_deadline(load) > lookup->task.deadline_ns) ||
 		(item->rc == -ECANCELED && lookup->cancelled) || item->rc == -EAGAIN;
-	if (again && load->state == PREFETCH_LOOKUP)
+	if (again && load->state == PREFETCH_LOOKUP) {
 		load->ask_mask |= 1ULL << adapter;
-	else
+		load->window->asks = true;
+	} else {
 		load->miss_rc = far_prefetch_miss_rc(load->miss_rc, item->rc);
+	}
 }
 
 static void
@@ -175,22 +193,23 @@ lookup_is_allowed(const struct far_prefetch *ctl, uint32_t adapter)
 	       ctl->adapters[adapter].lookups_live < (share > 0 ? share : 1);
 }
 
-static bool
-lookup_begin(struct far_prefetch *ctl, struct prefetch_window *window, uint32_t adapter)
+/* Asks for the keys from the load @first on that are to be asked of @adapter, as many as one task
+ * takes. Returns the first load that is not in it. */
+static uint32_t
+lookup_begin(struct far_prefetch *ctl, struct prefetch_window *window, uint32_t adapter,
+	     uint32_t first)
 {
 	struct far_l2 *l2 = ctl->set->items[adapter];
+	struct prefetch_lookup *lookup = ctl->lookups_free;
 	uint32_t max = ctl->config.window_keys;
-	struct prefetch_lookup *lookup;
 	uint64_t deadline_ns = 0;
 	uint32_t count = 0;
+	uint32_t end;
 
-	if (!lookup_is_allowed(ctl, adapter))
-		return false;
 	if (max > l2->limits.items_max)
 		max = l2->limits.items_max;
-	lookup = ctl->lookups_free;
-	for (uint32_t i = 0; i < window->load_count && count < max; i++) {
-		struct prefetch_load *load = window->loads[i];
+	for (end = first; end < window->load_count && count < max; end++) {
+		struct prefetch_load *load = window->loads[end];
 		uint64_t load_deadline_ns;
 
 		if (load == NULL || (load->ask_mask & (1ULL << adapter)) == 0)
@@ -204,8 +223,7 @@ lookup_begin(struct far_prefetch *ctl, struct prefetch_window *window, uint32_t 
 		if (load_deadline_ns > deadline_ns)
 			deadline_ns = load_deadline_ns;
 	}
-	if (count == 0)
-		return false;
+	FAR_ASSERT(count > 0);
 	ctl->lookups_free = lookup->next;
 	lookup->ctl = ctl;
 	lookup->live = true;
@@ -224,14 +242,36 @@ lookup_begin(struct far_prefetch *ctl, struct prefetch_window *window, uint32_t 
 	far_l2_submit(l2, &lookup->task);
 	far_prefetch_tell_asked(ctl, &lookup->task, FAR_RECORD_PREFETCH_ASKED, window->request_id,
 				ctl->tick_ns);
-	return true;
+	return end;
+}
+
+/* All that is to be asked of one adapter; false: something has to wait. */
+static bool
+lookup_post_to(struct far_prefetch *ctl, struct prefetch_window *window, uint32_t adapter)
+{
+	uint32_t at = 0;
+
+	for (;;) {
+		while (at < window->load_count &&
+		       (window->loads[at] == NULL ||
+			(window->loads[at]->ask_mask & (1ULL << adapter)) == 0))
+			at++;
+		if (at == window->load_count)
+			return true;
+		if (!lookup_is_allowed(ctl, adapter))
+			return false;
+		at = lookup_begin(ctl, window, adapter, at);
+	}
 }
 
 void
 far_prefetch_lookup_post(struct far_prefetch *ctl, struct prefetch_window *window)
 {
 	uint64_t asked = 0;
+	bool all = true;
 
+	if (!window->asks)
+		return;
 	for (uint32_t i = 0; i < window->load_count; i++) {
 		struct prefetch_load *load = window->loads[i];
 
@@ -243,16 +283,8 @@ far_prefetch_lookup_post(struct far_prefetch *ctl, struct prefetch_window *windo
 		load->ask_mask &= ctl->set->active_mask;
 		asked |= load->ask_mask;
 	}
-	if (asked == 0)
-		return;
-	for (uint32_t adapter = 0; asked != 0; adapter++, asked >>= 1) {
-		if ((asked & 1) == 0)
-			continue;
-		while (lookup_begin(ctl, window, adapter))
-			;
-	}
-	for (uint32_t i = 0; i < window->load_count; i++) {
-		if (window->loads[i] != NULL && window->loads[i]->ask_mask != 0)
-			window->starved = true;
-	}
+	for (; asked != 0; asked &= asked - 1)
+		all &= lookup_post_to(ctl, window, (uint32_t)__builtin_ctzll(asked));
+	window->asks = !all;
+	window->starved |= !all;
 }

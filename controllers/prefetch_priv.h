@@ -98,7 +98,7 @@ struct prefetch_load {
 	uint32_t planned_adapter;
 	uint32_t planned_bytes; /* in that one's queue; 0: none */
 	struct prefetch_task *task;
-	/* All above is cleared when a load begins; these are as long as their counts say. */
+	/* All above is set anew when a load begins; these are as long as their counts say. */
 	uint8_t route[FAR_L2_SET_MAX];
 	struct prefetch_found found[PREFETCH_FOUND_MAX]; /* in route order */
 };
@@ -123,6 +123,7 @@ struct prefetch_window {
 	uint32_t load_count;
 	uint32_t live;                /* loads that have not ended */
 	bool attention;               /* something came: step it */
+	bool asks;                    /* a load may have somebody to ask */
 	bool starved;                 /* waits for a lookup, a task or the byte budget */
 	bool late;                    /* patience is over */
 	struct prefetch_load **loads; /* in key order; NULL: ended */
@@ -281,8 +282,9 @@ void far_prefetch_window_step(struct far_prefetch *ctl, struct prefetch_window *
 /* prefetch_load.c */
 struct prefetch_load *far_prefetch_load_find(const struct far_prefetch *ctl,
 					     const struct far_key *key);
-/* NULL: none left. */
-struct prefetch_load *far_prefetch_load_open(struct far_prefetch *ctl, const struct far_key *key);
+/* A new load for the view's key, which waits for it; NULL: none left. */
+struct prefetch_load *far_prefetch_load_open(struct far_prefetch *ctl,
+					     struct far_prefetch_view *view);
 void far_prefetch_load_join(struct far_prefetch *ctl, struct prefetch_load *load,
 			    struct far_prefetch_view *view, bool joined);
 /* It is known to be somewhere, with a length that the view wants. */

@@ -19,7 +19,7 @@ window_add(struct far_prefetch *ctl, struct prefetch_window *window, struct far_
 		far_prefetch_view_miss(ctl, view, -ENOENT);
 		return true;
 	}
-	load = far_prefetch_load_open(ctl, key);
+	load = far_prefetch_load_open(ctl, view);
 	if (load == NULL)
 		return false;
 	for (uint32_t i = 0; i < count; i++) {
@@ -32,7 +32,6 @@ window_add(struct far_prefetch *ctl, struct prefetch_window *window, struct far_
 	load->window_idx = window->load_count;
 	window->loads[window->load_count++] = load;
 	window->live++;
-	far_prefetch_load_join(ctl, load, view, false);
 	return true;
 }
 
@@ -203,6 +202,7 @@ far_prefetch_window_begin(struct far_prefetch *ctl, struct prefetch_request *req
 	window->load_count = 0;
 	window->live = 0;
 	window->attention = true;
+	window->asks = true;
 	window->starved = false;
 	window->late = false;
 	window_read(ctl, request, count);
