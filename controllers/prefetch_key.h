@@ -3,6 +3,7 @@
 #define FAR_CONTROLLERS_PREFETCH_KEY_H
 
 #include "base/assert.h"
+#include "base/err.h"
 #include "controllers/prefetch_priv.h"
 
 /* ---- views ---- */
@@ -69,6 +70,25 @@ far_prefetch_view_found(struct far_prefetch *ctl, struct far_prefetch_view *view
 	far_prefetch_request_touch(ctl, far_prefetch_request_of(view));
 }
 
+/* Readable with this loan, which is the view's now. */
+static inline void
+far_prefetch_view_read(struct far_prefetch *ctl, struct far_prefetch_view *view,
+		       const struct far_l1_grant *grant, int32_t adapter)
+{
+	struct prefetch_request *request = far_prefetch_request_of(view);
+
+	FAR_ASSERT(view->rc == -EINPROGRESS);
+	FAR_ASSERT(grant->loan != 0);
+	view->stage |= PREFETCH_STAGE_FOUND;
+	view->rc = 0;
+	view->size_bytes = grant->size_bytes;
+	view->loan = grant->loan;
+	view->addr = grant->addr;
+	view->adapter = adapter;
+	request->loans++;
+	far_prefetch_request_touch(ctl, request);
+}
+
 /* ---- loads ---- */
 
 static inline struct prefetch_load *
@@ -86,6 +106,16 @@ far_prefetch_interest(const struct far_list *node)
 	return FAR_CONTAINER_OF(node, struct far_prefetch_view, interest);
 }
 
+/* The view is out of the load's list; the load itself stays. */
+static inline void
+far_prefetch_load_part(struct prefetch_load *load, struct far_prefetch_view *view)
+{
+	far_list_remove(&view->interest);
+	view->stage &= ~PREFETCH_STAGE_LOAD;
+	if (load->loan != 0)
+		far_prefetch_request_of(view)->loads--;
+}
+
 /* The latest deadline of those who wait for it. */
 static inline uint64_t
 far_prefetch_load_deadline(const struct prefetch_load *load)
@@ -100,6 +130,21 @@ far_prefetch_load_deadline(const struct prefetch_load *load)
 			deadline_ns = view->req->deadline_ns;
 	}
 	return deadline_ns;
+}
+
+/* All but the hint, which is the larger half: clearing the whole takes a call. */
+static inline void
+far_prefetch_item_begin(struct far_l2_item *item, const struct far_key *key, uint32_t size_bytes)
+{
+	item->key = *key;
+	item->size_bytes = size_bytes;
+	item->range_offset = 0;
+	item->group = 0;
+	item->rc = 0;
+	item->pieces = NULL;
+	item->piece_count = 0;
+	item->crc32c = 0;
+	item->has_crc = false;
 }
 
 /* ---- the budget of bytes in flight ---- */

@@ -100,16 +100,6 @@ far_prefetch_load_join(struct far_prefetch *ctl, struct prefetch_load *load,
 		load->task->wanted++;
 }
 
-/* Out of the load's list; the load itself stays. */
-static void
-load_part(struct prefetch_load *load, struct far_prefetch_view *view)
-{
-	far_list_remove(&view->interest);
-	view->stage &= ~PREFETCH_STAGE_LOAD;
-	if (load->loan != 0)
-		far_prefetch_request_of(view)->loads--;
-}
-
 void
 far_prefetch_load_found(struct far_prefetch *ctl, struct prefetch_load *load, uint32_t size_bytes)
 {
@@ -123,7 +113,7 @@ far_prefetch_load_found(struct far_prefetch *ctl, struct prefetch_load *load, ui
 		if (!far_prefetch_view_fits(view, size_bytes))
 			continue;
 		if (far_prefetch_request_of(view)->finding)
-			load_part(load, view);
+			far_prefetch_load_part(load, view);
 		far_prefetch_view_found(ctl, view);
 	}
 	if (far_list_empty(&load->interests))
@@ -136,7 +126,7 @@ far_prefetch_load_leave(struct far_prefetch *ctl, struct far_prefetch_view *view
 	struct prefetch_load *load = far_prefetch_load_of(ctl, view);
 	struct prefetch_task *task = load->task;
 
-	load_part(load, view);
+	far_prefetch_load_part(load, view);
 	if (!far_list_empty(&load->interests) || load->pinned)
 		return;
 	if (task == NULL) {
@@ -165,7 +155,7 @@ far_prefetch_load_miss(struct far_prefetch *ctl, struct prefetch_load *load, int
 	while (!far_list_empty(&load->interests)) {
 		struct far_prefetch_view *view = far_prefetch_interest(load->interests.next);
 
-		load_part(load, view);
+		far_prefetch_load_part(load, view);
 		far_prefetch_view_miss(ctl, view, rc);
 	}
 	far_prefetch_load_close(ctl, load);
@@ -197,6 +187,10 @@ far_prefetch_load_close(struct far_prefetch *ctl, struct prefetch_load *load)
 	FAR_ASSERT(window->loads[load->window_idx] == load);
 	window->loads[load->window_idx] = NULL;
 	window->live--;
+	if (load->state < PREFETCH_RESERVED)
+		window->begun--;
+	else
+		window->ready--;
 	window->attention = true;
 	load->id = 0;
 	load->next = ctl->loads_free;
@@ -258,7 +252,7 @@ load_refuse_misfits(struct far_prefetch *ctl, struct prefetch_load *load)
 
 		if (far_prefetch_view_fits(view, load->size_bytes))
 			continue;
-		load_part(load, view);
+		far_prefetch_load_part(load, view);
 		far_prefetch_view_miss(ctl, view, -EMSGSIZE);
 	}
 	FAR_ASSERT(!far_list_empty(&load->interests));

@@ -216,7 +216,8 @@ lookup_begin(struct far_prefetch *ctl, struct prefetch_window *window, uint32_t 
 			continue;
 		load->ask_mask &= ~(1ULL << adapter);
 		load->pend_mask |= 1ULL << adapter;
-		lookup->items[count] = (struct far_l2_item){.key = load->key};
+		far_prefetch_item_begin(&lookup->items[count], &load->key, 0);
+		memset(lookup->items[count].hint, 0, sizeof(lookup->items[count].hint));
 		lookup->refs[count] = (struct prefetch_ref){.load = load, .id = load->id};
 		count++;
 		load_deadline_ns = far_prefetch_load_deadline(load);

@@ -122,6 +122,8 @@ struct prefetch_window {
 	uint64_t began_ns;
 	uint32_t load_count;
 	uint32_t live;                /* loads that have not ended */
+	uint32_t begun;               /* of them, those that have no buffer */
+	uint32_t ready;               /* and those that have one and are in no task */
 	bool attention;               /* something came: step it */
 	bool asks;                    /* a load may have somebody to ask */
 	bool starved;                 /* waits for a lookup, a task or the byte budget */

@@ -17,11 +17,8 @@ void
 far_prefetch_view_grant(struct far_prefetch *ctl, struct far_prefetch_view *view,
 			const struct far_l1_grant *grant, int32_t adapter)
 {
-	struct prefetch_request *request = far_prefetch_request_of(view);
 	int rc;
 
-	FAR_ASSERT(view->rc == -EINPROGRESS);
-	FAR_ASSERT(grant->loan != 0);
 	if (!far_prefetch_view_fits(view, grant->size_bytes)) {
 		(void)far_l1_finish_read(ctl->l1, far_prefetch_view_session(ctl, view),
 					 &grant->loan, 1, far_prefetch_view_readers(view), &rc);
@@ -32,14 +29,7 @@ far_prefetch_view_grant(struct far_prefetch *ctl, struct far_prefetch_view *view
 	if (adapter < 0 && view->req->mode == FAR_PREFETCH_WARM)
 		(void)far_l1_retain(ctl->l1, far_prefetch_view_session(ctl, view), &grant->loan, 1,
 				    &rc);
-	view->stage |= PREFETCH_STAGE_FOUND;
-	view->rc = 0;
-	view->size_bytes = grant->size_bytes;
-	view->loan = grant->loan;
-	view->addr = grant->addr;
-	view->adapter = adapter;
-	request->loans++;
-	far_prefetch_request_touch(ctl, request);
+	far_prefetch_view_read(ctl, view, grant, adapter);
 }
 
 void

@@ -9,15 +9,15 @@
 
 /* One store that does not end its loads leaves a quarter of the budget to the others. A block larger
  * than the budget goes alone. */
-static bool
-budget_allows(const struct far_prefetch *ctl, uint32_t adapter, uint64_t bytes)
+static inline bool
+budget_allows(const struct far_prefetch *ctl, uint32_t adapter, uint64_t bytes, bool alone)
 {
 	uint64_t max = ctl->config.bytes_in_flight_max;
 	uint64_t mine = ctl->adapters[adapter].bytes_in_flight;
 
 	if (ctl->bytes_in_flight > 0 && ctl->bytes_in_flight + bytes > max)
 		return false;
-	return far_l2_set_population(ctl->set) == 1 || mine == 0 || mine + bytes <= max - max / 4;
+	return alone || mine == 0 || mine + bytes <= max - max / 4;
 }
 
 /* ---- what the policy is told of adapters ---- */
@@ -32,18 +32,13 @@ far_prefetch_pace(const struct far_prefetch *ctl, uint32_t adapter)
 
 /* From when it was alone at the adapter: the time behind other tasks is in the queue already. */
 static void
-task_measure(struct far_prefetch *ctl, const struct prefetch_task *task)
+task_measure(struct far_prefetch *ctl, const struct prefetch_task *task, uint64_t bytes)
 {
 	struct prefetch_adapter *state = &ctl->adapters[task->task.l2->idx];
 	uint64_t now_ns = far_clock_now(ctl->clock);
 	uint64_t since_ns = task->posted_ns;
-	uint64_t bytes = 0;
 	double pace;
 
-	for (uint32_t i = 0; i < task->task.count; i++) {
-		if (task->task.items[i].rc == 0)
-			bytes += task->task.items[i].size_bytes;
-	}
 	if (bytes == 0)
 		return;
 	if (state->measured_ns > since_ns)
@@ -107,6 +102,7 @@ load_starve(struct far_prefetch *ctl, struct prefetch_load *load)
 static uint32_t
 reserve_collect(struct far_prefetch *ctl, struct prefetch_window *window)
 {
+	bool alone = far_l2_set_population(ctl->set) == 1;
 	uint32_t count = 0;
 
 	for (uint32_t i = 0; i < window->load_count; i++) {
@@ -116,18 +112,16 @@ reserve_collect(struct far_prefetch *ctl, struct prefetch_window *window)
 		if (load == NULL || load->state != PREFETCH_FOUND)
 			continue;
 		adapter = load->found[load->source].adapter;
-		if (!budget_allows(ctl, adapter, load->size_bytes)) {
+		if (!budget_allows(ctl, adapter, load->size_bytes, alone)) {
 			window->starved = true;
 			break;
 		}
 		far_prefetch_load_charge(ctl, load);
 		load->temporary = !ctl->policy->retain(ctl->policy, &load->key, load->size_bytes);
 		ctl->refs[count] = (struct prefetch_ref){.load = load, .id = load->id};
-		ctl->wants[count] = (struct far_l1_want){
-			.key = load->key,
-			.size_bytes = load->size_bytes,
-			.flags = load->temporary ? FAR_L1_TEMPORARY : 0,
-		};
+		ctl->wants[count].key = load->key;
+		ctl->wants[count].size_bytes = load->size_bytes;
+		ctl->wants[count].flags = load->temporary ? FAR_L1_TEMPORARY : 0;
 		count++;
 	}
 	return count;
@@ -136,6 +130,8 @@ reserve_collect(struct far_prefetch *ctl, struct prefetch_window *window)
 static void
 load_reserved(struct prefetch_load *load, const struct far_l1_grant *grant)
 {
+	load->window->begun--;
+	load->window->ready++;
 	load->state = PREFETCH_RESERVED;
 	load->loan = grant->loan;
 	load->addr = grant->addr;
@@ -146,7 +142,7 @@ load_reserved(struct prefetch_load *load, const struct far_l1_grant *grant)
 void
 far_prefetch_window_reserve(struct far_prefetch *ctl, struct prefetch_window *window)
 {
-	uint32_t count = reserve_collect(ctl, window);
+	uint32_t count = window->begun > 0 ? reserve_collect(ctl, window) : 0;
 	size_t granted;
 
 	if (count == 0)
@@ -180,8 +176,36 @@ far_prefetch_window_reserve(struct far_prefetch *ctl, struct prefetch_window *wi
 
 /* ---- completions ---- */
 
-/* The loan of the flip goes to the first who waits; while he holds it, nothing evicts the block, and
- * the others take loans of their own. */
+/* Nobody waits for it any more. If the policy retains it, it stays for whoever asks next. */
+static void
+load_deliver_nobody(struct far_prefetch *ctl, struct prefetch_load *load)
+{
+	int rc;
+
+	(void)far_l1_finish_read(ctl->l1, ctl->session, &load->loan, 1, 1, &rc);
+	FAR_ASSERT(rc == 0);
+	far_prefetch_tell_abandoned(ctl, load, 0);
+}
+
+/* While the first holds it, nothing evicts the block: the others take loans of their own. */
+static void
+load_deliver_others(struct far_prefetch *ctl, struct prefetch_load *load, uint32_t adapter)
+{
+	while (!far_list_empty(&load->interests)) {
+		struct far_prefetch_view *view = far_prefetch_interest(load->interests.next);
+		struct far_l1_grant grant;
+
+		far_prefetch_load_leave(ctl, view, false);
+		(void)far_l1_reserve_read(ctl->l1, far_prefetch_view_session(ctl, view), &load->key,
+					  NULL, 1, far_prefetch_view_readers(view), &grant);
+		if (grant.rc == 0)
+			far_prefetch_view_grant(ctl, view, &grant, (int32_t)adapter);
+		else
+			far_prefetch_view_miss(ctl, view, grant.rc);
+	}
+}
+
+/* The loan of the flip goes to the first who waits. */
 static void
 load_deliver(struct far_prefetch *ctl, struct prefetch_load *load)
 {
@@ -191,30 +215,20 @@ load_deliver(struct far_prefetch *ctl, struct prefetch_load *load)
 		.loan = load->loan,
 		.addr = load->addr,
 	};
-	int rc;
 
-	far_prefetch_load_discharge(ctl, load);
 	ctl->counts.bytes_loaded += load->size_bytes;
 	ctl->block_bytes_seen = load->size_bytes;
 	load->pinned = true;
 	if (far_list_empty(&load->interests)) {
-		/* If the policy retains it, it stays for whoever asks next. */
-		(void)far_l1_finish_read(ctl->l1, ctl->session, &load->loan, 1, 1, &rc);
-		FAR_ASSERT(rc == 0);
-		far_prefetch_tell_abandoned(ctl, load, 0);
-	}
-	for (bool first = true; !far_list_empty(&load->interests); first = false) {
+		load_deliver_nobody(ctl, load);
+	} else {
 		struct far_prefetch_view *view = far_prefetch_interest(load->interests.next);
 
-		far_prefetch_load_leave(ctl, view, false);
-		if (!first)
-			(void)far_l1_reserve_read(ctl->l1, far_prefetch_view_session(ctl, view),
-						  &load->key, NULL, 1,
-						  far_prefetch_view_readers(view), &grant);
-		if (grant.rc == 0)
-			far_prefetch_view_grant(ctl, view, &grant, (int32_t)adapter);
-		else
-			far_prefetch_view_miss(ctl, view, grant.rc);
+		far_prefetch_load_part(load, view);
+		/* Who waits wants this length: others were refused at the plan. */
+		FAR_ASSERT(far_prefetch_view_fits(view, load->size_bytes));
+		far_prefetch_view_read(ctl, view, &grant, (int32_t)adapter);
+		load_deliver_others(ctl, load, adapter);
 	}
 	load->pinned = false;
 	load->loan = 0;
@@ -348,22 +362,30 @@ task_done(struct far_l2_task *l2_task)
 	struct prefetch_window *window = task->window;
 	struct far_prefetch *ctl = task->ctl;
 	uint32_t end = task->first + l2_task->count;
+	uint32_t loaded = 0;
+	uint64_t bytes = 0;
 
 	for (uint32_t i = 0; FAR_MUTANT(FAILED_LOAD_ANNOUNCED) && i < l2_task->count; i++)
 		l2_task->items[i].rc = 0;
 	FAR_ASSERT(task->live);
 	task->live = false;
 	ctl->adapters[l2_task->l2->idx].tasks_live--;
-	task_measure(ctl, task);
-	far_prefetch_tell_answered(ctl, l2_task, FAR_RECORD_PREFETCH_LOADED, window->request_id,
-				   task->posted_ns);
 	for (uint32_t i = task->first; i < end; i++) {
 		FAR_ASSERT(window->slots[i]->task == task);
 		window->slots[i]->task = NULL;
 		window->slots[i]->state = PREFETCH_RESERVED;
+		if (window->items[i].rc != 0)
+			continue;
+		loaded++;
+		bytes += window->items[i].size_bytes;
 	}
-	task_flip(ctl, task);
-	for (uint32_t i = task->first; i < end; i++) {
+	window->ready += l2_task->count;
+	task_measure(ctl, task, bytes);
+	far_prefetch_tell_answered(ctl, l2_task, FAR_RECORD_PREFETCH_LOADED, window->request_id,
+				   task->posted_ns);
+	if (loaded > 0)
+		task_flip(ctl, task);
+	for (uint32_t i = task->first; i < end && loaded < l2_task->count; i++) {
 		struct prefetch_load *load = window->slots[i];
 
 		if (load == NULL)
@@ -394,21 +416,20 @@ task_take(struct prefetch_window *window, struct prefetch_task *task, uint32_t s
 	  struct prefetch_load *load)
 {
 	const struct prefetch_found *found = &load->found[load->source];
+	struct far_l2_item *item = &window->items[slot];
 
 	window->slots[slot] = load;
 	window->pieces[slot] = (struct far_l2_piece){
 		.addr = load->addr,
 		.size_bytes = load->size_bytes,
 	};
-	window->items[slot] = (struct far_l2_item){
-		.key = load->key,
-		.size_bytes = load->size_bytes,
-		.pieces = &window->pieces[slot],
-		.piece_count = 1,
-	};
-	memcpy(window->items[slot].hint, found->hint, sizeof(found->hint));
+	far_prefetch_item_begin(item, &load->key, load->size_bytes);
+	item->pieces = &window->pieces[slot];
+	item->piece_count = 1;
+	memcpy(item->hint, found->hint, sizeof(found->hint));
 	load->state = PREFETCH_POSTED;
 	load->task = task;
+	window->ready--;
 	task->wanted += !far_list_empty(&load->interests);
 }
 
@@ -472,7 +493,7 @@ task_begin(struct far_prefetch *ctl, struct prefetch_window *window, uint32_t ad
 void
 far_prefetch_window_post(struct far_prefetch *ctl, struct prefetch_window *window)
 {
-	for (uint32_t i = 0; i < window->load_count; i++) {
+	for (uint32_t i = 0; i < window->load_count && window->ready > 0; i++) {
 		struct prefetch_load *load = window->loads[i];
 		uint32_t adapter;
 

@@ -32,6 +32,7 @@ window_add(struct far_prefetch *ctl, struct prefetch_window *window, struct far_
 	load->window_idx = window->load_count;
 	window->loads[window->load_count++] = load;
 	window->live++;
+	window->begun++;
 	return true;
 }
 
@@ -201,6 +202,8 @@ far_prefetch_window_begin(struct far_prefetch *ctl, struct prefetch_request *req
 	window->began_ns = now_ns;
 	window->load_count = 0;
 	window->live = 0;
+	window->begun = 0;
+	window->ready = 0;
 	window->attention = true;
 	window->asks = true;
 	window->starved = false;
@@ -253,14 +256,8 @@ window_is_next(const struct far_prefetch *ctl, const struct prefetch_window *win
 		const struct prefetch_window *other =
 			FAR_CONTAINER_OF(it, const struct prefetch_window, node);
 
-		if (other->request_id != window->request_id)
-			continue;
-		for (uint32_t i = 0; i < other->load_count; i++) {
-			const struct prefetch_load *load = other->loads[i];
-
-			if (load != NULL && load->state < PREFETCH_RESERVED)
-				return false;
-		}
+		if (other->request_id == window->request_id && other->begun > 0)
+			return false;
 	}
 	return true;
 }
