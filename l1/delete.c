@@ -126,9 +126,10 @@ news_flush(struct far_l1 *l1, struct l1_news *news)
 size_t
 far_l1_delete(struct far_l1 *l1, const struct far_key *keys, size_t count, bool force, int *rcs_out)
 {
-	struct l1_news news = {.count = 0};
+	struct l1_news news;
 	size_t ok = 0;
 
+	news.count = 0;
 	pthread_mutex_lock(&l1->lock);
 	for (size_t i = 0; i < count; i++) {
 		uint64_t word = 0;
@@ -152,9 +153,10 @@ far_l1_delete(struct far_l1 *l1, const struct far_key *keys, size_t count, bool 
 size_t
 far_l1_clear(struct far_l1 *l1, bool force)
 {
-	struct l1_news news = {.count = 0};
+	struct l1_news news;
 	size_t removed = 0;
 
+	news.count = 0;
 	pthread_mutex_lock(&l1->lock);
 	for (uint32_t idx = 1; idx < l1->block_fresh; idx++) {
 		uint64_t word;

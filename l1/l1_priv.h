@@ -318,7 +318,8 @@ struct far_l1 {
 	int64_t sum_locked_bytes;
 };
 
-/* Events on their way to listeners, gathered while no listener may run. */
+/* Events on their way to listeners, gathered while no listener may run. Large, mostly for nobody: its
+ * count alone is cleared. */
 struct l1_news {
 	size_t count;
 	struct far_l1_event events[L1_EVENTS];

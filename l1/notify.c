@@ -84,10 +84,11 @@ void
 far_l1_dead_tell(struct far_l1 *l1, struct l1_dead *dead)
 {
 	while (dead->head != L1_NIL) {
-		struct l1_news news = {.count = 0};
+		struct l1_news news;
 		uint32_t first = dead->head;
 		uint32_t idx = first;
 
+		news.count = 0;
 		while (idx != L1_NIL && news.count < L1_EVENTS) {
 			far_l1_news_add(l1, &news, &l1->blocks[idx], 0);
 			news.events[news.count - 1].why = dead->why;

@@ -333,8 +333,9 @@ static bool
 slice_tell(const struct read_call *call, const struct read_slice *s, size_t reached)
 {
 	struct far_l1 *l1 = call->l1;
-	struct l1_news news = {.count = 0};
+	struct l1_news news;
 
+	news.count = 0;
 	far_l1_gate_leave(l1, call->session);
 	for (size_t i = 0; i < reached; i++) {
 		if (s->blocks[i] == L1_NIL)
@@ -542,9 +543,10 @@ void
 far_l1_touch(struct far_l1 *l1, const struct far_key *keys, size_t count)
 {
 	uint64_t tick = ticks_take(l1, count);
-	struct l1_news news = {.count = 0};
+	struct l1_news news;
 	uint64_t hashes[L1_EVENTS];
 
+	news.count = 0;
 	for (size_t done = 0; done < count; done += L1_EVENTS) {
 		size_t n = count - done < L1_EVENTS ? count - done : L1_EVENTS;
 		struct l1_ahead ahead = {l1, keys + done, n, hashes};

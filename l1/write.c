@@ -307,8 +307,8 @@ struct finish_call {
 	uint64_t unlocked_bytes;
 	uint64_t finished_bytes;
 	size_t loans_ended;
-	size_t loans_turned; /* now the reader's */
-	struct l1_news news;
+	size_t loans_turned;  /* now the reader's */
+	struct l1_news *news; /* while finish() runs */
 };
 
 /* Flips one block whose loan is claimed; its loan ends or goes on as a read loan. */
@@ -331,10 +331,10 @@ finish_one(struct finish_call *call, uint32_t loan, uint32_t idx, uint32_t *ende
 	/* Ready without a reader is evictable at once: what needs the record comes before. */
 	atomic_store_explicit(&block->touched, call->tick, memory_order_relaxed);
 	if (told)
-		far_l1_news_add(l1, &call->news, block, 0);
+		far_l1_news_add(l1, call->news, block, 0);
 	if (!block_flip(l1, idx, counts)) {
 		if (told)
-			call->news.count--;
+			call->news->count--;
 		doomed[(*doomed_count)++] = idx;
 		far_l1_loan_end(l1, loan);
 		ended[call->loans_ended++] = loan;
@@ -351,7 +351,7 @@ finish_one(struct finish_call *call, uint32_t loan, uint32_t idx, uint32_t *ende
 				       call->readers == 0);
 	call->loans_turned++;
 	if (told)
-		call->news.events[call->news.count - 1].loan = call->readers == 0 ? handle : 0;
+		call->news->events[call->news->count - 1].loan = call->readers == 0 ? handle : 0;
 	return 0;
 }
 
@@ -420,9 +420,12 @@ finish(struct finish_call *call, const uint64_t *loans, size_t count, int *rcs_o
 {
 	struct far_l1 *l1 = call->l1;
 	enum l1_news_kind kind = call->readers > 0 ? NEWS_PREFETCHED : NEWS_WRITTEN;
+	struct l1_news news;
 	size_t ok = 0, done = 0;
 	int rc = 0;
 
+	news.count = 0;
+	call->news = &news;
 	call->now_ns = far_clock_now(l1->config.clock);
 	call->tick = ticks_take(l1, count);
 	if (l1->config.publish != NULL)
@@ -438,8 +441,9 @@ finish(struct finish_call *call, const uint64_t *loans, size_t count, int *rcs_o
 		ok += slice_finish(call, loans + done, n, rcs_out + done);
 		done += n;
 		finish_leave(call);
-		far_l1_news_tell(l1, kind, &call->news);
+		far_l1_news_tell(l1, kind, &news);
 	}
+	call->news = NULL;
 	for (; done < count; done++)
 		rcs_out[done] = rc;
 	far_l1_record_add(l1, call->readers > 0 ? FAR_RECORD_L1_FLIPPED : FAR_RECORD_L1_WRITTEN, 0,
