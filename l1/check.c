@@ -99,13 +99,13 @@ block_check(struct far_l1 *l1, uint32_t idx, struct tally *t)
 	if (doomed) {
 		FAR_ASSERT(locked);
 		FAR_ASSERT(block->queue_prev == L1_NIL);
-		FAR_ASSERT(far_l1_table_find_locked(l1, &key, &found_word) != idx);
+		FAR_ASSERT(far_l1_table_find_locked(l1, &key, key_hash(&key), &found_word) != idx);
 		t->quarantine_bytes += block_bytes(l1, idx);
 		return;
 	}
 	t->tabled++;
 	FAR_ASSERT(block->queue_prev != L1_NIL);
-	FAR_ASSERT(far_l1_table_find_locked(l1, &key, &found_word) == idx);
+	FAR_ASSERT(far_l1_table_find_locked(l1, &key, key_hash(&key), &found_word) == idx);
 	FAR_ASSERT(far_l1_table_find(l1, &key, key_hash(&key), &found_word) == idx);
 }
 

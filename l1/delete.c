@@ -139,7 +139,7 @@ far_l1_delete(struct far_l1 *l1, const struct far_key *keys, size_t count, bool 
 			news_flush(l1, &news);
 		rcs_out[i] = far_key_is_zero(&keys[i]) ? -EINVAL : -ENOENT;
 		if (rcs_out[i] == -ENOENT)
-			idx = far_l1_table_find_locked(l1, &keys[i], &word);
+			idx = far_l1_table_find_locked(l1, &keys[i], key_hash(&keys[i]), &word);
 		if (idx != L1_NIL)
 			rcs_out[i] = block_delete(l1, idx, force, FAR_L1_WHY_DELETED, &news);
 		ok += rcs_out[i] == 0;

@@ -245,7 +245,7 @@ far_l1_state_get(struct far_l1 *l1, const struct far_key *key)
 
 	if (idx == L1_RETRY || (idx != L1_NIL && word_state(word) == WORD_CLAIMED)) {
 		pthread_mutex_lock(&l1->lock);
-		idx = far_l1_table_find_locked(l1, key, &word);
+		idx = far_l1_table_find_locked(l1, key, key_hash(key), &word);
 		pthread_mutex_unlock(&l1->lock);
 	}
 	if (idx == L1_NIL || word_state(word) == WORD_FREE)

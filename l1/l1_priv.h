@@ -374,13 +374,15 @@ block_addr(const struct far_l1 *l1, const struct l1_block *block)
 	return region->base + ((uint64_t)(block->unit - region->unit_first) << l1->align_shift);
 }
 
-static inline uint64_t
-block_offset(const struct far_l1 *l1, const struct l1_block *block)
+/* Where it lies, into its grant. */
+static inline void
+block_grant(const struct far_l1 *l1, const struct l1_block *block, struct far_l1_grant *grant)
 {
 	const struct l1_region *region = region_of(l1, block->unit);
+	uint64_t at = (uint64_t)(block->unit - region->unit_first) << l1->align_shift;
 
-	return region->offset_bytes +
-	       ((uint64_t)(block->unit - region->unit_first) << l1->align_shift);
+	grant->addr = region->base + at;
+	grant->offset_bytes = region->offset_bytes + at;
 }
 
 static inline uint64_t
@@ -439,10 +441,11 @@ void far_l1_arena_check(const struct l1_arena *arena);
 uint32_t far_l1_table_find(struct far_l1 *l1, const struct far_key *key, uint64_t hash,
 			   uint64_t *word_out);
 /* The same for one who holds the lock: never L1_RETRY. */
-uint32_t far_l1_table_find_locked(struct far_l1 *l1, const struct far_key *key, uint64_t *word_out);
+uint32_t far_l1_table_find_locked(struct far_l1 *l1, const struct far_key *key, uint64_t hash,
+				  uint64_t *word_out);
 /* Lock. A write-locked block over @extent, in the table and in the eviction order. */
-uint32_t far_l1_table_add(struct far_l1 *l1, const struct far_key *key, uint32_t size_bytes,
-			  uint32_t extent, uint64_t tick);
+uint32_t far_l1_table_add(struct far_l1 *l1, const struct far_key *key, uint64_t hash,
+			  uint32_t size_bytes, uint32_t extent, uint64_t tick);
 bool far_l1_table_has_room(const struct far_l1 *l1);
 /* Lock. Out of its chain and of the eviction order. */
 void far_l1_table_unlink(struct far_l1 *l1, uint32_t idx);
@@ -488,28 +491,6 @@ void far_l1_loans_fini(struct far_l1 *l1);
 /* Up to @count free records; returns how many. */
 size_t far_l1_loans_take(struct far_l1 *l1, far_l1_session session, uint32_t *idxs, size_t count);
 void far_l1_loans_give(struct far_l1 *l1, const uint32_t *idxs, size_t count);
-/* Makes a record that was taken a loan; returns the handle. */
-struct l1_lend {
-	uint64_t kind;
-	uint32_t counts;
-	uint32_t block;
-	far_l1_session session;
-	uint64_t now_ns;
-};
-uint64_t far_l1_loan_start(struct far_l1 *l1, uint32_t idx, const struct l1_lend *lend);
-/* Write loan -> busy, owned by the calling thread: 0, -EBADF, -EPERM. */
-int far_l1_loan_claim_write(struct far_l1 *l1, uint64_t handle, far_l1_session session,
-			    uint32_t *block_out);
-/* Gives back @counts of a read loan: 0, -EBADF, -EPERM, -EINVAL. @over: it was the rest. */
-int far_l1_loan_give_back(struct far_l1 *l1, uint64_t handle, far_l1_session session,
-			  uint32_t counts, uint32_t *block_out, bool *over_out);
-/* The block of a live loan of this kind: 0, -EBADF, -EPERM. */
-int far_l1_loan_peek(struct far_l1 *l1, uint64_t handle, far_l1_session session, uint64_t kind,
-		     uint32_t *block_out);
-/* Busy -> free, or on as a read loan under the same or (@renew) a new handle. */
-void far_l1_loan_end(struct far_l1 *l1, uint32_t idx);
-uint64_t far_l1_loan_turn_read(struct far_l1 *l1, uint32_t idx, uint32_t counts,
-			       far_l1_session session, uint64_t now_ns, bool renew);
 
 /* record.c: no-ops without a recorder. */
 void far_l1_record_add(const struct far_l1 *l1, enum far_record_kind kind, int why,

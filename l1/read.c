@@ -1,5 +1,5 @@
 /* read.c - readers: locking, unlocking and touching without a lock, a slice of keys at a time. */
-#include "l1/l1_priv.h"
+#include "l1/lend.h"
 
 #define FIND_TRIES_MAX 8u
 
@@ -108,7 +108,7 @@ read_lock_try(const struct read_call *call, const struct read_key *k, bool locke
 {
 	struct far_l1 *l1 = call->l1;
 	uint64_t word = 0;
-	uint32_t idx = locked ? far_l1_table_find_locked(l1, k->key, &word)
+	uint32_t idx = locked ? far_l1_table_find_locked(l1, k->key, k->hash, &word)
 			      : far_l1_table_find(l1, k->key, k->hash, &word);
 	uint32_t gen = word_gen(word);
 	struct l1_block *block;
@@ -288,8 +288,7 @@ grant_fill(const struct read_call *call, struct read_slice *s, size_t i, uint32_
 	grant->rc = 0;
 	grant->size_bytes = atomic_load_explicit(&block->size_bytes, memory_order_relaxed);
 	grant->loan = far_l1_loan_start(l1, loan, &lend);
-	grant->addr = block_addr(l1, block);
-	grant->offset_bytes = block_offset(l1, block);
+	block_grant(l1, block, grant);
 }
 
 /* Returns how many were granted; @reached: how many keys were looked at. */
@@ -500,8 +499,7 @@ far_l1_unsafe_read(struct far_l1 *l1, far_l1_session session, uint64_t loan,
 	out->rc = 0;
 	out->size_bytes = atomic_load_explicit(&l1->blocks[idx].size_bytes, memory_order_relaxed);
 	out->loan = loan;
-	out->addr = block_addr(l1, &l1->blocks[idx]);
-	out->offset_bytes = block_offset(l1, &l1->blocks[idx]);
+	block_grant(l1, &l1->blocks[idx], out);
 	return 0;
 }
 

@@ -1,5 +1,5 @@
 /* session.c - who holds loans: opening, closing, and the gate that every call passes. */
-#include "l1/l1_priv.h"
+#include "l1/lend.h"
 
 #include <sched.h>
 #include <stdio.h>

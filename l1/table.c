@@ -49,9 +49,10 @@ far_l1_table_find(struct far_l1 *l1, const struct far_key *key, uint64_t hash, u
 }
 
 uint32_t
-far_l1_table_find_locked(struct far_l1 *l1, const struct far_key *key, uint64_t *word_out)
+far_l1_table_find_locked(struct far_l1 *l1, const struct far_key *key, uint64_t hash,
+			 uint64_t *word_out)
 {
-	uint64_t bucket = bucket_of(l1, key_hash(key));
+	uint64_t bucket = bucket_of(l1, hash);
 	uint32_t idx = atomic_load_explicit(&l1->buckets[bucket], memory_order_relaxed);
 
 	for (; idx != L1_NIL;
@@ -74,10 +75,10 @@ far_l1_table_has_room(const struct far_l1 *l1)
 }
 
 uint32_t
-far_l1_table_add(struct far_l1 *l1, const struct far_key *key, uint32_t size_bytes, uint32_t extent,
-		 uint64_t tick)
+far_l1_table_add(struct far_l1 *l1, const struct far_key *key, uint64_t hash, uint32_t size_bytes,
+		 uint32_t extent, uint64_t tick)
 {
-	_Atomic uint32_t *bucket = &l1->buckets[bucket_of(l1, key_hash(key))];
+	_Atomic uint32_t *bucket = &l1->buckets[bucket_of(l1, hash)];
 	uint32_t idx = l1->block_free;
 	struct l1_block *block;
 	uint64_t word;

@@ -1,5 +1,5 @@
 /* temporary.c - blocks that become temporary, or no longer are; read.c and delete.c end them. */
-#include "l1/l1_priv.h"
+#include "l1/lend.h"
 
 /*
  * The mark is a bit of the block's word, so that the end of the last loan and the end of the block

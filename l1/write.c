@@ -1,5 +1,5 @@
 /* write.c - writers: reserving buffers, and the two ways out of a reservation, the flip and abort. */
-#include "l1/l1_priv.h"
+#include "l1/lend.h"
 
 #include "base/publish.h"
 
@@ -43,24 +43,32 @@ pin_clear(struct far_l1 *l1, struct far_l1_grant *grant, uint64_t tick)
 	grant->loan = 0;
 }
 
+/* The hash of a key that is not granted yet waits in its grant. */
 L1_PREFETCHES
 bucket_ask(const struct far_l1 *l1, const struct far_l1_want *wants, size_t count, size_t i,
-	   uint64_t *buckets)
+	   struct far_l1_grant *grants)
 {
 	if (i >= count)
 		return;
-	buckets[i % BUCKETS_AHEAD] = bucket_of(l1, key_hash(&wants[i].key));
-	__builtin_prefetch(&l1->buckets[buckets[i % BUCKETS_AHEAD]]);
+	grants[i].loan = key_hash(&wants[i].key);
+	__builtin_prefetch(&l1->buckets[bucket_of(l1, grants[i].loan)]);
 }
 
 /* The record that the key is compared with, if the bucket has one. */
 L1_PREFETCHES
-record_ask(const struct far_l1 *l1, size_t count, size_t i, const uint64_t *buckets)
+record_ask(const struct far_l1 *l1, size_t count, size_t i, const struct far_l1_grant *grants)
 {
 	if (i >= count)
 		return;
 	__builtin_prefetch(&l1->blocks[atomic_load_explicit(
-		&l1->buckets[buckets[i % BUCKETS_AHEAD]], memory_order_relaxed)]);
+		&l1->buckets[bucket_of(l1, grants[i].loan)], memory_order_relaxed)]);
+}
+
+static bool
+want_is_valid(const struct far_l1_want *want, uint64_t capacity)
+{
+	return !far_key_is_zero(&want->key) && want->size_bytes != 0 &&
+	       want->size_bytes <= capacity && (want->flags & ~FAR_L1_TEMPORARY) == 0;
 }
 
 /* The first pass, with the lock: what can be said without any memory. The rest have rc 0. */
@@ -70,25 +78,24 @@ wants_sort(struct write_call *call, const struct far_l1_want *wants, size_t coun
 {
 	struct far_l1 *l1 = call->l1;
 	uint64_t capacity = (uint64_t)l1->region_units_max << l1->align_shift;
-	uint64_t buckets[BUCKETS_AHEAD];
 
 	for (size_t i = 0; i < BUCKETS_AHEAD; i++)
-		bucket_ask(l1, wants, count, i, buckets);
+		bucket_ask(l1, wants, count, i, grants);
 	for (size_t i = 0; i < RECORDS_AHEAD; i++)
-		record_ask(l1, count, i, buckets);
+		record_ask(l1, count, i, grants);
 	for (size_t i = 0; i < count; i++) {
+		uint64_t hash = grants[i].loan;
 		uint64_t word = 0;
 		uint32_t idx;
 
-		record_ask(l1, count, i + RECORDS_AHEAD, buckets);
-		bucket_ask(l1, wants, count, i + BUCKETS_AHEAD, buckets);
-		grants[i] = (struct far_l1_grant){.rc = 0};
-		if (far_key_is_zero(&wants[i].key) || wants[i].size_bytes == 0 ||
-		    wants[i].size_bytes > capacity || (wants[i].flags & ~FAR_L1_TEMPORARY) != 0) {
-			grants[i].rc = -EINVAL;
+		record_ask(l1, count, i + RECORDS_AHEAD, grants);
+		bucket_ask(l1, wants, count, i + BUCKETS_AHEAD, grants);
+		grants[i] = (struct far_l1_grant){.rc = 0, .loan = hash};
+		if (!want_is_valid(&wants[i], capacity)) {
+			grants[i] = (struct far_l1_grant){.rc = -EINVAL};
 			continue;
 		}
-		idx = far_l1_table_find_locked(l1, &wants[i].key, &word);
+		idx = far_l1_table_find_locked(l1, &wants[i].key, hash, &word);
 		if (idx == L1_NIL)
 			continue;
 		grants[i].rc = -EEXIST;
@@ -136,7 +143,7 @@ dead_flush(struct write_call *call)
 
 /* Memory and a record for one key; nothing is evicted unless both are found. L1_NIL: none. */
 static uint32_t
-block_place(struct write_call *call, const struct far_l1_want *want, uint64_t tick)
+block_place(struct write_call *call, const struct far_l1_want *want, uint64_t hash, uint64_t tick)
 {
 	struct far_l1 *l1 = call->l1;
 	uint32_t extent = far_l1_place(l1, block_units(l1, want->size_bytes), &call->dead);
@@ -147,7 +154,7 @@ block_place(struct write_call *call, const struct far_l1_want *want, uint64_t ti
 		far_l1_arena_give(&l1->arena, extent);
 		return L1_NIL;
 	}
-	return far_l1_table_add(l1, &want->key, want->size_bytes, extent, tick);
+	return far_l1_table_add(l1, &want->key, hash, want->size_bytes, extent, tick);
 }
 
 static int
@@ -161,14 +168,14 @@ want_grant(struct write_call *call, const struct far_l1_want *want, size_t left,
 	uint32_t idx;
 
 	/* Given twice in this call, or by another thread while our evictions were told. */
-	if (far_l1_table_find_locked(l1, &want->key, &word) != L1_NIL)
+	if (far_l1_table_find_locked(l1, &want->key, grant->loan, &word) != L1_NIL)
 		return -EEXIST;
 	if (call->loan_count == 0)
 		call->loan_count = far_l1_loans_take(l1, call->session, call->loans,
 						     left < L1_SLICE ? left : L1_SLICE);
 	if (call->loan_count == 0)
 		return -ENOMEM;
-	idx = block_place(call, want, tick);
+	idx = block_place(call, want, grant->loan, tick);
 	if (idx == L1_NIL)
 		return -ENOMEM;
 	/* Before the loan: nobody else can flip it yet. */
@@ -180,8 +187,7 @@ want_grant(struct write_call *call, const struct far_l1_want *want, size_t left,
 	grant->size_bytes = want->size_bytes;
 	lend.block = idx;
 	grant->loan = far_l1_loan_start(l1, call->loans[--call->loan_count], &lend);
-	grant->addr = block_addr(l1, &l1->blocks[idx]);
-	grant->offset_bytes = block_offset(l1, &l1->blocks[idx]);
+	block_grant(l1, &l1->blocks[idx], grant);
 	return 0;
 }
 

@@ -31,9 +31,9 @@ static struct world *world;
 static enum step armed;
 
 uint32_t __real_far_l1_table_find_locked(struct far_l1 *l1, const struct far_key *key,
-					 uint64_t *word_out);
+					 uint64_t hash, uint64_t *word_out);
 uint32_t __wrap_far_l1_table_find_locked(struct far_l1 *l1, const struct far_key *key,
-					 uint64_t *word_out);
+					 uint64_t hash, uint64_t *word_out);
 bool __real_far_l1_block_claim(struct far_l1 *l1, uint32_t idx);
 bool __wrap_far_l1_block_claim(struct far_l1 *l1, uint32_t idx);
 
@@ -45,9 +45,10 @@ word_of(const struct far_l1 *l1, uint32_t idx)
 
 /* The ender frees what it doomed under the lock that we hold: it is let go as far as the mark. */
 uint32_t
-__wrap_far_l1_table_find_locked(struct far_l1 *l1, const struct far_key *key, uint64_t *word_out)
+__wrap_far_l1_table_find_locked(struct far_l1 *l1, const struct far_key *key, uint64_t hash,
+				uint64_t *word_out)
 {
-	uint32_t idx = __real_far_l1_table_find_locked(l1, key, word_out);
+	uint32_t idx = __real_far_l1_table_find_locked(l1, key, hash, word_out);
 	uint64_t until_ns = far_clock_now(far_clock_real()) + WAIT_NS;
 
 	if (armed != STEP_LOOKED_UP)
