@@ -183,28 +183,6 @@ far_l1_queue_fini(struct far_l1 *l1)
 		l1->queue.ops->fini(l1);
 }
 
-void
-far_l1_queue_add(struct far_l1 *l1, uint32_t idx, uint64_t tick)
-{
-	l1->queue.ops->add(l1, idx, tick);
-	l1->queue.count++;
-}
-
-void
-far_l1_queue_remove(struct far_l1 *l1, uint32_t idx)
-{
-	if (l1->blocks[idx].queue_prev == L1_NIL)
-		return; /* a claimed one */
-	l1->queue.ops->remove(l1, idx);
-	l1->queue.count--;
-}
-
-uint32_t
-far_l1_queue_claim(struct far_l1 *l1)
-{
-	return l1->queue.ops->claim(l1);
-}
-
 uint32_t
 far_l1_queue_worth(const struct far_l1 *l1, uint32_t idx)
 {

@@ -33,17 +33,20 @@ lru_fini(struct far_l1 *l1)
 	(void)l1; /* no memory of its own */
 }
 
-static uint32_t
+static inline uint32_t
 slot_of(const struct l1_wheel *wheel, uint64_t tick)
 {
 	uint64_t diff = tick ^ wheel->last;
-	uint32_t level = diff == 0 ? 0 : (63u - (uint32_t)__builtin_clzll(diff)) / L1_WHEEL_BITS;
+	uint32_t level;
 
+	if (diff < L1_WHEEL_SLOTS)
+		return (uint32_t)(tick & (L1_WHEEL_SLOTS - 1));
+	level = (63u - (uint32_t)__builtin_clzll(diff)) / L1_WHEEL_BITS;
 	return level * L1_WHEEL_SLOTS +
 	       (uint32_t)((tick >> (L1_WHEEL_BITS * level)) & (L1_WHEEL_SLOTS - 1));
 }
 
-static uint32_t
+static inline uint32_t
 list_of(uint32_t slot, uint32_t way)
 {
 	if (slot < L1_WHEEL_SLOTS)
@@ -51,7 +54,7 @@ list_of(uint32_t slot, uint32_t way)
 	return L1_WHEEL_SLOTS + (slot - L1_WHEEL_SLOTS) * L1_WHEEL_WAYS + way % L1_WHEEL_WAYS;
 }
 
-static uint32_t
+static inline uint32_t
 slot_of_list(uint32_t list)
 {
 	if (list < L1_WHEEL_SLOTS)
@@ -60,7 +63,7 @@ slot_of_list(uint32_t list)
 }
 
 /* A block of the slot, of its lists in turns; L1_NIL: it is empty. */
-static uint32_t
+static inline uint32_t
 slot_first(struct l1_wheel *wheel, uint32_t slot)
 {
 	uint32_t idx = L1_NIL;
@@ -72,7 +75,7 @@ slot_first(struct l1_wheel *wheel, uint32_t slot)
 	return idx;
 }
 
-static void
+static inline void
 slot_mark(struct l1_wheel *wheel, uint32_t slot)
 {
 	uint32_t level = slot / L1_WHEEL_SLOTS;
@@ -82,7 +85,7 @@ slot_mark(struct l1_wheel *wheel, uint32_t slot)
 	wheel->words[level] |= 1ull << word;
 }
 
-static void
+static inline void
 slot_unmark(struct l1_wheel *wheel, uint32_t slot)
 {
 	uint32_t level = slot / L1_WHEEL_SLOTS;
@@ -95,7 +98,7 @@ slot_unmark(struct l1_wheel *wheel, uint32_t slot)
 		wheel->cascade = CASCADE_NONE;
 }
 
-static void
+static inline void
 lru_add(struct far_l1 *l1, uint32_t idx, uint64_t tick)
 {
 	struct l1_wheel *wheel = &l1->queue.wheel;
@@ -113,7 +116,7 @@ lru_add(struct far_l1 *l1, uint32_t idx, uint64_t tick)
 	slot_mark(wheel, slot);
 }
 
-static void
+static inline void
 lru_remove(struct far_l1 *l1, uint32_t idx)
 {
 	struct l1_wheel *wheel = &l1->queue.wheel;
@@ -164,7 +167,7 @@ slot_oldest(const struct far_l1 *l1, struct l1_wheel *wheel)
 	return wheel->cascade;
 }
 
-static void
+static inline void
 queue_move(struct far_l1 *l1, uint32_t idx, uint64_t tick)
 {
 	lru_remove(l1, idx);

@@ -21,6 +21,7 @@
 #define L1_RETRY         UINT32_MAX
 #define L1_TAKEN         UINT32_MAX /* an extent that is not free and no block's: see arena.c */
 #define L1_SLICE         128u /* keys worked on together, so that their cache misses overlap */
+#define L1_FIND_STEPS    64u  /* along a chain, before the lock is taken */
 #define L1_EVENTS        64u  /* told to a listener in one call */
 #define L1_TELLERS       64U  /* threads whose blocks that went have records still */
 #define L1_LISTENERS_MAX 4u
@@ -437,32 +438,104 @@ void far_l1_arena_give(struct l1_arena *arena, uint32_t extent);
 void far_l1_arena_check(const struct l1_arena *arena);
 
 /* table.c */
-/* The block under @key and its word; L1_NIL: absent; L1_RETRY: cannot tell without the lock. */
-uint32_t far_l1_table_find(struct far_l1 *l1, const struct far_key *key, uint64_t hash,
-			   uint64_t *word_out);
+static inline bool
+block_has_key(const struct l1_block *block, const struct far_key *key)
+{
+	return atomic_load_explicit(&block->key[0], memory_order_acquire) == far_key_lo(key) &&
+	       atomic_load_explicit(&block->key[1], memory_order_acquire) == far_key_hi(key);
+}
+
+/* table.c has the why. The block under @key and its word; L1_NIL: absent; L1_RETRY: cannot tell without
+ * the lock. */
+static inline uint32_t
+far_l1_table_find(struct far_l1 *l1, const struct far_key *key, uint64_t hash, uint64_t *word_out)
+{
+	uint64_t bucket = bucket_of(l1, hash);
+	struct l1_shard *shard = &l1->shards[bucket >> l1->shard_shift];
+	uint64_t version = atomic_load_explicit(&shard->version, memory_order_acquire);
+	/* Pairs with the release stores of far_l1_table_add() and far_l1_table_unlink(). */
+	uint32_t idx = atomic_load_explicit(&l1->buckets[bucket], memory_order_acquire);
+
+	for (uint32_t steps = 0; idx != L1_NIL; steps++) {
+		struct l1_block *block = &l1->blocks[idx];
+		uint64_t word = atomic_load_explicit(&block->word, memory_order_acquire);
+
+		if (steps == L1_FIND_STEPS)
+			return L1_RETRY;
+		if (word_state(word) != WORD_FREE && (word & WORD_DOOMED) == 0 &&
+		    block_has_key(block, key)) {
+			uint64_t again = atomic_load_explicit(&block->word, memory_order_acquire);
+
+			/* The key was read while the record was this block. */
+			if (word_gen(again) != word_gen(word))
+				return L1_RETRY;
+			*word_out = again;
+			return (again & WORD_DOOMED) == 0 ? idx : L1_RETRY;
+		}
+		idx = atomic_load_explicit(&block->next, memory_order_acquire);
+	}
+	if (atomic_load_explicit(&shard->version, memory_order_acquire) != version)
+		return L1_RETRY;
+	return L1_NIL;
+}
+
 /* The same for one who holds the lock: never L1_RETRY. */
 uint32_t far_l1_table_find_locked(struct far_l1 *l1, const struct far_key *key, uint64_t hash,
 				  uint64_t *word_out);
 /* Lock. A write-locked block over @extent, in the table and in the eviction order. */
 uint32_t far_l1_table_add(struct far_l1 *l1, const struct far_key *key, uint64_t hash,
 			  uint32_t size_bytes, uint32_t extent, uint64_t tick);
-bool far_l1_table_has_room(const struct far_l1 *l1);
+
+static inline bool
+far_l1_table_has_room(const struct far_l1 *l1)
+{
+	return l1->record_count < l1->blocks_max &&
+	       (l1->block_free != L1_NIL || l1->block_fresh < l1->block_end);
+}
+
 /* Lock. Out of its chain and of the eviction order. */
 void far_l1_table_unlink(struct far_l1 *l1, uint32_t idx);
 /* Lock. Memory back to the arena (unless it was given to another block: extent L1_NIL), the word to
  * free; the record is the caller's until it drops it. */
 void far_l1_block_end(struct far_l1 *l1, uint32_t idx);
-void far_l1_record_drop(struct far_l1 *l1, uint32_t idx);
+
+static inline void
+far_l1_record_drop(struct far_l1 *l1, uint32_t idx)
+{
+	l1->blocks[idx].queue_next = l1->block_free;
+	l1->block_free = idx;
+}
+
 void far_l1_block_key(const struct l1_block *block, struct far_key *out);
 
 /* evict.c. Lock. */
 /* The policy of the configuration: 0, -ENOMEM. */
 int far_l1_queue_init(struct far_l1 *l1);
 void far_l1_queue_fini(struct far_l1 *l1);
-void far_l1_queue_add(struct far_l1 *l1, uint32_t idx, uint64_t tick);
-void far_l1_queue_remove(struct far_l1 *l1, uint32_t idx);
+
+static inline void
+far_l1_queue_add(struct far_l1 *l1, uint32_t idx, uint64_t tick)
+{
+	l1->queue.ops->add(l1, idx, tick);
+	l1->queue.count++;
+}
+
+static inline void
+far_l1_queue_remove(struct far_l1 *l1, uint32_t idx)
+{
+	if (l1->blocks[idx].queue_prev == L1_NIL)
+		return; /* a claimed one */
+	l1->queue.ops->remove(l1, idx);
+	l1->queue.count--;
+}
+
 /* The next block to go that is not locked, claimed and out of the order; L1_NIL: none. */
-uint32_t far_l1_queue_claim(struct far_l1 *l1);
+static inline uint32_t
+far_l1_queue_claim(struct far_l1 *l1)
+{
+	return l1->queue.ops->claim(l1);
+}
+
 /* What it costs to lose this block: 0 (the next to go) .. 48. */
 uint32_t far_l1_queue_worth(const struct far_l1 *l1, uint32_t idx);
 /* Claims this block: false if it is locked. */

@@ -183,19 +183,17 @@ plan_finish(struct far_l1 *l1, const struct plan *plan, const struct window *win
 	}
 }
 
-/* Claims victims until a run of claimed and free extents will do, or their bytes would. */
+/* Claims victims from @idx on until a run of claimed and free extents will do, or their bytes would. */
 static void
-plan_oldest(struct far_l1 *l1, struct plan *plan, uint32_t units, struct window *window)
+plan_oldest(struct far_l1 *l1, uint32_t idx, struct plan *plan, uint32_t units,
+	    struct window *window)
 {
-	while (plan->units < units && window->cost == INT64_MAX) {
-		uint32_t idx = far_l1_queue_claim(l1);
-
-		if (idx == L1_NIL)
-			return;
+	while (idx != L1_NIL) {
 		plan_add(l1, plan, idx);
-		if (plan->head == plan->tail && plan->units >= units)
-			return;
 		window_around(l1, l1->blocks[idx].extent, units, true, window);
+		if (plan->units >= units || window->cost != INT64_MAX)
+			return;
+		idx = far_l1_queue_claim(l1);
 	}
 }
 
@@ -230,6 +228,14 @@ opened_count(const struct far_l1 *l1)
 	return sum;
 }
 
+static void
+sums_take(struct far_l1 *l1)
+{
+	l1->summed = 1;
+	l1->sum_opened = opened_count(l1);
+	l1->sum_locked_bytes = far_l1_locked_bytes(l1);
+}
+
 /* Known without a look at any block: more is locked than that, or it was refused and no lock ended.
  * The sums are as they were when this writer first needed them: before anything was looked at. */
 static bool
@@ -237,11 +243,8 @@ is_refused(struct far_l1 *l1, uint32_t units)
 {
 	int64_t locked_units;
 
-	if (!l1->summed) {
-		l1->summed = 1;
-		l1->sum_opened = opened_count(l1);
-		l1->sum_locked_bytes = far_l1_locked_bytes(l1);
-	}
+	if (!l1->summed)
+		sums_take(l1);
 	locked_units = (l1->sum_locked_bytes + (int64_t)l1->lending_bytes) >> l1->align_shift;
 	if ((int64_t)units > (int64_t)l1->arena.unit_count - locked_units)
 		return true;
@@ -258,23 +261,17 @@ refusal_keep(struct far_l1 *l1, uint32_t units)
 	l1->refused_opened = l1->sum_opened;
 }
 
-uint32_t
-far_l1_place(struct far_l1 *l1, uint32_t units, struct l1_dead *dead)
+/* The first victim, @idx, is shorter than what is asked for. Not where most keys pass: its frame is
+ * large. */
+static __attribute__((noinline)) uint32_t
+place_run(struct far_l1 *l1, uint32_t idx, uint32_t units, struct l1_dead *dead)
 {
 	struct plan plan = {.head = L1_NIL, .tail = L1_NIL};
 	struct window window = {.cost = INT64_MAX};
-	uint32_t extent = far_l1_arena_take(&l1->arena, units, L1_TAKEN);
-	bool found = false;
+	uint32_t extent;
+	bool found;
 
-	if (extent != L1_NIL || l1->config.policy == FAR_L1_NONE)
-		return extent;
-	if (is_refused(l1, units))
-		return L1_NIL;
-	plan_oldest(l1, &plan, units, &window);
-	if (plan.head == L1_NIL)
-		return L1_NIL;
-	if (plan.head == plan.tail && plan.units >= units)
-		return place_instead(l1, plan.head, units, dead);
+	plan_oldest(l1, idx, &plan, units, &window);
 	found = window.cost != INT64_MAX && plan.head == plan.tail;
 	for (uint32_t tries = 0; !found && tries < TRIES_MAX; tries++) {
 		window_find(l1, &plan, units, &window);
@@ -294,6 +291,26 @@ far_l1_place(struct far_l1 *l1, uint32_t units, struct l1_dead *dead)
 	extent = far_l1_arena_take(&l1->arena, units, L1_TAKEN);
 	FAR_ASSERT(extent != L1_NIL);
 	return extent;
+}
+
+uint32_t
+far_l1_place(struct far_l1 *l1, uint32_t units, struct l1_dead *dead)
+{
+	uint32_t extent = L1_NIL;
+	uint32_t idx;
+
+	if (units <= l1->arena.free_units)
+		extent = far_l1_arena_take(&l1->arena, units, L1_TAKEN);
+	if (extent != L1_NIL || l1->config.policy == FAR_L1_NONE)
+		return extent;
+	if (is_refused(l1, units))
+		return L1_NIL;
+	idx = far_l1_queue_claim(l1);
+	if (idx == L1_NIL)
+		return L1_NIL;
+	if (l1->arena.extents[l1->blocks[idx].extent].unit_count >= units)
+		return place_instead(l1, idx, units, dead);
+	return place_run(l1, idx, units, dead);
 }
 
 bool

@@ -101,24 +101,16 @@ ahead_group(const struct l1_ahead *ahead, size_t first)
 		chain_ask(ahead, i);
 }
 
-/* One try; -EAGAIN: the block was on its way elsewhere, look again (never, with the lock held). */
+/* Locks a block that was found; -EAGAIN: it was on its way elsewhere, look again (never, with the lock
+ * held). */
 static int
-read_lock_try(const struct read_call *call, const struct read_key *k, bool locked,
-	      uint32_t *idx_out, bool *first_out)
+block_read_lock(const struct read_call *call, const struct read_key *k, uint32_t idx, uint64_t word,
+		bool *first_out)
 {
-	struct far_l1 *l1 = call->l1;
-	uint64_t word = 0;
-	uint32_t idx = locked ? far_l1_table_find_locked(l1, k->key, k->hash, &word)
-			      : far_l1_table_find(l1, k->key, k->hash, &word);
+	struct l1_block *block = &call->l1->blocks[idx];
 	uint32_t gen = word_gen(word);
-	struct l1_block *block;
 	uint64_t to;
 
-	if (idx == L1_NIL)
-		return -ENOENT;
-	if (idx == L1_RETRY)
-		return -EAGAIN;
-	block = &l1->blocks[idx];
 	do {
 		if (word_gen(word) != gen || word_state(word) == WORD_CLAIMED)
 			return -EAGAIN;
@@ -133,13 +125,12 @@ read_lock_try(const struct read_call *call, const struct read_key *k, bool locke
 			return -EBUSY;
 		*first_out = word_readers(word) == 0;
 		to = word + ((uint64_t)call->readers << WORD_READER_SHIFT);
-		if (l1->counts_uses)
+		if (call->l1->counts_uses)
 			to = word_used(to);
 		/* Acquire: the writer's bytes, published before its flip. Pairs with
 		 * block_flip(). */
 	} while (!atomic_compare_exchange_weak_explicit(
 		&block->word, &word, to, memory_order_acquire, memory_order_acquire));
-	*idx_out = idx;
 	return 0;
 }
 
@@ -204,23 +195,48 @@ far_l1_block_read_unlock(struct far_l1 *l1, uint32_t idx, uint32_t counts, uint6
 	return (word & WORD_DOOMED) != 0;
 }
 
-/* Locks one block for reading, with the table's lock if the way without fails too often. */
+/* No block is ever under the zero key. */
+static inline int
+key_absent_rc(const struct far_key *key)
+{
+	return far_key_is_zero(key) ? -EINVAL : -ENOENT;
+}
+
+/* With the table's lock, as the way without failed too often. */
 static int
+read_lock_slowly(const struct read_call *call, const struct read_key *k, uint32_t *idx_out,
+		 bool *first_out)
+{
+	struct far_l1 *l1 = call->l1;
+	uint64_t word = 0;
+	int rc = key_absent_rc(k->key);
+
+	/* Whoever had claimed it has decided when we get the lock. */
+	pthread_mutex_lock(&l1->lock);
+	*idx_out = far_l1_table_find_locked(l1, k->key, k->hash, &word);
+	if (*idx_out != L1_NIL)
+		rc = block_read_lock(call, k, *idx_out, word, first_out);
+	pthread_mutex_unlock(&l1->lock);
+	FAR_ASSERT(rc != -EAGAIN);
+	return rc;
+}
+
+/* Locks one block for reading; @idx_out is of use if it was. */
+static inline int
 read_lock(const struct read_call *call, const struct read_key *k, uint32_t *idx_out,
 	  bool *first_out)
 {
+	uint64_t word = 0;
 	int rc = -EAGAIN;
 
-	for (uint32_t i = 0; i < FIND_TRIES_MAX && rc == -EAGAIN; i++)
-		rc = read_lock_try(call, k, false, idx_out, first_out);
-	if (rc == -EAGAIN) {
-		/* Whoever had claimed it has decided when we get the lock. */
-		pthread_mutex_lock(&call->l1->lock);
-		rc = read_lock_try(call, k, true, idx_out, first_out);
-		pthread_mutex_unlock(&call->l1->lock);
-		FAR_ASSERT(rc != -EAGAIN);
+	for (uint32_t i = 0; i < FIND_TRIES_MAX && rc == -EAGAIN; i++) {
+		*idx_out = far_l1_table_find(call->l1, k->key, k->hash, &word);
+		if (*idx_out == L1_NIL)
+			return key_absent_rc(k->key);
+		if (*idx_out != L1_RETRY)
+			rc = block_read_lock(call, k, *idx_out, word, first_out);
 	}
-	return rc;
+	return rc != -EAGAIN ? rc : read_lock_slowly(call, k, idx_out, first_out);
 }
 
 static void
@@ -252,19 +268,20 @@ slice_lock(const struct read_call *call, struct read_slice *s, size_t *granted,
 		struct read_key k = {&s->keys[i], s->sizes != NULL ? &s->sizes[i] : NULL,
 				     s->hashes[i]};
 		bool first = false;
-		int rc = -EINVAL;
+		uint32_t idx;
+		int rc;
 
 		if (i % GROUP == 0)
 			ahead_group(&ahead, i);
-		s->blocks[i] = L1_NIL;
-		if (!far_key_is_zero(&s->keys[i]))
-			rc = read_lock(call, &k, &s->blocks[i], &first);
+		rc = read_lock(call, &k, &idx, &first);
 		if (rc == 0) {
+			s->blocks[i] = idx;
 			(*granted)++;
 			if (first)
-				*locked_bytes += block_bytes(l1, s->blocks[i]);
+				*locked_bytes += block_bytes(l1, idx);
 			continue;
 		}
+		s->blocks[i] = L1_NIL;
 		grant_deny(&s->grants[i], rc);
 		if (call->prefix)
 			return i + 1;
@@ -302,7 +319,9 @@ slice_reserve(const struct read_call *call, struct read_slice *s, size_t *reache
 
 	locked = slice_lock(call, s, &granted, &locked_bytes);
 	*reached = locked;
-	taken = granted == 0 ? 0 : far_l1_loans_take(l1, call->session, loans, granted);
+	if (granted == 0)
+		return 0;
+	taken = far_l1_loans_take(l1, call->session, loans, granted);
 	for (size_t i = 0; i < taken; i++)
 		__builtin_prefetch(&l1->loans[loans[i]], 1);
 	for (size_t i = 0; i < locked; i++) {

@@ -7,46 +7,6 @@
  * it does not find is proved by the shard's version: a record that leaves a chain bumps it before the
  * record can be used again, so a walk that was led astray sees another version and says "retry".
  */
-#define FIND_STEPS_MAX 64u
-
-static bool
-key_is(const struct l1_block *block, const struct far_key *key)
-{
-	return atomic_load_explicit(&block->key[0], memory_order_acquire) == far_key_lo(key) &&
-	       atomic_load_explicit(&block->key[1], memory_order_acquire) == far_key_hi(key);
-}
-
-uint32_t
-far_l1_table_find(struct far_l1 *l1, const struct far_key *key, uint64_t hash, uint64_t *word_out)
-{
-	uint64_t bucket = bucket_of(l1, hash);
-	struct l1_shard *shard = &l1->shards[bucket >> l1->shard_shift];
-	uint64_t version = atomic_load_explicit(&shard->version, memory_order_acquire);
-	/* Pairs with the release stores of far_l1_table_add() and far_l1_table_unlink(). */
-	uint32_t idx = atomic_load_explicit(&l1->buckets[bucket], memory_order_acquire);
-
-	for (uint32_t steps = 0; idx != L1_NIL; steps++) {
-		struct l1_block *block = &l1->blocks[idx];
-		uint64_t word = atomic_load_explicit(&block->word, memory_order_acquire);
-
-		if (steps == FIND_STEPS_MAX)
-			return L1_RETRY;
-		if (word_state(word) != WORD_FREE && (word & WORD_DOOMED) == 0 &&
-		    key_is(block, key)) {
-			uint64_t again = atomic_load_explicit(&block->word, memory_order_acquire);
-
-			/* The key was read while the record was this block. */
-			if (word_gen(again) != word_gen(word))
-				return L1_RETRY;
-			*word_out = again;
-			return (again & WORD_DOOMED) == 0 ? idx : L1_RETRY;
-		}
-		idx = atomic_load_explicit(&block->next, memory_order_acquire);
-	}
-	if (atomic_load_explicit(&shard->version, memory_order_acquire) != version)
-		return L1_RETRY;
-	return L1_NIL;
-}
 
 uint32_t
 far_l1_table_find_locked(struct far_l1 *l1, const struct far_key *key, uint64_t hash,
@@ -57,7 +17,7 @@ far_l1_table_find_locked(struct far_l1 *l1, const struct far_key *key, uint64_t 
 
 	for (; idx != L1_NIL;
 	     idx = atomic_load_explicit(&l1->blocks[idx].next, memory_order_relaxed)) {
-		if (!key_is(&l1->blocks[idx], key))
+		if (!block_has_key(&l1->blocks[idx], key))
 			continue;
 		*word_out = atomic_load_explicit(&l1->blocks[idx].word, memory_order_acquire);
 		/* A temporary whose end has come, and which its last reader is about to take out. */
@@ -65,13 +25,6 @@ far_l1_table_find_locked(struct far_l1 *l1, const struct far_key *key, uint64_t 
 			return idx;
 	}
 	return L1_NIL;
-}
-
-bool
-far_l1_table_has_room(const struct far_l1 *l1)
-{
-	return l1->record_count < l1->blocks_max &&
-	       (l1->block_free != L1_NIL || l1->block_fresh < l1->block_end);
 }
 
 uint32_t
@@ -163,11 +116,4 @@ far_l1_block_end(struct far_l1 *l1, uint32_t idx)
 	atomic_store_explicit(&block->word, (uint64_t)(word_gen(word) + 1) << WORD_GEN_SHIFT,
 			      memory_order_release);
 	l1->record_count--;
-}
-
-void
-far_l1_record_drop(struct far_l1 *l1, uint32_t idx)
-{
-	l1->blocks[idx].queue_next = l1->block_free;
-	l1->block_free = idx;
 }
