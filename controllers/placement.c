@@ -95,12 +95,13 @@ static uint32_t
 placement_route(const struct far_policy *policy, const struct far_l2_set *set,
 		const struct far_key *key, uint32_t *idx_out, uint32_t max)
 {
-	uint32_t count = placement_replicas(policy) + 1;
+	uint32_t count;
 
 	if (one_has_all(set) && max > 0) {
 		idx_out[0] = (uint32_t)__builtin_ctzll(set->active_mask);
 		return 1;
 	}
+	count = placement_replicas(policy) + 1;
 	return placement_first(set, key, idx_out, count < max ? count : max);
 }
 

@@ -208,16 +208,13 @@ nonsense_count(uint64_t *nonsense, const char *question)
 }
 
 /* What is left of an answer, in its order. */
-static inline uint32_t
+static uint32_t
 adapters_sift(const struct far_l2_set *set, uint32_t *idx, uint32_t count, const char *question,
 	      uint64_t *nonsense)
 {
 	uint64_t named = 0;
 	uint32_t kept = 0;
 
-	/* Mostly it names one, and is good. */
-	if (count == 1 && far_l2_set_is_active(set, idx[0]))
-		return 1;
 	if (count > FAR_L2_SET_MAX) {
 		nonsense_count(nonsense, question);
 		count = FAR_L2_SET_MAX;
@@ -236,12 +233,9 @@ adapters_sift(const struct far_l2_set *set, uint32_t *idx, uint32_t count, const
 }
 
 uint32_t
-far_policy_route(const struct far_policy *policy, const struct far_l2_set *set,
-		 const struct far_key *key, uint32_t idx_out[FAR_L2_SET_MAX], uint64_t *nonsense)
+far_policy_sift(const struct far_l2_set *set, uint32_t *idx, uint32_t count, uint64_t *nonsense)
 {
-	uint32_t count = policy->route(policy, set, key, idx_out, FAR_L2_SET_MAX);
-
-	return adapters_sift(set, idx_out, count, "route", nonsense);
+	return adapters_sift(set, idx, count, "route", nonsense);
 }
 
 uint32_t

@@ -87,9 +87,9 @@ const char *far_policy_names(void);
  * not active, one named twice, one that has not got the key) is skipped and counted in @nonsense, and
  * the first one is warned of. Thread: any.
  */
-uint32_t far_policy_route(const struct far_policy *policy, const struct far_l2_set *set,
-			  const struct far_key *key, uint32_t idx_out[FAR_L2_SET_MAX],
-			  uint64_t *nonsense);
+static inline uint32_t far_policy_route(const struct far_policy *policy,
+					const struct far_l2_set *set, const struct far_key *key,
+					uint32_t idx_out[FAR_L2_SET_MAX], uint64_t *nonsense);
 uint32_t far_policy_place(const struct far_policy *policy, const struct far_l2_set *set,
 			  const struct far_key *key, uint32_t idx_out[FAR_L2_SET_MAX],
 			  uint64_t *nonsense);
@@ -97,5 +97,20 @@ uint32_t far_policy_place(const struct far_policy *policy, const struct far_l2_s
 uint32_t far_policy_plan(const struct far_policy *policy, const struct far_l2_set *set,
 			 const struct far_key *key, const struct far_policy_found *found,
 			 uint32_t count, uint64_t *nonsense);
+/* What is left of an answer to route, in its order. */
+uint32_t far_policy_sift(const struct far_l2_set *set, uint32_t *idx, uint32_t count,
+			 uint64_t *nonsense);
+
+static inline uint32_t
+far_policy_route(const struct far_policy *policy, const struct far_l2_set *set,
+		 const struct far_key *key, uint32_t idx_out[FAR_L2_SET_MAX], uint64_t *nonsense)
+{
+	uint32_t count = policy->route(policy, set, key, idx_out, FAR_L2_SET_MAX);
+
+	/* Mostly it names one, and is good. */
+	if (count == 1 && far_l2_set_is_active(set, idx_out[0]))
+		return 1;
+	return far_policy_sift(set, idx_out, count, nonsense);
+}
 
 #endif

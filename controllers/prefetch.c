@@ -576,11 +576,8 @@ far_prefetch_names(const struct far_prefetch *ctl, uint32_t adapter)
 }
 
 void
-far_prefetch_adapter_meet(struct far_prefetch *ctl, uint32_t adapter)
+far_prefetch_adapter_renew(struct far_prefetch *ctl, uint32_t adapter)
 {
-	FAR_ASSERT(far_l2_set_is_active(ctl->set, adapter));
-	if (ctl->adapters[adapter].generation == ctl->set->generations[adapter])
-		return;
 	FAR_ASSERT(!far_prefetch_names(ctl, adapter));
 	ctl->adapters[adapter] = (struct prefetch_adapter){
 		.generation = ctl->set->generations[adapter],

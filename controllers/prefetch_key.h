@@ -89,7 +89,46 @@ far_prefetch_view_read(struct far_prefetch *ctl, struct far_prefetch_view *view,
 	far_prefetch_request_touch(ctl, request);
 }
 
+/* ---- adapters ---- */
+
+/* A policy proposes it. */
+static inline void
+far_prefetch_adapter_meet(struct far_prefetch *ctl, uint32_t adapter)
+{
+	FAR_ASSERT(far_l2_set_is_active(ctl->set, adapter));
+	if (ctl->adapters[adapter].generation != ctl->set->generations[adapter])
+		far_prefetch_adapter_renew(ctl, adapter);
+}
+
+static inline void
+far_prefetch_unlock(struct far_prefetch *ctl, uint32_t adapter, const struct far_key *key)
+{
+	struct prefetch_adapter *state = &ctl->adapters[adapter];
+	size_t row = (size_t)adapter * ctl->config.window_keys;
+
+	ctl->unlock_keys[row + state->unlock_count++] = *key;
+	if (state->unlock_count == ctl->config.window_keys)
+		far_prefetch_unlock_flush_one(ctl, adapter);
+}
+
 /* ---- loads ---- */
+
+static inline struct prefetch_load **
+far_prefetch_load_bucket(const struct far_prefetch *ctl, const struct far_key *key)
+{
+	return &ctl->buckets[far_key_hi(key) & ctl->bucket_mask];
+}
+
+/* NULL: the bucket has none for the key. */
+static inline struct prefetch_load *
+far_prefetch_load_in(struct prefetch_load *const *bucket, const struct far_key *key)
+{
+	struct prefetch_load *load = *bucket;
+
+	while (load != NULL && !far_key_equal(&load->key, key))
+		load = load->next;
+	return load;
+}
 
 static inline struct prefetch_load *
 far_prefetch_load_of(const struct far_prefetch *ctl, const struct far_prefetch_view *view)
@@ -114,6 +153,31 @@ far_prefetch_load_part(struct prefetch_load *load, struct far_prefetch_view *vie
 	view->stage &= ~PREFETCH_STAGE_LOAD;
 	if (load->loan != 0)
 		far_prefetch_request_of(view)->loads--;
+}
+
+/* The only one who waits for it, or NULL. */
+static inline struct far_prefetch_view *
+far_prefetch_load_only(const struct prefetch_load *load)
+{
+	const struct far_list *first = load->interests.next;
+
+	if (first == &load->interests || first->next != &load->interests)
+		return NULL;
+	return far_prefetch_interest(first);
+}
+
+/* It was found, and mostly one waits for it, who wants the load: he is told. False: not so. */
+static inline bool
+far_prefetch_load_found_by_one(struct far_prefetch *ctl, const struct prefetch_load *load,
+			       uint32_t size_bytes)
+{
+	struct far_prefetch_view *view = far_prefetch_load_only(load);
+
+	if (view == NULL || far_prefetch_request_of(view)->finding ||
+	    !far_prefetch_view_fits(view, size_bytes))
+		return false;
+	far_prefetch_view_found(ctl, view);
+	return true;
 }
 
 /* The latest deadline of those who wait for it. */
@@ -193,6 +257,64 @@ far_prefetch_load_queue(struct far_prefetch *ctl, struct prefetch_load *load)
 	load->planned_adapter = load->found[load->source].adapter;
 	load->planned_bytes = load->found[load->source].size_bytes;
 	ctl->adapters[load->planned_adapter].bytes_planned += load->planned_bytes;
+}
+
+/* ---- the plan ---- */
+
+/* Mostly one waits for it and one place has it, in the length that is wanted: nothing has to be
+ * decided. False: it is not so. */
+static inline bool
+far_prefetch_load_plan_plain(struct far_prefetch *ctl, struct prefetch_load *load)
+{
+	const struct far_prefetch_view *view = far_prefetch_load_only(load);
+
+	if (load->found_count != 1 || view == NULL ||
+	    !far_prefetch_view_fits(view, load->found[0].size_bytes) ||
+	    !far_l2_set_is_active(ctl->set, load->found[0].adapter))
+		return false;
+	FAR_ASSERT(load->state == PREFETCH_LOOKUP);
+	load->source = 0;
+	load->size_bytes = load->found[0].size_bytes;
+	load->state = PREFETCH_FOUND;
+	far_prefetch_load_queue(ctl, load);
+	return true;
+}
+
+/* ---- the end ---- */
+
+/* It has no interests, is in no task and has no loan: what it was found with is given back. */
+static inline void
+far_prefetch_load_end(struct far_prefetch *ctl, struct prefetch_load *load)
+{
+	struct prefetch_load **at = far_prefetch_load_bucket(ctl, &load->key);
+	struct prefetch_window *window = load->window;
+
+	FAR_ASSERT(far_list_empty(&load->interests));
+	FAR_ASSERT(load->task == NULL);
+	FAR_ASSERT(window->loads[load->window_idx] == load);
+	far_prefetch_load_discharge(ctl, load);
+	far_prefetch_load_unqueue(ctl, load);
+	while (load->found_count > 0) {
+		const struct prefetch_found *found = &load->found[--load->found_count];
+
+		if (found->locked)
+			far_prefetch_unlock(ctl, found->adapter, &load->key);
+	}
+	while (*at != load)
+		at = &(*at)->next;
+	*at = load->next;
+	window->loads[load->window_idx] = NULL;
+	window->live--;
+	if (load->state < PREFETCH_RESERVED)
+		window->begun--;
+	else
+		window->ready--;
+	window->attention = true;
+	load->id = 0;
+	load->next = ctl->loads_free;
+	ctl->loads_free = load;
+	ctl->loads_live--;
+	ctl->kicked = true;
 }
 
 #endif

@@ -6,61 +6,10 @@
 #include "base/mark.h"
 #include "base/mutant.h"
 
-static struct prefetch_load **
-load_bucket(const struct far_prefetch *ctl, const struct far_key *key)
-{
-	return &ctl->buckets[far_key_hi(key) & ctl->bucket_mask];
-}
-
 struct prefetch_load *
 far_prefetch_load_find(const struct far_prefetch *ctl, const struct far_key *key)
 {
-	struct prefetch_load *load = *load_bucket(ctl, key);
-
-	while (load != NULL && !far_key_equal(&load->key, key))
-		load = load->next;
-	return load;
-}
-
-struct prefetch_load *
-far_prefetch_load_open(struct far_prefetch *ctl, struct far_prefetch_view *view)
-{
-	const struct far_key *key = &view->req->keys[far_prefetch_view_idx(view)];
-	struct prefetch_load **bucket = load_bucket(ctl, key);
-	struct prefetch_load *load = ctl->loads_free;
-
-	if (load == NULL)
-		return NULL;
-	FAR_ASSERT((view->stage & PREFETCH_STAGE_LOAD) == 0);
-	ctl->loads_free = load->next;
-	load->key = *key;
-	load->id = ++ctl->load_id;
-	load->next = *bucket;
-	*bucket = load;
-	/* One by one: of a large whole a part would be cleared by a call. */
-	load->state = PREFETCH_LOOKUP;
-	load->pinned = false;
-	load->ask_mask = 0;
-	load->pend_mask = 0;
-	load->miss_rc = -ENOENT;
-	load->route_count = 0;
-	load->found_count = 0;
-	load->source = 0;
-	load->size_bytes = 0;
-	load->loan = 0;
-	load->loan_is_over = false;
-	load->temporary = false;
-	load->addr = NULL;
-	load->charged_adapter = 0;
-	load->charged_bytes = 0;
-	load->planned_adapter = 0;
-	load->planned_bytes = 0;
-	load->task = NULL;
-	far_list_init(&load->interests);
-	far_list_push_back(&load->interests, &view->interest);
-	view->stage |= (uint32_t)(load - ctl->loads) + 1;
-	ctl->loads_live++;
-	return load;
+	return far_prefetch_load_in(far_prefetch_load_bucket(ctl, key), key);
 }
 
 bool
@@ -164,13 +113,6 @@ far_prefetch_load_miss(struct far_prefetch *ctl, struct prefetch_load *load, int
 void
 far_prefetch_load_close(struct far_prefetch *ctl, struct prefetch_load *load)
 {
-	struct prefetch_load **at = load_bucket(ctl, &load->key);
-	struct prefetch_window *window = load->window;
-
-	FAR_ASSERT(far_list_empty(&load->interests));
-	FAR_ASSERT(load->task == NULL);
-	far_prefetch_load_discharge(ctl, load);
-	far_prefetch_load_unqueue(ctl, load);
 	if (load->loan != 0 && !load->loan_is_over) {
 		int rc;
 
@@ -179,24 +121,7 @@ far_prefetch_load_close(struct far_prefetch *ctl, struct prefetch_load *load)
 		FAR_ASSERT(rc == 0);
 	}
 	load->loan = 0;
-	while (load->found_count > 0)
-		far_prefetch_load_found_drop(ctl, load, load->found_count - 1);
-	while (*at != load)
-		at = &(*at)->next;
-	*at = load->next;
-	FAR_ASSERT(window->loads[load->window_idx] == load);
-	window->loads[load->window_idx] = NULL;
-	window->live--;
-	if (load->state < PREFETCH_RESERVED)
-		window->begun--;
-	else
-		window->ready--;
-	window->attention = true;
-	load->id = 0;
-	load->next = ctl->loads_free;
-	ctl->loads_free = load;
-	ctl->loads_live--;
-	ctl->kicked = true;
+	far_prefetch_load_end(ctl, load);
 }
 
 bool
@@ -306,41 +231,26 @@ found_unlock_others(struct far_prefetch *ctl, struct prefetch_load *load)
 	}
 }
 
-/* Mostly there is one who waits and one place to load from, and nothing to decide. */
-static bool
-load_is_plain(const struct far_prefetch *ctl, const struct prefetch_load *load)
-{
-	const struct far_list *first = load->interests.next;
-
-	return load->found_count == 1 && load->state == PREFETCH_LOOKUP &&
-	       first != &load->interests && first->next == &load->interests &&
-	       far_prefetch_view_fits(far_prefetch_interest(first), load->found[0].size_bytes) &&
-	       far_l2_set_is_active(ctl->set, load->found[0].adapter);
-}
-
 bool
 far_prefetch_load_plan(struct far_prefetch *ctl, struct prefetch_load *load)
 {
-	bool plain = load_is_plain(ctl, load);
 	bool misfit = false;
 	uint32_t source;
 
 	far_prefetch_load_unqueue(ctl, load);
-	source = plain ? 0 : load_choose(ctl, load, &misfit);
+	source = load_choose(ctl, load, &misfit);
 	if (source == PREFETCH_FOUND_MAX) {
 		if (misfit && load->state == PREFETCH_LOOKUP)
 			load->miss_rc = -EMSGSIZE;
 		return false;
 	}
 	load->source = source;
-	if (!plain)
-		found_unlock_others(ctl, load);
+	found_unlock_others(ctl, load);
 	far_prefetch_load_queue(ctl, load);
 	if (load->state != PREFETCH_LOOKUP)
 		return true;
 	load->size_bytes = load->found[load->source].size_bytes;
 	load->state = PREFETCH_FOUND;
-	if (!plain)
-		load_refuse_misfits(ctl, load);
+	load_refuse_misfits(ctl, load);
 	return true;
 }

@@ -6,8 +6,8 @@
 
 /* ---- unlocks, batched by adapter; each answered hit is given back exactly once ---- */
 
-static void
-unlock_flush_one(struct far_prefetch *ctl, uint32_t adapter)
+void
+far_prefetch_unlock_flush_one(struct far_prefetch *ctl, uint32_t adapter)
 {
 	struct prefetch_adapter *state = &ctl->adapters[adapter];
 	size_t count = state->unlock_count;
@@ -20,21 +20,10 @@ unlock_flush_one(struct far_prefetch *ctl, uint32_t adapter)
 }
 
 void
-far_prefetch_unlock(struct far_prefetch *ctl, uint32_t adapter, const struct far_key *key)
-{
-	struct prefetch_adapter *state = &ctl->adapters[adapter];
-	size_t row = (size_t)adapter * ctl->config.window_keys;
-
-	ctl->unlock_keys[row + state->unlock_count++] = *key;
-	if (state->unlock_count == ctl->config.window_keys)
-		unlock_flush_one(ctl, adapter);
-}
-
-void
 far_prefetch_unlock_flush(struct far_prefetch *ctl)
 {
 	FAR_L2_SET_FOR_EACH(ctl->set, i)
-	unlock_flush_one(ctl, i);
+	far_prefetch_unlock_flush_one(ctl, i);
 }
 
 /* ---- answers ---- */
@@ -122,7 +111,7 @@ lookup_hit(struct far_prefetch *ctl, struct prefetch_load *load, uint32_t adapte
 	memcpy(load->found[at].hint, item->hint, sizeof(item->hint));
 	if (planned)
 		far_prefetch_unlock(ctl, adapter, &item->key);
-	else
+	else if (!far_prefetch_load_found_by_one(ctl, load, item->size_bytes))
 		far_prefetch_load_found(ctl, load, item->size_bytes);
 }
 

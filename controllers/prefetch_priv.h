@@ -234,9 +234,8 @@ struct far_prefetch {
 	struct far_prefetch_counts counts;
 };
 
-/* prefetch.c: a policy proposes the adapter. One that is new at its position finds nothing of the
- * one before it (asserted). */
-void far_prefetch_adapter_meet(struct far_prefetch *ctl, uint32_t adapter);
+/* prefetch.c: an adapter that is new at its position finds nothing of the one before it (asserted). */
+void far_prefetch_adapter_renew(struct far_prefetch *ctl, uint32_t adapter);
 
 /* prefetch_request.c */
 bool far_prefetch_request_holds(const struct prefetch_request *request);
@@ -284,9 +283,6 @@ void far_prefetch_window_step(struct far_prefetch *ctl, struct prefetch_window *
 /* prefetch_load.c */
 struct prefetch_load *far_prefetch_load_find(const struct far_prefetch *ctl,
 					     const struct far_key *key);
-/* A new load for the view's key, which waits for it; NULL: none left. */
-struct prefetch_load *far_prefetch_load_open(struct far_prefetch *ctl,
-					     struct far_prefetch_view *view);
 void far_prefetch_load_join(struct far_prefetch *ctl, struct prefetch_load *load,
 			    struct far_prefetch_view *view, bool joined);
 /* It is known to be somewhere, with a length that the view wants. */
@@ -319,7 +315,8 @@ double far_prefetch_pace(const struct far_prefetch *ctl, uint32_t adapter);
 /* prefetch_lookup.c */
 /* Asks what is to be asked; sets window->starved if something has to wait. */
 void far_prefetch_lookup_post(struct far_prefetch *ctl, struct prefetch_window *window);
-void far_prefetch_unlock(struct far_prefetch *ctl, uint32_t adapter, const struct far_key *key);
+/* What waits to be unlocked: at one adapter, at all. */
+void far_prefetch_unlock_flush_one(struct far_prefetch *ctl, uint32_t adapter);
 void far_prefetch_unlock_flush(struct far_prefetch *ctl);
 /* Which of two reasons for a miss says more. */
 int far_prefetch_miss_rc(int a, int b);

@@ -103,7 +103,9 @@ static uint32_t
 reserve_collect(struct far_prefetch *ctl, struct prefetch_window *window)
 {
 	bool alone = far_l2_set_population(ctl->set) == 1;
-	uint32_t count = 0;
+	const struct far_policy *policy = ctl->policy;
+	struct prefetch_ref *refs = ctl->refs;
+	struct far_l1_want *want = ctl->wants;
 
 	for (uint32_t i = 0; i < window->load_count; i++) {
 		struct prefetch_load *load = window->loads[i];
@@ -117,21 +119,21 @@ reserve_collect(struct far_prefetch *ctl, struct prefetch_window *window)
 			break;
 		}
 		far_prefetch_load_charge(ctl, load);
-		load->temporary = !ctl->policy->retain(ctl->policy, &load->key, load->size_bytes);
-		ctl->refs[count] = (struct prefetch_ref){.load = load, .id = load->id};
-		ctl->wants[count].key = load->key;
-		ctl->wants[count].size_bytes = load->size_bytes;
-		ctl->wants[count].flags = load->temporary ? FAR_L1_TEMPORARY : 0;
-		count++;
+		load->temporary = !policy->retain(policy, &load->key, load->size_bytes);
+		refs->load = load;
+		refs->id = load->id;
+		refs++;
+		want->key = load->key;
+		want->size_bytes = load->size_bytes;
+		want->flags = load->temporary ? FAR_L1_TEMPORARY : 0;
+		want++;
 	}
-	return count;
+	return (uint32_t)(refs - ctl->refs);
 }
 
 static void
 load_reserved(struct prefetch_load *load, const struct far_l1_grant *grant)
 {
-	load->window->begun--;
-	load->window->ready++;
 	load->state = PREFETCH_RESERVED;
 	load->loan = grant->loan;
 	load->addr = grant->addr;
@@ -143,6 +145,8 @@ void
 far_prefetch_window_reserve(struct far_prefetch *ctl, struct prefetch_window *window)
 {
 	uint32_t count = window->begun > 0 ? reserve_collect(ctl, window) : 0;
+	const struct prefetch_ref *refs = ctl->refs;
+	const struct far_l1_grant *grants = ctl->grants;
 	size_t granted;
 
 	if (count == 0)
@@ -152,13 +156,15 @@ far_prefetch_window_reserve(struct far_prefetch *ctl, struct prefetch_window *wi
 	ctl->kicked = true;
 	/* All grants first: what a request holds decides what a refusal means to it. */
 	for (uint32_t i = 0; i < count; i++) {
-		struct prefetch_load *load = ctl->refs[i].load;
+		struct prefetch_load *load = refs[i].load;
 
-		if (ctl->grants[i].rc == 0)
-			load_reserved(load, &ctl->grants[i]);
+		if (grants[i].rc == 0)
+			load_reserved(load, &grants[i]);
 		else
 			far_prefetch_load_discharge(ctl, load);
 	}
+	window->begun -= (uint32_t)granted;
+	window->ready += (uint32_t)granted;
 	for (uint32_t i = 0; granted < count && i < count; i++) {
 		struct prefetch_load *load = ctl->refs[i].load;
 
@@ -232,7 +238,7 @@ load_deliver(struct far_prefetch *ctl, struct prefetch_load *load)
 	}
 	load->pinned = false;
 	load->loan = 0;
-	far_prefetch_load_close(ctl, load);
+	far_prefetch_load_end(ctl, load);
 }
 
 /* Who gets the loan of the flip: the first who waits, or we. */

@@ -4,11 +4,52 @@
 #include "base/assert.h"
 #include "base/err.h"
 
-/* A new load for the view's key, or false: there is none left. */
-static bool
-window_add(struct far_prefetch *ctl, struct prefetch_window *window, struct far_prefetch_view *view)
+/* A new load for the view's key, which waits for it; NULL: none left. */
+static struct prefetch_load *
+load_open(struct far_prefetch *ctl, const struct far_key *key, struct prefetch_load **bucket,
+	  struct far_prefetch_view *view)
 {
-	const struct far_key *key = &view->req->keys[view - view->req->views];
+	struct prefetch_load *load = ctl->loads_free;
+
+	if (load == NULL)
+		return NULL;
+	FAR_ASSERT((view->stage & PREFETCH_STAGE_LOAD) == 0);
+	ctl->loads_free = load->next;
+	load->key = *key;
+	load->id = ++ctl->load_id;
+	load->next = *bucket;
+	*bucket = load;
+	/* One by one: of a large whole a part would be cleared by a call. */
+	load->state = PREFETCH_LOOKUP;
+	load->pinned = false;
+	load->ask_mask = 0;
+	load->pend_mask = 0;
+	load->miss_rc = -ENOENT;
+	load->route_count = 0;
+	load->found_count = 0;
+	load->source = 0;
+	load->size_bytes = 0;
+	load->loan = 0;
+	load->loan_is_over = false;
+	load->temporary = false;
+	load->addr = NULL;
+	load->charged_adapter = 0;
+	load->charged_bytes = 0;
+	load->planned_adapter = 0;
+	load->planned_bytes = 0;
+	load->task = NULL;
+	far_list_init(&load->interests);
+	far_list_push_back(&load->interests, &view->interest);
+	view->stage |= (uint32_t)(load - ctl->loads) + 1;
+	ctl->loads_live++;
+	return load;
+}
+
+/* The load is the window's, and asks whom the policy names; false: there is none left. */
+static bool
+window_add(struct far_prefetch *ctl, struct prefetch_window *window, const struct far_key *key,
+	   struct prefetch_load **bucket, struct far_prefetch_view *view)
+{
 	uint32_t adapters[FAR_L2_SET_MAX];
 	struct prefetch_load *load;
 	uint32_t count;
@@ -19,7 +60,7 @@ window_add(struct far_prefetch *ctl, struct prefetch_window *window, struct far_
 		far_prefetch_view_miss(ctl, view, -ENOENT);
 		return true;
 	}
-	load = far_prefetch_load_open(ctl, view);
+	load = load_open(ctl, key, bucket, view);
 	if (load == NULL)
 		return false;
 	for (uint32_t i = 0; i < count; i++) {
@@ -36,10 +77,10 @@ window_add(struct far_prefetch *ctl, struct prefetch_window *window, struct far_
 	return true;
 }
 
-/* What becomes of one key at first; false: no room for it now. */
+/* What becomes of one key at first; false: it needs a load of its own, in @bucket. */
 static bool
-window_take(struct far_prefetch *ctl, struct prefetch_window *window,
-	    struct far_prefetch_view *view, const struct far_l1_grant *grant)
+window_take(struct far_prefetch *ctl, struct far_prefetch_view *view, const struct far_key *key,
+	    struct prefetch_load **bucket, const struct far_l1_grant *grant)
 {
 	struct prefetch_load *load;
 	struct far_prefetch_view *first;
@@ -48,14 +89,14 @@ window_take(struct far_prefetch *ctl, struct prefetch_window *window,
 		far_prefetch_view_grant(ctl, view, grant, -1);
 		return true;
 	}
-	load = far_prefetch_load_find(ctl, &view->req->keys[view - view->req->views]);
+	load = far_prefetch_load_in(bucket, key);
 	/* Who reads past L1 sees what is on its way as locked; it comes from an adapter all the same. */
 	if (grant->rc != -ENOENT && (load == NULL || !view->req->past_l1)) {
 		far_prefetch_view_miss(ctl, view, grant->rc);
 		return true;
 	}
 	if (load == NULL)
-		return window_add(ctl, window, view);
+		return false;
 	first = far_list_empty(&load->interests) ? NULL
 						 : far_prefetch_interest(load->interests.next);
 	far_prefetch_load_join(ctl, load, view, first == NULL || first->req != view->req);
@@ -86,19 +127,27 @@ window_pick(struct far_prefetch *ctl, struct prefetch_request *request)
 	     i++) {
 		if (!view_is_idle(request, &req->views[i]))
 			continue;
-		ctl->picks[count] = i;
-		ctl->keys[count++] = req->keys[i];
+		ctl->picks[count++] = i;
 	}
 	return count;
 }
 
-/* What becomes of a cell of a request that wants to know where its cells are: nothing is locked for
- * it; false: no room for it now. */
-static bool
-window_seek(struct far_prefetch *ctl, struct prefetch_window *window,
-	    struct far_prefetch_view *view)
+/* The picked keys, mostly a run of the request's. */
+static const struct far_key *
+window_keys(struct far_prefetch *ctl, const struct far_prefetch_req *req, uint32_t count)
 {
-	const struct far_key *key = &view->req->keys[view - view->req->views];
+	if (ctl->picks[count - 1] - ctl->picks[0] == count - 1)
+		return &req->keys[ctl->picks[0]];
+	for (uint32_t i = 0; i < count; i++)
+		ctl->keys[i] = req->keys[ctl->picks[i]];
+	return ctl->keys;
+}
+
+/* The same of a cell of a request that wants to know where its cells are: nothing is locked for it. */
+static bool
+window_seek(struct far_prefetch *ctl, struct far_prefetch_view *view, const struct far_key *key,
+	    struct prefetch_load **bucket)
+{
 	enum far_l1_state state = far_l1_state_get(ctl->l1, key);
 	struct prefetch_load *load;
 
@@ -106,9 +155,9 @@ window_seek(struct far_prefetch *ctl, struct prefetch_window *window,
 		far_prefetch_view_found(ctl, view);
 		return true;
 	}
-	load = far_prefetch_load_find(ctl, key);
+	load = far_prefetch_load_in(bucket, key);
 	if (load == NULL)
-		return window_add(ctl, window, view);
+		return false;
 	if (far_prefetch_load_has(load, view))
 		far_prefetch_view_found(ctl, view);
 	else
@@ -121,16 +170,18 @@ static void
 window_read(struct far_prefetch *ctl, const struct prefetch_request *request, uint32_t count)
 {
 	const struct far_prefetch_view *first = &request->req->views[ctl->picks[0]];
+	const struct far_key *keys;
 
 	if (request->finding)
 		return;
+	keys = window_keys(ctl, request->req, count);
 	if (!request->req->past_l1) {
-		(void)far_l1_reserve_read(ctl->l1, far_prefetch_view_session(ctl, first), ctl->keys,
+		(void)far_l1_reserve_read(ctl->l1, far_prefetch_view_session(ctl, first), keys,
 					  NULL, count, far_prefetch_view_readers(first),
 					  ctl->grants);
 		return;
 	}
-	(void)far_l1_delete(ctl->l1, ctl->keys, count, false, ctl->rcs);
+	(void)far_l1_delete(ctl->l1, keys, count, false, ctl->rcs);
 	for (uint32_t i = 0; i < count; i++)
 		ctl->grants[i] = (struct far_l1_grant){
 			.rc = ctl->rcs[i] == 0 ? -ENOENT : ctl->rcs[i],
@@ -148,9 +199,13 @@ window_fill(struct far_prefetch *ctl, struct prefetch_window *window,
 
 	while (taken < count && ctl->picks[taken] < request->limit) {
 		struct far_prefetch_view *view = &views[ctl->picks[taken]];
+		const struct far_key *key = &request->req->keys[ctl->picks[taken]];
+		struct prefetch_load **bucket = far_prefetch_load_bucket(ctl, key);
+		bool done = request->finding
+				    ? window_seek(ctl, view, key, bucket)
+				    : window_take(ctl, view, key, bucket, &ctl->grants[taken]);
 
-		if (request->finding ? !window_seek(ctl, window, view)
-				     : !window_take(ctl, window, view, &ctl->grants[taken]))
+		if (!done && !window_add(ctl, window, key, bucket, view))
 			break;
 		taken++;
 	}
@@ -242,7 +297,8 @@ window_plan(struct far_prefetch *ctl, struct prefetch_window *window)
 			continue;
 		if ((load->ask_mask | load->pend_mask) != 0 && load->found_count == 0)
 			continue;
-		if (!far_prefetch_load_plan(ctl, load) && (load->ask_mask | load->pend_mask) == 0)
+		if (!far_prefetch_load_plan_plain(ctl, load) &&
+		    !far_prefetch_load_plan(ctl, load) && (load->ask_mask | load->pend_mask) == 0)
 			far_prefetch_load_miss(ctl, load, load->miss_rc);
 	}
 }
