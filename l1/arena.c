@@ -286,43 +286,17 @@ far_l1_arena_fini(struct l1_arena *arena)
 	arena->extents = NULL;
 }
 
-/* The shortest that is long enough, out of its trie. */
-static uint32_t
-take_best(struct l1_arena *arena, uint32_t unit_count)
+/* Gives a block the beginning of a free one that is in no trie: its rest is open then. */
+static inline uint32_t
+extent_cut(struct l1_arena *arena, uint32_t idx, uint32_t unit_count, uint32_t block)
 {
-	uint32_t idx;
+	struct l1_extent *e = &arena->extents[idx];
 
-	open_close(arena);
-	idx = trie_best(arena, unit_count);
-	if (idx == L1_NIL)
-		return L1_NIL;
-	/* Prefer one that others do not hang from: no walk, no replacement. */
-	if (arena->extents[idx].peer_next != idx)
-		idx = arena->extents[idx].peer_next;
-	trie_remove(arena, idx);
-	return idx;
-}
-
-uint32_t
-far_l1_arena_take(struct l1_arena *arena, uint32_t unit_count, uint32_t block)
-{
-	uint32_t idx = arena->open, rest;
-	struct l1_extent *e, *r;
-
-	FAR_ASSERT(unit_count > 0);
-	FAR_ASSERT(block != L1_NIL);
-	if (unit_count > arena->free_units)
-		return L1_NIL;
-	if (idx == L1_NIL || unit_count != arena->open_for ||
-	    unit_count > arena->extents[idx].unit_count)
-		idx = take_best(arena, unit_count);
-	if (idx == L1_NIL)
-		return L1_NIL;
 	arena->open = L1_NIL;
-	e = &arena->extents[idx];
 	if (e->unit_count > unit_count) {
-		rest = record_take(arena);
-		r = &arena->extents[rest];
+		uint32_t rest = record_take(arena);
+		struct l1_extent *r = &arena->extents[rest];
+
 		r->unit = e->unit + unit_count;
 		r->unit_count = e->unit_count - unit_count;
 		r->block = L1_NIL;
@@ -338,6 +312,38 @@ far_l1_arena_take(struct l1_arena *arena, uint32_t unit_count, uint32_t block)
 	e->block = block;
 	arena->free_units -= unit_count;
 	return idx;
+}
+
+/* Apart from the way that most blocks go: it needs all registers. */
+static __attribute__((noinline)) uint32_t
+take_best(struct l1_arena *arena, uint32_t unit_count, uint32_t block)
+{
+	uint32_t idx;
+
+	open_close(arena);
+	idx = trie_best(arena, unit_count);
+	if (idx == L1_NIL)
+		return L1_NIL;
+	/* Prefer one that others do not hang from: no walk, no replacement. */
+	if (arena->extents[idx].peer_next != idx)
+		idx = arena->extents[idx].peer_next;
+	trie_remove(arena, idx);
+	return extent_cut(arena, idx, unit_count, block);
+}
+
+uint32_t
+far_l1_arena_take(struct l1_arena *arena, uint32_t unit_count, uint32_t block)
+{
+	uint32_t open = arena->open;
+
+	FAR_ASSERT(unit_count > 0);
+	FAR_ASSERT(block != L1_NIL);
+	if (unit_count > arena->free_units)
+		return L1_NIL;
+	if (open != L1_NIL && unit_count == arena->open_for &&
+	    unit_count <= arena->extents[open].unit_count)
+		return extent_cut(arena, open, unit_count, block);
+	return take_best(arena, unit_count, block);
 }
 
 /* @right, free or just freed, becomes part of @left, its neighbour below. */

@@ -12,19 +12,7 @@ uint32_t
 far_l1_table_find_locked(struct far_l1 *l1, const struct far_key *key, uint64_t hash,
 			 uint64_t *word_out)
 {
-	uint64_t bucket = bucket_of(l1, hash);
-	uint32_t idx = atomic_load_explicit(&l1->buckets[bucket], memory_order_relaxed);
-
-	for (; idx != L1_NIL;
-	     idx = atomic_load_explicit(&l1->blocks[idx].next, memory_order_relaxed)) {
-		if (!block_has_key(&l1->blocks[idx], key))
-			continue;
-		*word_out = atomic_load_explicit(&l1->blocks[idx].word, memory_order_acquire);
-		/* A temporary whose end has come, and which its last reader is about to take out. */
-		if ((*word_out & WORD_DOOMED) == 0)
-			return idx;
-	}
-	return L1_NIL;
+	return table_look(l1, key, hash, word_out);
 }
 
 uint32_t

@@ -95,7 +95,7 @@ wants_sort(struct write_call *call, const struct far_l1_want *wants, size_t coun
 			grants[i] = (struct far_l1_grant){.rc = -EINVAL};
 			continue;
 		}
-		idx = far_l1_table_find_locked(l1, &wants[i].key, hash, &word);
+		idx = table_look(l1, &wants[i].key, hash, &word);
 		if (idx == L1_NIL)
 			continue;
 		grants[i].rc = -EEXIST;
@@ -168,7 +168,7 @@ want_grant(struct write_call *call, const struct far_l1_want *want, size_t left,
 	uint32_t idx;
 
 	/* Given twice in this call, or by another thread while our evictions were told. */
-	if (far_l1_table_find_locked(l1, &want->key, grant->loan, &word) != L1_NIL)
+	if (table_look(l1, &want->key, grant->loan, &word) != L1_NIL)
 		return -EEXIST;
 	if (call->loan_count == 0)
 		call->loan_count = far_l1_loans_take(l1, call->session, call->loans,
@@ -237,7 +237,7 @@ far_l1_reserve_write(struct far_l1 *l1, far_l1_session session, const struct far
 		pthread_mutex_lock(&l1->lock);
 	tick = ticks_take(l1, count);
 	rest_rc = inside ? -ENOMEM : -EPERM; /* the session may have been closed meanwhile */
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; i < count && granted < count; i++) {
 		if (grants_out[i].rc == -EEXIST)
 			pin_clear(l1, &grants_out[i], tick - i);
 		if (i >= end)
