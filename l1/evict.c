@@ -4,14 +4,7 @@
 bool
 far_l1_block_claim(struct far_l1 *l1, uint32_t idx)
 {
-	struct l1_block *block = &l1->blocks[idx];
-	uint64_t word = atomic_load_explicit(&block->word, memory_order_relaxed);
-
-	/* Acquire: the last reader's reads are over before the bytes are written again. */
-	if (!word_evictable(word) ||
-	    !atomic_compare_exchange_strong_explicit(&block->word, &word,
-						     (word & ~WORD_STATE_MASK) | WORD_CLAIMED,
-						     memory_order_acq_rel, memory_order_relaxed))
+	if (!block_claim(&l1->blocks[idx]))
 		return false;
 	far_l1_queue_remove(l1, idx);
 	return true;

@@ -110,10 +110,11 @@ lru_add(struct far_l1 *l1, uint32_t idx, uint64_t tick)
 	list = list_of(slot, wheel->add_way++);
 	block->queue_prev = L1_QUEUE_HEAD | list;
 	block->queue_next = wheel->heads[list];
+	wheel->heads[list] = idx;
 	if (block->queue_next != L1_NIL)
 		l1->blocks[block->queue_next].queue_prev = idx;
-	wheel->heads[list] = idx;
-	slot_mark(wheel, slot);
+	else
+		slot_mark(wheel, slot);
 }
 
 static inline void
@@ -225,10 +226,13 @@ lru_claim(struct far_l1 *l1)
 			oldest_tick = tick;
 			oldest = idx;
 		}
-		if (slot >= L1_WHEEL_SLOTS || tick > block->queued)
+		if (slot >= L1_WHEEL_SLOTS || tick > block->queued) {
 			queue_refile(l1, idx, tick);
-		else if (far_l1_block_claim(l1, idx))
+		} else if (block_claim(block)) {
+			lru_remove(l1, idx);
+			l1->queue.count--;
 			return idx;
+		}
 	}
 	if (oldest != L1_NIL && far_l1_block_claim(l1, oldest))
 		return oldest;

@@ -424,6 +424,15 @@ void *far_l1_mem_alloc(size_t count, size_t item_bytes);
 /* Takes NULL. */
 void far_l1_mem_free(void *mem);
 
+static inline void
+far_l1_block_key(const struct l1_block *block, struct far_key *out)
+{
+	uint64_t half[2] = {atomic_load_explicit(&block->key[0], memory_order_relaxed),
+			    atomic_load_explicit(&block->key[1], memory_order_relaxed)};
+
+	memcpy(out->bytes, half, sizeof(half));
+}
+
 /* arena.c. Lock. */
 int far_l1_arena_init(struct l1_arena *arena, uint32_t unit_count, uint32_t block_records);
 void far_l1_arena_fini(struct l1_arena *arena);
@@ -515,7 +524,22 @@ far_l1_table_has_room(const struct far_l1 *l1)
 void far_l1_table_unlink(struct far_l1 *l1, uint32_t idx);
 /* Lock. Memory back to the arena (unless it was given to another block: extent L1_NIL), the word to
  * free; the record is the caller's until it drops it. */
-void far_l1_block_end(struct far_l1 *l1, uint32_t idx);
+
+static inline void
+far_l1_block_end(struct far_l1 *l1, uint32_t idx)
+{
+	struct l1_block *block = &l1->blocks[idx];
+	uint64_t word = atomic_load_explicit(&block->word, memory_order_acquire);
+
+	FAR_ASSERT(word_state(word) != WORD_FREE);
+	FAR_ASSERT(word_readers(word) == 0);
+	if (block->extent != L1_NIL)
+		far_l1_arena_give(&l1->arena, block->extent);
+	block->extent = L1_NIL;
+	atomic_store_explicit(&block->word, (uint64_t)(word_gen(word) + 1) << WORD_GEN_SHIFT,
+			      memory_order_release);
+	l1->record_count--;
+}
 
 static inline void
 far_l1_record_drop(struct far_l1 *l1, uint32_t idx)
@@ -523,8 +547,6 @@ far_l1_record_drop(struct far_l1 *l1, uint32_t idx)
 	l1->blocks[idx].queue_next = l1->block_free;
 	l1->block_free = idx;
 }
-
-void far_l1_block_key(const struct l1_block *block, struct far_key *out);
 
 /* evict.c. Lock. */
 /* The policy of the configuration: 0, -ENOMEM. */
@@ -556,7 +578,20 @@ far_l1_queue_claim(struct far_l1 *l1)
 
 /* What it costs to lose this block: 0 (the next to go) .. 48. */
 uint32_t far_l1_queue_worth(const struct far_l1 *l1, uint32_t idx);
-/* Claims this block: false if it is locked. */
+/* Claims this block, which stays in the order: false if it is locked. */
+static inline bool
+block_claim(struct l1_block *block)
+{
+	uint64_t word = atomic_load_explicit(&block->word, memory_order_relaxed);
+
+	/* Acquire: the last reader's reads are over before the bytes are written again. */
+	return word_evictable(word) &&
+	       atomic_compare_exchange_strong_explicit(&block->word, &word,
+						       (word & ~WORD_STATE_MASK) | WORD_CLAIMED,
+						       memory_order_acq_rel, memory_order_relaxed);
+}
+
+/* The same, and it is out of the order. */
 bool far_l1_block_claim(struct far_l1 *l1, uint32_t idx);
 /* Undoes a claim. */
 void far_l1_block_unclaim(struct far_l1 *l1, uint32_t idx);

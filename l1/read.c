@@ -178,7 +178,7 @@ far_l1_block_read_unlock(struct far_l1 *l1, uint32_t idx, uint32_t counts, uint6
 
 	if (tick != 0)
 		atomic_store_explicit(&block->touched, tick, memory_order_relaxed);
-	/* Release: our reads are over. Pairs with far_l1_block_claim(). From here on the record may
+	/* Release: our reads are over. Pairs with block_claim(). From here on the record may
 	 * be another block's. */
 	if (tick == 0 ||
 	    (atomic_load_explicit(&block->word, memory_order_relaxed) & WORD_TEMPORARY) == 0)

@@ -52,15 +52,6 @@ far_l1_table_add(struct far_l1 *l1, const struct far_key *key, uint64_t hash, ui
 }
 
 void
-far_l1_block_key(const struct l1_block *block, struct far_key *out)
-{
-	uint64_t half[2] = {atomic_load_explicit(&block->key[0], memory_order_relaxed),
-			    atomic_load_explicit(&block->key[1], memory_order_relaxed)};
-
-	memcpy(out->bytes, half, sizeof(half));
-}
-
-void
 far_l1_table_unlink(struct far_l1 *l1, uint32_t idx)
 {
 	struct l1_block *block = &l1->blocks[idx];
@@ -88,20 +79,4 @@ far_l1_table_unlink(struct far_l1 *l1, uint32_t idx)
 			      memory_order_release);
 	far_l1_queue_remove(l1, idx);
 	l1->table_count--;
-}
-
-void
-far_l1_block_end(struct far_l1 *l1, uint32_t idx)
-{
-	struct l1_block *block = &l1->blocks[idx];
-	uint64_t word = atomic_load_explicit(&block->word, memory_order_acquire);
-
-	FAR_ASSERT(word_state(word) != WORD_FREE);
-	FAR_ASSERT(word_readers(word) == 0);
-	if (block->extent != L1_NIL)
-		far_l1_arena_give(&l1->arena, block->extent);
-	block->extent = L1_NIL;
-	atomic_store_explicit(&block->word, (uint64_t)(word_gen(word) + 1) << WORD_GEN_SHIFT,
-			      memory_order_release);
-	l1->record_count--;
 }
