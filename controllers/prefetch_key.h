@@ -184,8 +184,11 @@ far_prefetch_load_found_by_one(struct far_prefetch *ctl, const struct prefetch_l
 static inline uint64_t
 far_prefetch_load_deadline(const struct prefetch_load *load)
 {
+	const struct far_prefetch_view *only = far_prefetch_load_only(load);
 	uint64_t deadline_ns = 0;
 
+	if (only != NULL)
+		return only->req->deadline_ns;
 	for (const struct far_list *it = load->interests.next; it != &load->interests;
 	     it = it->next) {
 		const struct far_prefetch_view *view = far_prefetch_interest(it);
@@ -249,11 +252,11 @@ far_prefetch_load_unqueue(struct far_prefetch *ctl, struct prefetch_load *load)
 	load->planned_bytes = 0;
 }
 
-/* Into it, and out of the one that it was in. */
+/* Into it; it is in none. */
 static inline void
 far_prefetch_load_queue(struct far_prefetch *ctl, struct prefetch_load *load)
 {
-	far_prefetch_load_unqueue(ctl, load);
+	FAR_ASSERT(load->planned_bytes == 0);
 	load->planned_adapter = load->found[load->source].adapter;
 	load->planned_bytes = load->found[load->source].size_bytes;
 	ctl->adapters[load->planned_adapter].bytes_planned += load->planned_bytes;

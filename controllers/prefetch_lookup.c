@@ -116,14 +116,13 @@ lookup_hit(struct far_prefetch *ctl, struct prefetch_load *load, uint32_t adapte
 }
 
 static void
-lookup_answer(struct far_prefetch *ctl, struct prefetch_lookup *lookup, uint32_t idx)
+lookup_answer(struct far_prefetch *ctl, const struct prefetch_lookup *lookup, uint32_t adapter,
+	      const struct prefetch_ref *ref, const struct far_l2_item *item)
 {
-	const struct far_l2_item *item = &lookup->items[idx];
-	struct prefetch_load *load = lookup->refs[idx].load;
-	uint32_t adapter = lookup->task.l2->idx;
+	struct prefetch_load *load = ref->load;
 	bool again;
 
-	if (load->id != lookup->refs[idx].id) {
+	if (load->id != ref->id) {
 		/* The load has ended without this answer. */
 		if (item->rc == 0)
 			far_prefetch_unlock(ctl, adapter, &item->key);
@@ -152,17 +151,20 @@ lookup_done(struct far_l2_task *task)
 {
 	struct prefetch_lookup *lookup = FAR_CONTAINER_OF(task, struct prefetch_lookup, task);
 	struct far_prefetch *ctl = lookup->ctl;
+	const struct prefetch_ref *refs = lookup->refs;
+	const struct far_l2_item *items = lookup->items;
+	uint32_t adapter = task->l2->idx;
 
 	FAR_ASSERT(lookup->live);
 	far_prefetch_tell_answered(ctl, task, FAR_RECORD_PREFETCH_ANSWERED, lookup->request_id,
 				   lookup->asked_ns);
 	for (uint32_t i = 0; i < task->count; i++)
-		lookup_answer(ctl, lookup, i);
+		lookup_answer(ctl, lookup, adapter, &refs[i], &items[i]);
 	lookup->live = false;
 	lookup->next = ctl->lookups_free;
 	ctl->lookups_free = lookup;
 	ctl->lookups_live--;
-	ctl->adapters[task->l2->idx].lookups_live--;
+	ctl->adapters[adapter].lookups_live--;
 	ctl->kicked = true;
 	far_prefetch_unlock_flush(ctl);
 }

@@ -307,11 +307,14 @@ static void
 task_flip(struct far_prefetch *ctl, struct prefetch_task *task)
 {
 	struct prefetch_window *window = task->window;
+	uint32_t end = task->first + task->task.count;
+	struct prefetch_ref *refs = ctl->refs;
+	uint64_t *loans = ctl->loans;
 	far_l1_session session = 0;
 	uint32_t readers = 0;
 	size_t count = 0;
 
-	for (uint32_t i = task->first; i < task->first + task->task.count; i++) {
+	for (uint32_t i = task->first; i < end; i++) {
 		struct prefetch_load *load = window->slots[i];
 		far_l1_session load_session;
 		uint32_t load_readers;
@@ -329,8 +332,8 @@ task_flip(struct far_prefetch *ctl, struct prefetch_task *task)
 		/* Before the flip: after it, a reader might end it already. */
 		if (load->temporary && far_prefetch_load_is_retained(load))
 			(void)far_l1_retain(ctl->l1, ctl->session, &load->loan, 1, ctl->rcs);
-		ctl->refs[count].load = load;
-		ctl->loans[count++] = load->loan;
+		refs[count].load = load;
+		loans[count++] = load->loan;
 	}
 	task_flip_run(ctl, count, session, readers);
 }

@@ -194,26 +194,30 @@ window_fill(struct far_prefetch *ctl, struct prefetch_window *window,
 	    struct prefetch_request *request, uint32_t count)
 {
 	struct far_prefetch_view *views = request->req->views;
+	const struct far_key *keys = request->req->keys;
+	const struct far_l1_grant *grants = ctl->grants;
+	const uint32_t *picks = ctl->picks;
+	bool finding = request->finding;
 	size_t surplus = 0;
 	uint32_t taken = 0;
 
-	while (taken < count && ctl->picks[taken] < request->limit) {
-		struct far_prefetch_view *view = &views[ctl->picks[taken]];
-		const struct far_key *key = &request->req->keys[ctl->picks[taken]];
+	/* A miss may be the gap behind which nothing is wanted. */
+	while (taken < count && picks[taken] < request->limit) {
+		struct far_prefetch_view *view = &views[picks[taken]];
+		const struct far_key *key = &keys[picks[taken]];
 		struct prefetch_load **bucket = far_prefetch_load_bucket(ctl, key);
-		bool done = request->finding
-				    ? window_seek(ctl, view, key, bucket)
-				    : window_take(ctl, view, key, bucket, &ctl->grants[taken]);
+		bool done = finding ? window_seek(ctl, view, key, bucket)
+				    : window_take(ctl, view, key, bucket, &grants[taken]);
 
 		if (!done && !window_add(ctl, window, key, bucket, view))
 			break;
 		taken++;
 	}
-	if (request->finding)
+	if (finding)
 		return taken;
 	for (uint32_t i = taken; i < count; i++) {
-		if (ctl->grants[i].rc == 0)
-			ctl->loans[surplus++] = ctl->grants[i].loan;
+		if (grants[i].rc == 0)
+			ctl->loans[surplus++] = grants[i].loan;
 	}
 	if (surplus > 0)
 		(void)far_l1_finish_read(
