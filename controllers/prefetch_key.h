@@ -285,9 +285,20 @@ far_prefetch_load_plan_plain(struct far_prefetch *ctl, struct prefetch_load *loa
 
 /* ---- the end ---- */
 
-/* It has no interests, is in no task and has no loan: what it was found with is given back. */
+/* So many loads of the window have ended. */
 static inline void
-far_prefetch_load_end(struct far_prefetch *ctl, struct prefetch_load *load)
+far_prefetch_window_ended(struct far_prefetch *ctl, struct prefetch_window *window, uint32_t count)
+{
+	window->live -= count;
+	window->attention = true;
+	ctl->loads_live -= count;
+	ctl->kicked = true;
+}
+
+/* It has no interests, is in no task and has no loan: what it was found with is given back, and its
+ * place is free. What was counted for it is not its own business. */
+static inline void
+far_prefetch_load_free(struct far_prefetch *ctl, struct prefetch_load *load)
 {
 	struct prefetch_load **at = far_prefetch_load_bucket(ctl, &load->key);
 	struct prefetch_window *window = load->window;
@@ -295,8 +306,6 @@ far_prefetch_load_end(struct far_prefetch *ctl, struct prefetch_load *load)
 	FAR_ASSERT(far_list_empty(&load->interests));
 	FAR_ASSERT(load->task == NULL);
 	FAR_ASSERT(window->loads[load->window_idx] == load);
-	far_prefetch_load_discharge(ctl, load);
-	far_prefetch_load_unqueue(ctl, load);
 	while (load->found_count > 0) {
 		const struct prefetch_found *found = &load->found[--load->found_count];
 
@@ -307,17 +316,9 @@ far_prefetch_load_end(struct far_prefetch *ctl, struct prefetch_load *load)
 		at = &(*at)->next;
 	*at = load->next;
 	window->loads[load->window_idx] = NULL;
-	window->live--;
-	if (load->state < PREFETCH_RESERVED)
-		window->begun--;
-	else
-		window->ready--;
-	window->attention = true;
 	load->id = 0;
 	load->next = ctl->loads_free;
 	ctl->loads_free = load;
-	ctl->loads_live--;
-	ctl->kicked = true;
 }
 
 #endif

@@ -113,6 +113,8 @@ far_prefetch_load_miss(struct far_prefetch *ctl, struct prefetch_load *load, int
 void
 far_prefetch_load_close(struct far_prefetch *ctl, struct prefetch_load *load)
 {
+	struct prefetch_window *window = load->window;
+
 	if (load->loan != 0 && !load->loan_is_over) {
 		int rc;
 
@@ -121,7 +123,14 @@ far_prefetch_load_close(struct far_prefetch *ctl, struct prefetch_load *load)
 		FAR_ASSERT(rc == 0);
 	}
 	load->loan = 0;
-	far_prefetch_load_end(ctl, load);
+	far_prefetch_load_discharge(ctl, load);
+	far_prefetch_load_unqueue(ctl, load);
+	if (load->state < PREFETCH_RESERVED)
+		window->begun--;
+	else
+		window->ready--;
+	far_prefetch_window_ended(ctl, window, 1);
+	far_prefetch_load_free(ctl, load);
 }
 
 bool

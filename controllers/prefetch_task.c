@@ -182,6 +182,29 @@ far_prefetch_window_reserve(struct far_prefetch *ctl, struct prefetch_window *wi
 
 /* ---- completions ---- */
 
+/* Loads of one task that were delivered: counted together. */
+struct delivered {
+	uint32_t count;
+	uint64_t bytes;
+};
+
+static void
+delivered_settle(struct far_prefetch *ctl, const struct prefetch_task *task,
+		 const struct delivered *delivered)
+{
+	struct prefetch_adapter *state = &ctl->adapters[task->task.l2->idx];
+
+	FAR_ASSERT(ctl->bytes_in_flight >= delivered->bytes);
+	FAR_ASSERT(state->bytes_in_flight >= delivered->bytes);
+	FAR_ASSERT(state->bytes_planned >= delivered->bytes);
+	ctl->bytes_in_flight -= delivered->bytes;
+	state->bytes_in_flight -= delivered->bytes;
+	state->bytes_planned -= delivered->bytes;
+	ctl->counts.bytes_loaded += delivered->bytes;
+	task->window->ready -= delivered->count;
+	far_prefetch_window_ended(ctl, task->window, delivered->count);
+}
+
 /* Nobody waits for it any more. If the policy retains it, it stays for whoever asks next. */
 static void
 load_deliver_nobody(struct far_prefetch *ctl, struct prefetch_load *load)
@@ -211,9 +234,9 @@ load_deliver_others(struct far_prefetch *ctl, struct prefetch_load *load, uint32
 	}
 }
 
-/* The loan of the flip goes to the first who waits. */
+/* The loan of the flip goes to the first who waits. The rest is done by delivered_settle(). */
 static void
-load_deliver(struct far_prefetch *ctl, struct prefetch_load *load)
+load_deliver(struct far_prefetch *ctl, struct prefetch_load *load, struct delivered *delivered)
 {
 	uint32_t adapter = load->found[load->source].adapter;
 	struct far_l1_grant grant = {
@@ -222,8 +245,10 @@ load_deliver(struct far_prefetch *ctl, struct prefetch_load *load)
 		.addr = load->addr,
 	};
 
-	ctl->counts.bytes_loaded += load->size_bytes;
-	ctl->block_bytes_seen = load->size_bytes;
+	FAR_ASSERT(load->charged_bytes == load->size_bytes);
+	FAR_ASSERT(load->planned_bytes == load->size_bytes);
+	delivered->count++;
+	delivered->bytes += load->size_bytes;
 	load->pinned = true;
 	if (far_list_empty(&load->interests)) {
 		load_deliver_nobody(ctl, load);
@@ -238,7 +263,7 @@ load_deliver(struct far_prefetch *ctl, struct prefetch_load *load)
 	}
 	load->pinned = false;
 	load->loan = 0;
-	far_prefetch_load_end(ctl, load);
+	far_prefetch_load_free(ctl, load);
 }
 
 /* Who gets the loan of the flip: the first who waits, or we. */
@@ -282,8 +307,11 @@ load_flip_for_next(struct far_prefetch *ctl, struct prefetch_load *load)
 
 /* One flip for loads that go to the same session with the same count. */
 static void
-task_flip_run(struct far_prefetch *ctl, size_t count, far_l1_session session, uint32_t readers)
+task_flip_run(struct far_prefetch *ctl, const struct prefetch_task *task, size_t count,
+	      far_l1_session session, uint32_t readers)
 {
+	struct delivered delivered = {0};
+
 	if (count == 0)
 		return;
 	(void)far_l1_finish_write_and_reserve_read(ctl->l1, ctl->session, ctl->loans, count,
@@ -295,12 +323,14 @@ task_flip_run(struct far_prefetch *ctl, size_t count, far_l1_session session, ui
 		if (rc == -EPERM)
 			rc = load_flip_for_next(ctl, load);
 		if (rc == 0) {
-			load_deliver(ctl, load);
+			ctl->block_bytes_seen = load->size_bytes;
+			load_deliver(ctl, load, &delivered);
 			continue;
 		}
 		load->loan_is_over = rc == -ENOENT; /* deleted by force while it was on its way */
 		far_prefetch_load_miss(ctl, load, rc);
 	}
+	delivered_settle(ctl, task, &delivered);
 }
 
 static void
@@ -324,7 +354,7 @@ task_flip(struct far_prefetch *ctl, struct prefetch_task *task)
 		window->slots[i] = NULL;
 		load_holder(ctl, load, &load_session, &load_readers);
 		if (load_session != session || load_readers != readers) {
-			task_flip_run(ctl, count, session, readers);
+			task_flip_run(ctl, task, count, session, readers);
 			count = 0;
 		}
 		session = load_session;
@@ -335,7 +365,7 @@ task_flip(struct far_prefetch *ctl, struct prefetch_task *task)
 		refs[count].load = load;
 		loans[count++] = load->loan;
 	}
-	task_flip_run(ctl, count, session, readers);
+	task_flip_run(ctl, task, count, session, readers);
 }
 
 /* It failed here: from the next place where it was found, or not at all. */
