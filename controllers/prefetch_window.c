@@ -331,11 +331,33 @@ window_end(struct far_prefetch *ctl, struct prefetch_window *window)
 	ctl->kicked = true;
 }
 
+/* What it counts is what a walk over its loads finds. */
+static inline bool
+window_counts_hold(const struct prefetch_window *window)
+{
+	uint32_t live = 0, begun = 0, ready = 0;
+	bool asks = false;
+
+	for (uint32_t i = 0; i < window->load_count; i++) {
+		const struct prefetch_load *load = window->loads[i];
+
+		if (load == NULL)
+			continue;
+		live++;
+		begun += load->state < PREFETCH_RESERVED;
+		ready += load->state == PREFETCH_RESERVED;
+		asks |= load->state == PREFETCH_LOOKUP && load->ask_mask != 0;
+	}
+	return live == window->live && begun == window->begun && ready == window->ready &&
+	       (!asks || window->asks);
+}
+
 void
 far_prefetch_window_step(struct far_prefetch *ctl, struct prefetch_window *window, uint64_t now_ns)
 {
 	bool answered;
 
+	FAR_DASSERT(window_counts_hold(window));
 	window->attention = false;
 	window->starved = false;
 	if (window->live == 0) {
@@ -354,6 +376,7 @@ far_prefetch_window_step(struct far_prefetch *ctl, struct prefetch_window *windo
 	else
 		window->starved = true;
 	far_prefetch_window_post(ctl, window);
+	FAR_DASSERT(window_counts_hold(window));
 	if (window->live == 0)
 		window_end(ctl, window);
 }
