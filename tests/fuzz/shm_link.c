@@ -212,8 +212,9 @@ peer_connect(void)
 static void
 hello_send(uint8_t how)
 {
-	struct shm_frame_hello hello = {
-		.features = SHM_FEATURE_SUMS, .nonce = NONCE, .credits = 1U << (how & 7)};
+	struct shm_frame_hello hello = {.features = (how >> 3 & 1) != 0 ? SHM_FEATURE_SUMS : 0,
+					.nonce = NONCE,
+					.credits = 1U << (how & 7)};
 
 	hello.hello_bytes = (how >> 3 & 1) != 0 ? how : 4;
 	frame_send(SHM_FRAME_HELLO, &hello, sizeof(hello), 0,

@@ -65,6 +65,14 @@ far_shm_pull_is_to_tell(const struct shm_link *link)
 	       link->pull.sum_count == SHM_WRITE_PIECES_MAX;
 }
 
+void
+far_shm_pull_told(struct shm_link *link)
+{
+	link->pull.seq_told = link->pull.seq;
+	link->pull.bytes_untold = 0;
+	link->pull.sum_count = 0;
+}
+
 size_t
 far_shm_pull_tell(const struct shm_link *link, uint64_t seq, int status, struct shm_frame_told *out)
 {
@@ -83,9 +91,10 @@ pull_refuse(struct shm_link *link, uint64_t seq)
 	struct shm_frame_told told;
 	size_t told_bytes;
 
-	/* Those before it first, if the socket takes them. */
+	/* Those before it first, if the socket takes them; else with it. */
 	(void)far_shm_flush(link);
 	told_bytes = far_shm_pull_tell(link, seq, -EACCES, &told);
+	far_shm_pull_told(link);
 	if (far_shm_frame_push(link, SHM_FRAME_WRITE_DONE, &told, told_bytes) == 0)
 		(void)far_shm_flush(link);
 	far_shm_link_fail(link, -EACCES);
@@ -110,6 +119,17 @@ op_end(struct shm_link *link, const struct shm_frame_write *last)
 	link->pull.sum = 0;
 }
 
+/* To the socket or, for a peer that does not read now, into the ring. One that asks for more than both take has
+ * no link: we would wait for it, and it may wait for us. */
+static void
+sums_send(struct shm_link *link)
+{
+	(void)far_shm_flush(link);
+	if (link->rc == 0 && link->pull.sum_count == SHM_WRITE_PIECES_MAX &&
+	    far_shm_write_done_queue(link) < 0)
+		far_shm_link_fail(link, -EPROTO);
+}
+
 int
 far_shm_pull_run(struct shm_link *link)
 {
@@ -117,7 +137,7 @@ far_shm_pull_run(struct shm_link *link)
 	int64_t slice = SHM_SLICE_BYTES;
 	int ran = 0;
 
-	/* Sums that wait for the socket are told before there are more. */
+	/* As many sums as one answer has; then that goes first. */
 	while (far_shm_pull_active(link) && slice > 0 &&
 	       link->pull.sum_count < SHM_WRITE_PIECES_MAX) {
 		struct shm_frame_write piece;
@@ -158,5 +178,7 @@ far_shm_pull_run(struct shm_link *link)
 	far_mem_publish();
 	if (far_shm_peer_revoked(link))
 		far_shm_link_fail(link, -ECONNRESET);
+	else if (link->pull.sum_count == SHM_WRITE_PIECES_MAX)
+		sums_send(link);
 	return ran;
 }

@@ -161,10 +161,21 @@ write_done_send(struct shm_link *link)
 	size_t told_bytes = far_shm_pull_tell(link, link->pull.seq, 0, &told);
 	int rc = frame_send(link, SHM_FRAME_WRITE_DONE, &told, told_bytes, -1);
 
+	if (rc == 0)
+		far_shm_pull_told(link);
+	return rc;
+}
+
+int
+far_shm_write_done_queue(struct shm_link *link)
+{
+	struct shm_frame_told told;
+	size_t told_bytes = far_shm_pull_tell(link, link->pull.seq, 0, &told);
+	int rc = ring_push(link, SHM_FRAME_WRITE_DONE, &told, told_bytes);
+
 	if (rc == 0) {
-		link->pull.seq_told = link->pull.seq;
-		link->pull.bytes_untold = 0;
-		link->pull.sum_count = 0;
+		far_shm_pull_told(link);
+		link->pull.told_waits = true;
 	}
 	return rc;
 }
@@ -216,6 +227,10 @@ far_shm_flush(struct shm_link *link)
 	/* Regions before whatever may name them. */
 	if (mems_send(link, &sent) < 0)
 		return sent;
+	/* What was told in order with messages is not overtaken. */
+	if (link->pull.told_waits && ring_send(link, &sent) < 0)
+		return sent;
+	link->pull.told_waits = false;
 	if (far_shm_pull_is_to_tell(link)) {
 		if (write_done_send(link) < 0)
 			return sent;

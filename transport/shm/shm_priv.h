@@ -283,7 +283,8 @@ struct shm_link {
 		uint64_t seq; /* done, all up to it */
 		uint64_t seq_told;
 		uint64_t bytes_untold;
-		uint32_t sum; /* of the op that is being pulled */
+		bool told_waits; /* a WRITE_DONE is in the ring: none overtakes it */
+		uint32_t sum;    /* of the op that is being pulled */
 		uint32_t sum_count;
 		uint32_t sums[SHM_WRITE_PIECES_MAX]; /* of those that are done and not told */
 	} pull;
@@ -389,9 +390,11 @@ void far_shm_copies_run(struct shm_copies *copies);
 int far_shm_pull_run(struct shm_link *link);
 /* Whether the peer is to hear how far it has come: the frame is done, or much of it. */
 bool far_shm_pull_is_to_tell(const struct shm_link *link);
-/* The body of a WRITE_DONE in @out, with all sums that wait. Returns its bytes. */
+/* The body of a WRITE_DONE up to @seq in @out, with all sums that wait. Returns its bytes. */
 size_t far_shm_pull_tell(const struct shm_link *link, uint64_t seq, int status,
 			 struct shm_frame_told *out);
+/* It is on its way: nothing of it waits any more. */
+void far_shm_pull_told(struct shm_link *link);
 static inline bool
 far_shm_pull_active(const struct shm_link *link)
 {
@@ -430,6 +433,8 @@ int far_shm_frame_push(struct shm_link *link, enum shm_frame_kind kind, const vo
 bool far_shm_ring_has_room(const struct shm_link *link, size_t body_bytes);
 /* Sends what waits. Returns how many frames went. */
 int far_shm_flush(struct shm_link *link);
+/* A WRITE_DONE into the ring, where the socket takes none. Returns 0, -EAGAIN (no room). */
+int far_shm_write_done_queue(struct shm_link *link);
 /* Whether a send that was refused would be taken now. */
 bool far_shm_send_ready(const struct shm_link *link);
 

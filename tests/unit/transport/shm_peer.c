@@ -494,65 +494,97 @@ an_answer_with_too_few_checksums_or_too_many_costs_the_link(void **state)
 	sums_refused(2);
 }
 
-/* WRITEs of one byte each that ask, as many as the socket takes of somebody who reads nothing. */
-static uint64_t
-sums_ask_much(int fd, const struct far_rkey *rkey)
+static uint32_t pages_announced = 65536;
+
+/* A rogue that may write into @grant, from a memfd of its own. */
+static int
+writer_open(struct memory *grant)
+{
+	int mem_fd = memfd_make(pages_announced, true,
+				F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE);
+	int fd = rogue_open();
+
+	memory_open(grant, world.donor, pages_announced, FAR_RIGHT_REMOTE_WRITE, NULL);
+	assert_int_equal(far_transport_mem_expose(grant->mem, world.d.link), 0);
+	announce(fd, pages_announced, mem_fd);
+	(void)close(mem_fd);
+	return fd;
+}
+
+static void
+writer_close(struct memory *grant, int fd)
+{
+	far_transport_disconnect(world.d.link);
+	alone_wait(world.donor, world.d.link == NULL);
+	memory_close(grant);
+	rogue_close(fd);
+}
+
+/* One frame of @count WRITEs of @bytes each, behind those up to @seq. */
+static bool
+writes_send(int fd, const struct memory *grant, uint64_t seq, uint32_t count, uint32_t bytes,
+	    uint32_t flags)
 {
 	static struct {
 		struct shm_frame_header header;
 		struct shm_frame_write pieces[SHM_WRITE_PIECES_MAX];
 	} packet;
-	uint64_t seq = 0;
-	int refused = 0;
 
-	far_shm_frame_header_fill(&packet.header, SHM_FRAME_WRITE, sizeof(packet.pieces), 0);
-	while (refused < 1000) {
-		for (uint32_t i = 0; i < SHM_WRITE_PIECES_MAX; i++)
-			packet.pieces[i] = (struct shm_frame_write){
-				.rkey = *rkey,
-				.source = 1,
-				.seq = seq + 1 + i,
-				.size_bytes = 1,
-				.flags = SHM_WRITE_LAST | SHM_WRITE_SUM,
-			};
-		if (send(fd, &packet, sizeof(packet), MSG_NOSIGNAL | MSG_DONTWAIT) ==
-		    sizeof(packet)) {
-			seq += SHM_WRITE_PIECES_MAX;
-			refused = 0;
-		} else {
-			refused++;
-		}
-		(void)far_transport_poll(world.donor, 64);
-	}
-	return seq;
+	size_t packet_bytes = sizeof(packet.header) + count * sizeof(packet.pieces[0]);
+
+	far_shm_frame_header_fill(&packet.header, SHM_FRAME_WRITE,
+				  packet_bytes - sizeof(packet.header), 0);
+	for (uint32_t i = 0; i < count; i++)
+		packet.pieces[i] = (struct shm_frame_write){
+			.rkey = grant->mem->remote.rkey,
+			.source = 1,
+			.seq = seq + 1 + i,
+			.size_bytes = bytes,
+			.flags = SHM_WRITE_LAST | flags,
+		};
+	return send(fd, &packet, packet_bytes, MSG_NOSIGNAL | MSG_DONTWAIT) ==
+	       (ssize_t)packet_bytes;
 }
 
+/* The next WRITE_DONE, with @frame's body in static memory; others are passed over. */
 static void
-a_peer_that_reads_no_checksums_is_waited_for(void **state)
+done_take(int fd, struct shm_frame *frame)
 {
 	static uint8_t packet[SHM_FRAME_BYTES_MAX];
+
+	do {
+		ssize_t got;
+
+		do {
+			(void)far_transport_poll(world.donor, 64);
+			got = recv(fd, packet, sizeof(packet), MSG_DONTWAIT);
+		} while (got < 0 && errno == EAGAIN);
+		assert_true(got > 0);
+		assert_int_equal(far_shm_frame_parse(packet, (size_t)got, frame), 0);
+	} while (frame->kind != SHM_FRAME_WRITE_DONE);
+}
+
+/* Many more answers than its socket holds: we do not wait for it, and do not turn round and round. */
+static void
+a_peer_that_reads_no_checksums_is_told_them_later(void **state)
+{
+	enum { FRAMES = 1400, COUNT = 100 }; /* an answer has more than a frame has */
 	struct memory grant;
-	uint64_t asked, told = 0;
-	int mem_fd = memfd_make(65536, true, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE);
-	int fd = rogue_open();
+	uint64_t asked = 0, told = 0;
+	int fd = writer_open(&grant);
 	(void)state;
 
-	memory_open(&grant, world.donor, 65536, FAR_RIGHT_REMOTE_WRITE, NULL);
-	assert_int_equal(far_transport_mem_expose(grant.mem, world.d.link), 0);
-	announce(fd, 65536, mem_fd);
-	(void)close(mem_fd);
-	asked = sums_ask_much(fd, &grant.mem->remote.rkey);
+	while (asked < (uint64_t)FRAMES * COUNT) {
+		if (writes_send(fd, &grant, asked, COUNT, 1, SHM_WRITE_SUM))
+			asked += COUNT;
+		(void)far_transport_poll(world.donor, 64);
+	}
+	alone_wait(world.donor, far_transport_arm(world.donor) == 0);
 	assert_int_equal(world.d.lost, 0);
 	while (told < asked) {
-		ssize_t got = recv(fd, packet, sizeof(packet), MSG_DONTWAIT);
 		struct shm_frame frame;
 
-		(void)far_transport_poll(world.donor, 64);
-		if (got < 0)
-			continue;
-		assert_int_equal(far_shm_frame_parse(packet, (size_t)got, &frame), 0);
-		if (frame.kind != SHM_FRAME_WRITE_DONE)
-			continue;
+		done_take(fd, &frame);
 		told += frame.u.write_done.sum_count;
 		assert_int_equal(frame.u.write_done.seq, told);
 		for (uint32_t i = 0; i < frame.u.write_done.sum_count; i++) {
@@ -564,10 +596,73 @@ a_peer_that_reads_no_checksums_is_waited_for(void **state)
 		}
 	}
 	assert_int_equal(told, asked);
-	far_transport_disconnect(world.d.link);
-	alone_wait(world.donor, world.d.link == NULL);
-	memory_close(&grant);
-	rogue_close(fd);
+	writer_close(&grant, fd);
+}
+
+static void
+a_peer_that_never_reads_its_checksums_loses_its_link(void **state)
+{
+	struct memory grant;
+	uint64_t asked = 0;
+	int fd = writer_open(&grant);
+	(void)state;
+
+	while (world.d.lost == 0) {
+		if (writes_send(fd, &grant, asked, SHM_WRITE_PIECES_MAX, 1, SHM_WRITE_SUM))
+			asked += SHM_WRITE_PIECES_MAX;
+		(void)far_transport_poll(world.donor, 64);
+	}
+	assert_int_equal(world.d.lost_status, -EPROTO);
+	writer_close(&grant, fd);
+}
+
+/* A word wakes the writer: one for a frame, and one for each 4 MiB of a long one. */
+static void
+a_writer_is_told_once_a_frame_or_each_4_mib_of_one(void **state)
+{
+	struct memory grant;
+	struct shm_frame frame;
+	uint64_t seq = SHM_WRITE_PIECES_MAX;
+	uint32_t words = 0;
+	int fd;
+	(void)state;
+
+	pages_announced = 1U << 20;
+	fd = writer_open(&grant);
+	assert_true(writes_send(fd, &grant, 0, SHM_WRITE_PIECES_MAX, 8192, 0));
+	done_take(fd, &frame);
+	assert_int_equal(frame.u.write_done.seq, SHM_WRITE_PIECES_MAX);
+	assert_int_equal(frame.u.write_done.sum_count, 0);
+	assert_true(
+		writes_send(fd, &grant, SHM_WRITE_PIECES_MAX, SHM_WRITE_PIECES_MAX, 128U << 10, 0));
+	while (seq < 2ULL * SHM_WRITE_PIECES_MAX) {
+		done_take(fd, &frame);
+		seq = frame.u.write_done.seq;
+		words++;
+	}
+	assert_in_range(words, 4, 5);
+	writer_close(&grant, fd);
+	pages_announced = 65536;
+}
+
+/* It is not asked for what it does not know, and is served. */
+static void
+a_peer_of_before_checksums_is_not_asked_for_them(void **state)
+{
+	struct memory grant;
+	struct shm_frame frame;
+	int fd;
+	(void)state;
+
+	rogue_features = 0;
+	fd = writer_open(&grant);
+	assert_int_equal(world.d.link->sums_from, 0);
+	assert_true(writes_send(fd, &grant, 0, SHM_WRITE_PIECES_MAX, 64, 0));
+	done_take(fd, &frame);
+	assert_int_equal(frame.u.write_done.seq, SHM_WRITE_PIECES_MAX);
+	assert_int_equal(frame.body_bytes, sizeof(frame.u.write_done));
+	writer_close(&grant, fd);
+	rogue_features = SHM_FEATURE_SUMS;
 }
 
 static void
@@ -606,7 +701,10 @@ main(void)
 		cmocka_unit_test(a_write_out_of_sequence_costs_the_link),
 		cmocka_unit_test(an_answer_to_a_write_that_was_never_sent_costs_the_link),
 		cmocka_unit_test(an_answer_with_too_few_checksums_or_too_many_costs_the_link),
-		cmocka_unit_test(a_peer_that_reads_no_checksums_is_waited_for),
+		cmocka_unit_test(a_peer_that_reads_no_checksums_is_told_them_later),
+		cmocka_unit_test(a_peer_that_never_reads_its_checksums_loses_its_link),
+		cmocka_unit_test(a_writer_is_told_once_a_frame_or_each_4_mib_of_one),
+		cmocka_unit_test(a_peer_of_before_checksums_is_not_asked_for_them),
 		cmocka_unit_test(one_region_announced_twice_costs_the_link),
 	};
 

@@ -228,11 +228,13 @@ rogue_send(int fd, enum shm_frame_kind kind, const void *body, size_t body_bytes
 	assert_int_equal(sendmsg(fd, &msg, MSG_NOSIGNAL), sizeof(header) + body_bytes);
 }
 
+uint64_t rogue_features = SHM_FEATURE_SUMS;
+
 int
 rogue_hello(struct world *w, struct far_pages *control, struct shm_frame_hello *welcome)
 {
 	struct shm_frame_hello hello = {
-		.features = SHM_FEATURE_SUMS, .nonce = ROGUE_NONCE, .credits = 8};
+		.features = rogue_features, .nonce = ROGUE_NONCE, .credits = 8};
 	uint8_t packet[SHM_FRAME_BYTES_MAX];
 	struct shm_frame frame;
 	ssize_t got;

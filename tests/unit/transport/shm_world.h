@@ -100,6 +100,7 @@ void rogue_send(int fd, enum shm_frame_kind kind, const void *body, size_t body_
 /* Says hello with a proper control page, which stays mapped in @control, and waits for the welcome.
  */
 #define ROGUE_NONCE 77U
+extern uint64_t rogue_features; /* that it says it has: all */
 int rogue_hello(struct world *w, struct far_pages *control, struct shm_frame_hello *welcome);
 
 #endif
