@@ -27,6 +27,9 @@ void far_copy_once(void *to, const void *from, size_t size_bytes);
  * were written, whoever changes the source meanwhile.
  *
  * @crc: 0, or what the piece before returned, as far_crc32c() has it.
+ *
+ * Thread:  any.
+ * Returns: the CRC-32C of all pieces so far.
  */
 uint32_t far_copy_crc32c(uint32_t crc, void *to, const void *from, size_t size_bytes);
 

@@ -61,6 +61,7 @@ FOLD(ISA_128) uint32_t crc_of_128(__m128i sum)
 	return (uint32_t)_mm_crc32_u64(crc, (uint64_t)_mm_extract_epi64(sum, 1));
 }
 
+/* One load, whose register is both written and summed: the store may alias, so that it is not done twice. */
 FOLD(ISA_128) __m128i move_128(char *to, const char *from)
 {
 	__m128i data = _mm_loadu_si128((const void *)from);

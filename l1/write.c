@@ -271,7 +271,7 @@ block_flip(struct far_l1 *l1, uint32_t idx, uint32_t readers)
 			return false;
 		to = (word & ~WORD_STATE_MASK) | WORD_READY |
 		     ((uint64_t)readers << WORD_READER_SHIFT);
-		/* Release: all that was written before publish(). Pairs with read_lock_try(). */
+		/* Release: all that was written before publish(). Pairs with block_read_lock(). */
 	} while (!atomic_compare_exchange_weak_explicit(
 		&block->word, &word, to, memory_order_release, memory_order_relaxed));
 	return true;

@@ -144,8 +144,8 @@ struct far_link {
 	struct far_link_handler *handler; /* set at connect and accept */
 	char peer[FAR_ADDRESS_BYTES_MAX]; /* for people: "pid 4711", "10.0.0.3:7471" */
 	bool up;                          /* messages and posts are accepted */
-	/* Once up, 0: nobody copies a WRITE's bytes. Else who does tells their CRC-32C if asked, and from so many
-	 * bytes in a list on it pays to wait for that instead of reading them once more. See far_op. */
+	/* Once up, 0: nobody tells checksums of WRITEs. Else who copies their bytes does if asked, and from so
+	 * many bytes in a list on it pays to wait for that instead of reading them once more. See far_op. */
 	uint32_t sums_from;
 };
 

@@ -33,6 +33,7 @@ list_measure(const struct far_op *ops, int count)
 	for (int i = 0; i < count; i++) {
 		bool staged = op_is_staged(&ops[i]);
 
+		FAR_ASSERT(ops[i].crc32c == NULL); /* sums_from is 0 */
 		FAR_ASSERT(ops[i].piece_count > 0);
 		FAR_ASSERT(ops[i].piece_count <= FAR_PIECES_MAX);
 		for (uint32_t p = 1; p < ops[i].piece_count; p++)

@@ -154,6 +154,7 @@ list_measure(const struct far_link *link, const struct far_op *ops, int count, u
 	for (int i = 0; i < count; i++) {
 		const struct far_op *op = &ops[i];
 
+		FAR_ASSERT(op->crc32c == NULL); /* sums_from is 0 */
 		FAR_ASSERT(op->piece_count > 0);
 		FAR_ASSERT(op->piece_count <= FAR_PIECES_MAX);
 		FAR_ASSERT(op->kind == FAR_OP_READ || op->kind == FAR_OP_WRITE);
