@@ -64,7 +64,8 @@ const struct aims_row aims_rows[] = {
 	{"tcp-reads-4m", "the same", AIMS_TCP, AIMS_GBPS, AIMS_RATIO, 1.10, 4 * MIB, &bench_raw, UCX_TCP, 0},
 	{"lookup", "keys looked up over shm, 256 at a time, on one processor", AIMS_LOOKUP, AIMS_MKEYS, AIMS_AT_LEAST, 1.5, 10000, &bench_lookup, {NULL}, 0},
 	{"lookup-index", "keys looked up with 3 million in the index, of the rate with 10 thousand", AIMS_LOOKUP, AIMS_MKEYS, AIMS_RATIO, 0.60, 3000000, &bench_lookup, {&bench_lookup}, 10000},
-	{"cpu-instant", "processor time of a prefetch of 128 keys, an adapter that answers at once", AIMS_CPU, AIMS_CPU_US, AIMS_AT_MOST, 20, 128, &bench_cpu_instant, {NULL}, 0},
+	{"cpu-room", "processor time of a prefetch of 128 keys, an adapter that answers at once, room in L1", AIMS_CPU, AIMS_CPU_US, AIMS_AT_MOST, 20, 128, &bench_cpu_room, {NULL}, 0},
+	{"cpu-instant", "processor time of a prefetch of 128 keys, the same, each evicts a block", AIMS_CPU, AIMS_CPU_US, AIMS_AT_MOST, 20, 128, &bench_cpu_instant, {NULL}, 0},
 	{"cpu-memory", "processor time of a prefetch of 128 keys, the memory adapter", AIMS_CPU, AIMS_CPU_US, AIMS_AT_MOST, 20, 128, &bench_cpu_memory, {NULL}, 0},
 	{"cpu-donor", "processor time of a prefetch of 128 keys, a donor over shm", AIMS_CPU, AIMS_CPU_US, AIMS_AT_MOST, 20, 128, &bench_cpu_donor, {NULL}, 0},
 };

@@ -92,7 +92,8 @@ extern const struct bench_mover_ops bench_store_batch; /* batches, and what mess
 extern const struct bench_mover_ops bench_lookup;      /* size: keys in the index */
 extern const struct bench_mover_ops bench_redis;
 extern const struct bench_mover_ops bench_redis_direct;
-extern const struct bench_mover_ops bench_cpu_instant; /* size: keys of a prefetch */
+extern const struct bench_mover_ops bench_cpu_room; /* size: keys of a prefetch */
+extern const struct bench_mover_ops bench_cpu_instant;
 extern const struct bench_mover_ops bench_cpu_memory;
 extern const struct bench_mover_ops bench_cpu_donor;
 extern const struct bench_mover_ops bench_iperf;

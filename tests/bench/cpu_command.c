@@ -84,6 +84,12 @@ cpu_open(const struct bench_plan *plan, const char *row, char *why, struct bench
 }
 
 static int
+room_open(const struct bench_plan *plan, char *why, struct bench_mover **out)
+{
+	return cpu_open(plan, "instant-room", why, out);
+}
+
+static int
 instant_open(const struct bench_plan *plan, char *why, struct bench_mover **out)
 {
 	return cpu_open(plan, "instant", why, out);
@@ -113,10 +119,12 @@ cpu_close(struct bench_mover *mover)
 		.open = (open_), .pass = cpu_pass, .close = cpu_close,                             \
 	}
 
+const struct bench_mover_ops bench_cpu_room = OPS(
+	"room",
+	"./dev bench cpu: an adapter that moves nothing; L1 has room, as evicting ahead keeps it",
+	room_open);
 const struct bench_mover_ops bench_cpu_instant =
-	OPS("instant",
-	    "./dev bench cpu: an adapter that moves nothing; L1 full, it evicts for each block",
-	    instant_open);
+	OPS("instant", "the same, L1 full: it evicts for each block", instant_open);
 const struct bench_mover_ops bench_cpu_memory =
 	OPS("memory", "the same: the memory adapter, blocks of 64 bytes", memory_open);
 const struct bench_mover_ops bench_cpu_donor =
