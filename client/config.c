@@ -107,7 +107,8 @@ static const struct far_param params[] = {
 	 "How long the client's thread spins for completions before it sleeps, always. Over ucx it "
 	 "does for up to 50us where answers keep coming that fast."},
 	{"helpers", FAR_PARAM_U64, AT(helpers), 0, FAR_HELPERS_MAX, "1", NULL,
-	 "Threads that share in copies over shm and in checksums of what is stored; of the "
+	 "Threads that share in copies over shm, and in checksums of what is stored where no donor "
+	 "computes them, as it does for 512 KiB and more at a time over shm; of the "
 	 "processors that the client may run on two are left free. They look for work for 100us "
 	 "and sleep then. With a quota of processor time set it to 0."},
 	{"connect_timeout", FAR_PARAM_DURATION, AT(connect_timeout_ns), MS(1), SECONDS(60), "1s",
