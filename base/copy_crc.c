@@ -1,7 +1,6 @@
 /* copy_crc.c - a streaming copy that computes the CRC-32C of the bytes that pass through its registers. */
 #include "base/copy.h"
 
-#include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -197,21 +196,15 @@ const struct far_copy_crc_kernel far_copy_crc_kernels[] = {
 	{NULL, NULL, NULL},
 };
 
-static const struct far_copy_crc_kernel *
-kernel_choose(void)
+/* Looked for each time: a few bits, for some thousand bytes. */
+static far_copy_crc_kernel_fn *
+kernel_copy(void)
 {
-	static _Atomic(const struct far_copy_crc_kernel *) chosen;
-	/* Relaxed: whoever finds NULL comes to the same answer, and it is there already. */
-	const struct far_copy_crc_kernel *kernel =
-		atomic_load_explicit(&chosen, memory_order_relaxed);
+	const struct far_copy_crc_kernel *kernel = far_copy_crc_kernels;
 
-	if (kernel == NULL) {
-		kernel = far_copy_crc_kernels;
-		while (!kernel->supported())
-			kernel++;
-		atomic_store_explicit(&chosen, kernel, memory_order_relaxed);
-	}
-	return kernel;
+	while (!kernel->supported())
+		kernel++;
+	return kernel->copy;
 }
 
 uint32_t
@@ -239,6 +232,5 @@ far_copy_crc32c(uint32_t crc, void *to, const void *from, size_t size_bytes)
 {
 	if (size_bytes < STREAM_BYTES_MIN)
 		return ~copy_crc_plain(~crc, to, from, size_bytes, false);
-	return far_copy_crc_with(kernel_choose()->copy, crc, to, from, size_bytes,
-				 far_copy_reads_past());
+	return far_copy_crc_with(kernel_copy(), crc, to, from, size_bytes, far_copy_reads_past());
 }

@@ -146,7 +146,9 @@ item_lay(struct far_donor *donor, struct donor_batch *batch, struct donor_list *
 	if (!far_donor_list_add(donor, list, item, &like))
 		return batch->count == 0 ? LAY_NEVER : LAY_BATCH_FULL;
 	/* Sums of several ops are not that of the block. */
-	for (summed = summed && list->ops - op == 1; !summed && op < list->ops; op++)
+	if (list->ops - op > 1)
+		summed = false;
+	for (; !summed && op < list->ops; op++)
 		donor->ops[op].crc32c = NULL;
 	batch->summed |= summed;
 	batch->entries[batch->count].task = task;

@@ -75,9 +75,8 @@ stored_blocks_are_there_aligned_in_order_and_can_be_loaded(void **state)
 }
 
 static void
-a_store_allocates_nothing(void **state)
+hundred_are_stored_without_allocation(void)
 {
-	(void)state;
 	/* The first one makes the donor register a lane. */
 	fake_task_make(&rig, &task, FAR_L2_STORE, 1, 1, 5000);
 	fake_task_run(&rig, &task);
@@ -86,6 +85,13 @@ a_store_allocates_nothing(void **state)
 	fake_task_run(&rig, &task);
 	far_alloc_unlock();
 	all_have(&task, 100, 0);
+}
+
+static void
+a_store_allocates_nothing(void **state)
+{
+	(void)state;
+	hundred_are_stored_without_allocation();
 }
 
 static void
@@ -246,18 +252,12 @@ a_store_that_waits_for_checksums_allocates_nothing(void **state)
 {
 	(void)state;
 	summing_open(64);
-	fake_task_make(&rig, &task, FAR_L2_STORE, 1, 1, 5000);
-	fake_task_run(&rig, &task);
-	fake_task_make(&rig, &task, FAR_L2_STORE, 2, 100, 5000);
-	far_alloc_lock();
-	fake_task_run(&rig, &task);
-	far_alloc_unlock();
-	all_have(&task, 100, 0);
+	hundred_are_stored_without_allocation();
 }
 
-/* No COMMIT speaks of bytes that never came. */
+/* Into a lane whose grant names no memory of the donor's. */
 static void
-a_write_that_fails_before_its_commit_commits_nothing(void **state)
+two_stored_by_a_key_that_does_not_work(void)
 {
 	struct far_frame_lane_grant grant = {
 		.serial = 100,
@@ -265,8 +265,6 @@ a_write_that_fails_before_its_commit_commits_nothing(void **state)
 		.size_bytes = FAKE_LANE_BYTES,
 	};
 
-	(void)state;
-	summing_open(64);
 	far_log_capture_expect("donor fake");
 	rig.donor.grants = false;
 	fake_task_make(&rig, &task, FAR_L2_STORE, 1, 2, 5000);
@@ -274,6 +272,15 @@ a_write_that_fails_before_its_commit_commits_nothing(void **state)
 	fake_rig_run(&rig, 100 * FAR_NS_PER_US);
 	fake_donor_send(&rig.donor, FAR_FRAME_LANE_GRANT, rig.donor.tags[FAR_FRAME_LANE_ASK],
 			&grant, NULL, 0);
+}
+
+/* No COMMIT speaks of bytes that never came. */
+static void
+a_write_that_fails_before_its_commit_commits_nothing(void **state)
+{
+	(void)state;
+	summing_open(64);
+	two_stored_by_a_key_that_does_not_work();
 	fake_rig_run(&rig, 10 * FAR_NS_PER_MS);
 	assert_int_equal(task.ended, 1);
 	assert_true(task.items[0].rc == -EHOSTDOWN || task.items[0].rc == -EIO);
@@ -602,21 +609,9 @@ an_answer_that_overtakes_the_write_ends_nothing(void **state)
 static void
 a_lane_whose_key_does_not_work_fails_its_blocks(void **state)
 {
-	struct far_frame_lane_grant grant = {
-		.serial = 100,
-		.segment = FAKE_SEGMENT,
-		.size_bytes = FAKE_LANE_BYTES,
-	};
-
 	(void)state;
-	far_log_capture_expect("donor fake");
-	rig.donor.grants = false;
 	rig.donor.answers = false;
-	fake_task_make(&rig, &task, FAR_L2_STORE, 1, 2, 5000);
-	far_l2_submit(rig.l2, &task.task);
-	fake_rig_run(&rig, 100 * FAR_NS_PER_US);
-	fake_donor_send(&rig.donor, FAR_FRAME_LANE_GRANT, rig.donor.tags[FAR_FRAME_LANE_ASK],
-			&grant, NULL, 0);
+	two_stored_by_a_key_that_does_not_work();
 	fake_rig_run(&rig, 100 * FAR_NS_PER_US);
 	assert_int_equal(task.ended, 1);
 	assert_true(task.items[0].rc == -EHOSTDOWN || task.items[0].rc == -EIO);
