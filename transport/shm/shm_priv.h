@@ -211,6 +211,32 @@ struct shm_queue {
 	} refused;
 };
 
+_Static_assert((SHM_PIECES_QUEUED & (SHM_PIECES_QUEUED - 1)) == 0, "a power of two");
+
+static inline struct shm_op *
+far_shm_op_at(const struct shm_queue *queue, uint32_t idx)
+{
+	return &queue->ops[idx & (queue->op_count - 1)];
+}
+
+static inline struct far_piece *
+far_shm_piece_at(const struct shm_queue *queue, uint32_t idx)
+{
+	return &queue->pieces[idx & (SHM_PIECES_QUEUED - 1)];
+}
+
+/* The op at the cursor is done. */
+static inline void
+far_shm_op_end(struct shm_queue *queue, struct shm_op *op, int status)
+{
+	op->done = true;
+	op->status = status;
+	queue->cursor++;
+	queue->piece_idx = 0;
+	queue->piece_offset = 0;
+	queue->op_offset = 0;
+}
+
 /* ---- links ---- */
 enum shm_link_state {
 	SHM_CONNECTING, /* the listener's queue is full: connect(2) again */
@@ -353,7 +379,7 @@ int far_shm_control_map(int fd, struct far_pages *out);
 struct far_rkey far_shm_rkey_make(uint64_t nonce, uint64_t region);
 void far_shm_rkey_split(const struct far_rkey *rkey, uint64_t *nonce_out, uint64_t *region_out);
 
-/* ---- queue.c: our one-sided lists ---- */
+/* ---- queue.c, reads.c: our one-sided lists ---- */
 int far_shm_queue_init(struct shm_queue *queue, uint8_t idx, uint32_t op_count);
 void far_shm_queue_fini(struct shm_queue *queue);
 int far_shm_post(struct far_link *link, const struct far_op *ops, int count);
