@@ -24,7 +24,7 @@
 
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
 /* Whole lines, by aligned loads of 16 bytes, of which each word is whole on every such processor. */
-static size_t
+static inline size_t
 copy_lines(uint8_t *to, const uint8_t *from, size_t size_bytes)
 {
 	size_t i = 0;
@@ -61,7 +61,7 @@ copy_lines(uint8_t *to, const uint8_t *from, size_t size_bytes)
 #endif
 
 /* The owner may be storing to these bytes right now: each word is sampled once, and whole. */
-static void
+static inline void
 copy_words(uint8_t *to, const uint8_t *from, size_t size_bytes)
 {
 	size_t i = copy_lines(to, from, size_bytes);
@@ -89,27 +89,64 @@ copy_piece(struct shm_copies *copies, uint8_t *to, const uint8_t *from, size_t s
 		far_shm_copy(copies, to, from, size_bytes);
 }
 
-/*
- * Finds what a READ names, anew for each slice: the peer may take a region back in between.
- * Returns 0, -EAGAIN (its announcement may be waiting in the socket), or the op's status.
- */
-static int
-read_source(struct shm_link *link, struct shm_op *op, const uint8_t **out)
+/* What the ops behind each other name, which is mostly the same: valid as long as no frame of the peer's is
+ * looked at. */
+struct named {
+	struct far_rkey rkey;
+	const struct shm_region *region; /* NULL: nothing was asked for yet, or it is not known */
+};
+
+static inline bool
+rkeys_are_same(const struct far_rkey *a, const struct far_rkey *b)
 {
-	struct shm_region *region;
+	uint64_t words[4];
+
+	memcpy(words, a, sizeof(*a));
+	memcpy(words + 2, b, sizeof(*b));
+	return ((words[0] ^ words[2]) | (words[1] ^ words[3])) == 0;
+}
+
+/* NULL: the peer has no such region, or has not announced it yet. */
+static inline const struct shm_region *
+region_named(struct shm_link *link, const struct far_rkey *rkey, struct named *last)
+{
+	uint64_t nonce, id;
+
+	if (last->region != NULL && rkeys_are_same(&last->rkey, rkey))
+		return last->region;
+	far_shm_rkey_split(rkey, &nonce, &id);
+	last->rkey = *rkey;
+	last->region = nonce == link->peer_nonce ? far_shm_region_find(link, id) : NULL;
+	return last->region;
+}
+
+/* Of a region that is not known: -ESTALE, or -EAGAIN: its announcement may be waiting in the socket. */
+static int
+unknown_rc(struct shm_link *link, struct shm_op *op)
+{
 	uint64_t nonce, id;
 
 	far_shm_rkey_split(&op->rkey, &nonce, &id);
 	if (nonce != link->peer_nonce)
 		return -ESTALE;
-	region = far_shm_region_find(link, id);
-	if (region == NULL) {
-		if (op->drain_mark == 0) {
-			op->drain_mark = link->drained + 1;
-			link->rx_ready = true;
-		}
-		return link->drained < op->drain_mark ? -EAGAIN : -ESTALE;
+	if (op->drain_mark == 0) {
+		op->drain_mark = link->drained + 1;
+		link->rx_ready = true;
 	}
+	return link->drained < op->drain_mark ? -EAGAIN : -ESTALE;
+}
+
+/*
+ * Finds what a READ names, anew for each slice: the peer may take a region back in between.
+ * Returns 0, -EAGAIN, or the op's status.
+ */
+static inline int
+read_source(struct shm_link *link, struct shm_op *op, struct named *last, const uint8_t **out)
+{
+	const struct shm_region *region = region_named(link, &op->rkey, last);
+
+	if (region == NULL)
+		return unknown_rc(link, op);
 	if ((region->rights & FAR_RIGHT_REMOTE_READ) == 0 || region->base == NULL)
 		return -EACCES;
 	if (op->addr > region->size_bytes || op->bytes > region->size_bytes - op->addr)
@@ -121,8 +158,8 @@ read_source(struct shm_link *link, struct shm_op *op, const uint8_t **out)
 /* Copies on where the op stopped, at most @slice bytes. Returns how many; ends the op if it can: before it is
  * told, what waits in @copies is copied. */
 static size_t
-read_copy(struct shm_copies *copies, struct shm_queue *queue, struct shm_op *op,
-	  const uint8_t *from, size_t slice)
+pieces_copy(struct shm_copies *copies, struct shm_queue *queue, struct shm_op *op,
+	    const uint8_t *from, size_t slice)
 {
 	size_t copied = 0;
 
@@ -148,59 +185,80 @@ read_copy(struct shm_copies *copies, struct shm_queue *queue, struct shm_op *op,
 	return copied;
 }
 
+static inline size_t
+read_copy(struct shm_copies *copies, struct shm_queue *queue, struct shm_op *op,
+	  const uint8_t *from, size_t slice)
+{
+	/* Sets and slots: one piece, to be copied at once. */
+	if (op->piece_count == 1 && op->bytes <= SMALL_BYTES_MAX && op->bytes <= slice) {
+		copy_words(far_shm_piece_at(queue, op->piece_first)->addr, from, op->bytes);
+		far_shm_op_end(queue, op, 0);
+		return op->bytes;
+	}
+	return pieces_copy(copies, queue, op, from, slice);
+}
+
 /*
  * Small READs are all cache misses: the lines of an op some way ahead are asked for while this one
  * is copied. A hint that may be wrong in everything: the op itself is checked when its turn comes.
  */
-static void
-op_prefetch(struct shm_link *link, const struct shm_queue *queue, uint32_t idx)
+static inline void
+op_prefetch(struct shm_link *link, const struct shm_queue *queue, uint32_t idx, struct named *last)
 {
+	const struct shm_op *op = far_shm_op_at(queue, idx);
 	const struct shm_region *region;
-	const struct shm_op *op;
+	const uint8_t *from;
 	const uint8_t *to;
-	uint64_t nonce, id;
 
-	if ((int32_t)(queue->tail - idx) <= 0)
-		return;
-	op = far_shm_op_at(queue, idx);
 	if (op->kind != FAR_OP_READ || op->bytes > PREFETCH_OP_BYTES_MAX)
 		return;
-	far_shm_rkey_split(&op->rkey, &nonce, &id);
-	region = far_shm_region_find(link, id);
-	if (region == NULL || region->base == NULL || op->addr >= region->size_bytes)
-		return;
-	to = far_shm_piece_at(queue, op->piece_first)->addr;
 	/* Data, whose lines are asked for by whoever copies it. */
 	if (op->bytes >= STREAM_BYTES_MIN && SHM_TP(link->link.tp)->copies.helpers != NULL)
 		return;
+	region = region_named(link, &op->rkey, last);
+	if (region == NULL || region->base == NULL || op->addr >= region->size_bytes)
+		return;
+	from = region->base + op->addr;
+	to = far_shm_piece_at(queue, op->piece_first)->addr;
 	if (op->bytes >= STREAM_BYTES_MIN) {
 		__builtin_prefetch(to, 1);
 		for (uint64_t at = 0; at < PREFETCH_BYTES; at += LINE_BYTES)
-			__builtin_prefetch(region->base + op->addr + at);
+			__builtin_prefetch(from + at);
 		return;
 	}
 	for (uint64_t at = 0; at < op->bytes && at < PREFETCH_BYTES; at += LINE_BYTES) {
-		__builtin_prefetch(region->base + op->addr + at);
+		__builtin_prefetch(from + at);
 		__builtin_prefetch(to + at, 1);
 	}
 }
 
 /* Of the slice, which is as many times as long as threads copy: what they do not share counts so often. */
-static int64_t
-read_cost(const struct shm_copies *copies, const struct shm_op *op, size_t size)
+static inline int64_t
+read_cost(int64_t copiers, uint64_t op_bytes, size_t size)
 {
-	int64_t copiers = far_shm_copiers(copies);
 	int64_t bytes = (int64_t)size;
 
-	return OP_COST_BYTES * copiers + (op->bytes < STREAM_BYTES_MIN ? bytes * copiers : bytes);
+	return OP_COST_BYTES * copiers + (op_bytes < STREAM_BYTES_MIN ? bytes * copiers : bytes);
+}
+
+/* All earlier loads before the loads of what comes next; streaming stores are visible, partial ones too. */
+static void
+loads_order(struct shm_copies *copies)
+{
+	far_shm_copies_run(copies);
+	far_mem_publish();
+	atomic_thread_fence(memory_order_seq_cst);
 }
 
 int
 far_shm_queue_run(struct shm_link *link, struct shm_queue *queue)
 {
 	struct shm_transport *tp = SHM_TP(link->link.tp);
+	int64_t copiers = far_shm_copiers(&tp->copies);
+	int64_t slice = SHM_SLICE_BYTES * copiers;
+	struct named last = {.region = NULL};
+	struct named last_ahead = {.region = NULL};
 	uint32_t ahead = queue->cursor;
-	int64_t slice = SHM_SLICE_BYTES * far_shm_copiers(&tp->copies);
 	bool copied = false;
 	int ran = 0;
 
@@ -208,14 +266,13 @@ far_shm_queue_run(struct shm_link *link, struct shm_queue *queue)
 		struct shm_op *op = far_shm_op_at(queue, queue->cursor);
 		const uint8_t *from;
 		int64_t cost;
-		size_t size;
 		int rc;
 
 		if (op->kind == FAR_OP_WRITE)
 			break;
-		for (; ahead != queue->cursor + PREFETCH_OPS; ahead++)
-			op_prefetch(link, queue, ahead);
-		rc = read_source(link, op, &from);
+		for (; ahead != queue->cursor + PREFETCH_OPS && ahead != queue->tail; ahead++)
+			op_prefetch(link, queue, ahead, &last_ahead);
+		rc = read_source(link, op, &last, &from);
 		if (rc == -EAGAIN)
 			break;
 		ran++;
@@ -223,27 +280,20 @@ far_shm_queue_run(struct shm_link *link, struct shm_queue *queue)
 			far_shm_op_end(queue, op, rc);
 			continue;
 		}
-		if ((op->flags & FAR_OP_FENCE) && copied) {
-			/* All earlier loads before the loads of this one; partial streams too. */
-			far_shm_copies_run(&tp->copies);
-			far_mem_publish();
-			atomic_thread_fence(memory_order_seq_cst);
-		}
-		size = read_copy(&tp->copies, queue, op, from, (size_t)slice);
+		if ((op->flags & FAR_OP_FENCE) && copied)
+			loads_order(&tp->copies);
+		cost = read_cost(copiers, op->bytes,
+				 read_copy(&tp->copies, queue, op, from, (size_t)slice));
 		/* Nothing behind it starts before it does. */
 		if (op->flags & FAR_OP_FENCE)
 			far_shm_copies_run(&tp->copies);
 		copied = true;
-		cost = read_cost(&tp->copies, op, size);
 		slice -= cost;
 		tp->copy_left -= cost;
 	}
-	/* Streaming stores are visible before a completion says so, and loads of this turn are
-	 * before those of the next: a fenced op may begin there. */
-	if (copied) {
-		far_shm_copies_run(&tp->copies);
-		far_mem_publish();
-		atomic_thread_fence(memory_order_seq_cst);
-	}
+	/* Before a completion says so, and loads of this turn are before those of the next: a fenced op may
+	 * begin there. */
+	if (copied)
+		loads_order(&tp->copies);
 	return ran;
 }
