@@ -198,37 +198,52 @@ read_copy(struct shm_copies *copies, struct shm_queue *queue, struct shm_op *op,
 	return pieces_copy(copies, queue, op, from, slice);
 }
 
-/*
- * Small READs are all cache misses: the lines of an op some way ahead are asked for while this one
- * is copied. A hint that may be wrong in everything: the op itself is checked when its turn comes.
- */
-static inline void
-op_prefetch(struct shm_link *link, const struct shm_queue *queue, uint32_t idx, struct named *last)
+/* Where the bytes of an op are that is to come, or NULL: a hint that may be wrong in everything, the op itself
+ * is checked when its turn comes. */
+static inline const uint8_t *
+op_guess(struct shm_link *link, const struct shm_op *op, struct named *last)
 {
-	const struct shm_op *op = far_shm_op_at(queue, idx);
 	const struct shm_region *region;
-	const uint8_t *from;
-	const uint8_t *to;
 
 	if (op->kind != FAR_OP_READ || op->bytes > PREFETCH_OP_BYTES_MAX)
-		return;
+		return NULL;
 	/* Data, whose lines are asked for by whoever copies it. */
 	if (op->bytes >= STREAM_BYTES_MIN && SHM_TP(link->link.tp)->copies.helpers != NULL)
-		return;
+		return NULL;
 	region = region_named(link, &op->rkey, last);
 	if (region == NULL || region->base == NULL || op->addr >= region->size_bytes)
-		return;
-	from = region->base + op->addr;
-	to = far_shm_piece_at(queue, op->piece_first)->addr;
-	if (op->bytes >= STREAM_BYTES_MIN) {
-		__builtin_prefetch(to, 1);
-		for (uint64_t at = 0; at < PREFETCH_BYTES; at += LINE_BYTES)
-			__builtin_prefetch(from + at);
-		return;
+		return NULL;
+	return region->base + op->addr;
+}
+
+/*
+ * Small READs are all cache misses, and mostly in pages that no processor remembers: the lines of ops some way
+ * ahead are asked for while others are copied. The first of each op together, so that the walks to their pages
+ * overlap; then what else they have.
+ */
+static void
+ops_prefetch(struct shm_link *link, const struct shm_queue *queue, uint32_t first, uint32_t end,
+	     struct named *last)
+{
+	const uint8_t *from[PREFETCH_OPS];
+
+	for (uint32_t i = first; i != end; i++) {
+		const struct shm_op *op = far_shm_op_at(queue, i);
+		const uint8_t *guess = op_guess(link, op, last);
+
+		__builtin_prefetch(guess);
+		from[i - first] = guess;
 	}
-	for (uint64_t at = 0; at < op->bytes && at < PREFETCH_BYTES; at += LINE_BYTES) {
-		__builtin_prefetch(from + at);
-		__builtin_prefetch(to + at, 1);
+	for (uint32_t i = first; i != end; i++) {
+		const struct shm_op *op = far_shm_op_at(queue, i);
+		uint64_t bytes = op->bytes < PREFETCH_BYTES ? op->bytes : PREFETCH_BYTES;
+		const uint8_t *to = far_shm_piece_at(queue, op->piece_first)->addr;
+
+		if (from[i - first] == NULL)
+			continue;
+		__builtin_prefetch(to, 1);
+		for (uint64_t at = LINE_BYTES; at < bytes; at += LINE_BYTES)
+			__builtin_prefetch(from[i - first] + at);
 	}
 }
 
@@ -270,8 +285,13 @@ far_shm_queue_run(struct shm_link *link, struct shm_queue *queue)
 
 		if (op->kind == FAR_OP_WRITE)
 			break;
-		for (; ahead != queue->cursor + PREFETCH_OPS && ahead != queue->tail; ahead++)
-			op_prefetch(link, queue, ahead, &last_ahead);
+		if (ahead != queue->tail && ahead - queue->cursor <= PREFETCH_OPS) {
+			uint32_t left = queue->tail - ahead;
+			uint32_t end = ahead + (left < PREFETCH_OPS ? left : PREFETCH_OPS);
+
+			ops_prefetch(link, queue, ahead, end, &last_ahead);
+			ahead = end;
+		}
 		rc = read_source(link, op, &last, &from);
 		if (rc == -EAGAIN)
 			break;
