@@ -70,35 +70,46 @@ far_shm_queue_ready(const struct shm_link *link, const struct shm_queue *queue)
 }
 
 /* The caller's list is our own code: what is wrong in it is asserted. */
+static inline uint64_t
+op_measure(const struct far_link *link, const struct far_op *op, const struct far_mem **last)
+{
+	uint64_t bytes = 0;
+
+	FAR_ASSERT(op->piece_count > 0);
+	FAR_ASSERT(op->piece_count <= FAR_PIECES_MAX);
+	FAR_ASSERT(op->kind == FAR_OP_READ || op->kind == FAR_OP_WRITE);
+	FAR_ASSERT(op->crc32c == NULL || op->kind == FAR_OP_WRITE);
+	FAR_ASSERT(op->crc32c == NULL || link->sums_from != 0);
+	for (uint32_t p = 0; p < op->piece_count; p++) {
+		const struct far_piece *piece = &op->pieces[p];
+		const struct far_mem *mem = piece->mem;
+		uintptr_t offset = (uintptr_t)piece->addr - (uintptr_t)mem->base;
+
+		if (mem != *last) {
+			FAR_ASSERT(mem->tp == link->tp);
+			FAR_ASSERT(mem->rights & FAR_RIGHT_LOCAL);
+			*last = mem;
+		}
+		FAR_ASSERT(offset <= mem->size_bytes);
+		FAR_ASSERT(piece->size_bytes <= mem->size_bytes - offset);
+		bytes += piece->size_bytes;
+	}
+	return bytes;
+}
+
 static void
 list_measure(const struct far_link *link, const struct far_op *ops, int count, uint32_t *pieces_out,
 	     uint64_t *bytes_out, bool *writes_out)
 {
+	const struct far_mem *last = NULL;
 	uint32_t pieces = 0;
 	uint64_t bytes = 0;
 	bool writes = false;
 
 	for (int i = 0; i < count; i++) {
-		const struct far_op *op = &ops[i];
-
-		FAR_ASSERT(op->piece_count > 0);
-		FAR_ASSERT(op->piece_count <= FAR_PIECES_MAX);
-		FAR_ASSERT(op->kind == FAR_OP_READ || op->kind == FAR_OP_WRITE);
-		FAR_ASSERT(op->crc32c == NULL || op->kind == FAR_OP_WRITE);
-		FAR_ASSERT(op->crc32c == NULL || link->sums_from != 0);
-		for (uint32_t p = 0; p < op->piece_count; p++) {
-			const struct far_piece *piece = &op->pieces[p];
-			const struct far_mem *mem = piece->mem;
-			uintptr_t offset = (uintptr_t)piece->addr - (uintptr_t)mem->base;
-
-			FAR_ASSERT(mem->tp == link->tp);
-			FAR_ASSERT(mem->rights & FAR_RIGHT_LOCAL);
-			FAR_ASSERT(offset <= mem->size_bytes);
-			FAR_ASSERT(piece->size_bytes <= mem->size_bytes - offset);
-			bytes += piece->size_bytes;
-		}
-		pieces += op->piece_count;
-		writes |= op->kind == FAR_OP_WRITE;
+		bytes += op_measure(link, &ops[i], &last);
+		pieces += ops[i].piece_count;
+		writes |= ops[i].kind == FAR_OP_WRITE;
 	}
 	*pieces_out = pieces;
 	*bytes_out = bytes;
@@ -133,7 +144,7 @@ run_add(struct mem_run *run, struct far_mem *mem, bool pushed)
 	run->count++;
 }
 
-static void
+static inline void
 op_push(struct shm_queue *queue, const struct far_op *from, struct mem_run *run)
 {
 	struct shm_op *op = far_shm_op_at(queue, queue->tail);
@@ -150,8 +161,8 @@ op_push(struct shm_queue *queue, const struct far_op *from, struct mem_run *run)
 		.addr = from->remote_addr,
 		.token = from->token,
 		.bytes = bytes,
-		.piece_first = first,
-		.piece_count = (uint16_t)from->piece_count,
+		.piece_first = (uint16_t)(first & (SHM_PIECES_QUEUED - 1)),
+		.piece_count = (uint8_t)from->piece_count,
 		.kind = (uint8_t)from->kind,
 		.flags = (uint8_t)from->flags,
 	};
@@ -312,7 +323,7 @@ far_shm_writes_ack(struct shm_link *link, const struct shm_frame_write_done *don
 				taken++;
 			}
 			op->done = true;
-			op->status = status;
+			op->status = (int16_t)status;
 		}
 		queue->ack++;
 	}
@@ -358,27 +369,35 @@ refused_wake(struct shm_transport *tp, uint8_t idx)
 	}
 }
 
+/* Goes on to the next op with a token that is done, and so is all before it. NULL: there is none yet. */
+static const struct shm_op *
+completion_next(struct shm_queue *queue)
+{
+	while (queue->scan != queue->cursor) {
+		const struct shm_op *op = far_shm_op_at(queue, queue->scan);
+
+		if (!op->done)
+			return NULL;
+		queue->scan++;
+		if (op->status != 0 && queue->first_failure == 0)
+			queue->first_failure = op->status;
+		if (op->token != 0)
+			return op;
+	}
+	return NULL;
+}
+
 int
 far_shm_queue_complete(struct shm_link *link, struct shm_queue *queue)
 {
 	struct shm_transport *tp = SHM_TP(link->link.tp);
+	const struct shm_op *op;
 	int told = 0;
 
-	while (queue->scan != queue->cursor && tp->budget > 0) {
-		struct shm_op *op = far_shm_op_at(queue, queue->scan);
-		struct far_event event;
-
-		if (!op->done)
-			break;
-		queue->scan++;
-		if ((int32_t)(queue->ack - queue->scan) < 0)
-			queue->ack = queue->scan;
-		if (queue->first_failure == 0)
-			queue->first_failure = op->status;
-		if (op->token == 0)
-			continue;
-		event = (struct far_event){
+	while (tp->budget > 0 && (op = completion_next(queue)) != NULL) {
+		struct far_event event = {
 			.kind = FAR_EV_DONE, .status = queue->first_failure, .token = op->token};
+
 		queue->first_failure = 0;
 		ops_release(link, queue, queue->scan);
 		if (tp->bytes_max != 0)
@@ -386,6 +405,8 @@ far_shm_queue_complete(struct shm_link *link, struct shm_queue *queue)
 		told++;
 		far_shm_link_emit(link, &event);
 	}
+	if ((int32_t)(queue->ack - queue->scan) < 0)
+		queue->ack = queue->scan;
 	return told;
 }
 
@@ -398,7 +419,7 @@ far_shm_queue_abort(struct shm_queue *queue, int rc)
 		if (op->done)
 			continue;
 		op->done = true;
-		op->status = rc;
+		op->status = (int16_t)rc;
 	}
 	queue->cursor = queue->tail;
 }

@@ -27,11 +27,12 @@
 static inline size_t
 copy_lines(uint8_t *to, const uint8_t *from, size_t size_bytes)
 {
-	size_t i = 0;
+	const uint8_t *const start = from;
+	const uint8_t *const end = from + size_bytes / LINE_BYTES * LINE_BYTES;
 
 	if ((uintptr_t)from % sizeof(__m128i) != 0)
 		return 0;
-	for (; i + LINE_BYTES <= size_bytes; i += LINE_BYTES) {
+	for (; from != end; from += LINE_BYTES, to += LINE_BYTES) {
 		__m128i a, b, c, d;
 
 		/* Not left to the compiler, who might load a word twice. */
@@ -40,14 +41,14 @@ copy_lines(uint8_t *to, const uint8_t *from, size_t size_bytes)
 				 "movdqa 32(%4), %2\n\t"
 				 "movdqa 48(%4), %3"
 				 : "=&x"(a), "=&x"(b), "=&x"(c), "=x"(d)
-				 : "r"(from + i)
+				 : "r"(from)
 				 : "memory");
-		_mm_storeu_si128((void *)(to + i), a);
-		_mm_storeu_si128((void *)(to + i + 16), b);
-		_mm_storeu_si128((void *)(to + i + 32), c);
-		_mm_storeu_si128((void *)(to + i + 48), d);
+		_mm_storeu_si128((void *)to, a);
+		_mm_storeu_si128((void *)(to + 16), b);
+		_mm_storeu_si128((void *)(to + 32), c);
+		_mm_storeu_si128((void *)(to + 48), d);
 	}
-	return i;
+	return (size_t)(end - start);
 }
 #else
 static size_t

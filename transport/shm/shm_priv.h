@@ -172,13 +172,16 @@ struct shm_op {
 			drain_mark; /* READ of an unknown key: waits until the socket was seen empty */
 		uint32_t *crc32c; /* WRITE: as in struct far_op */
 	};
-	uint32_t piece_first;
-	uint16_t piece_count;
+	uint16_t piece_first; /* in the ring of pieces */
+	int16_t status;       /* 0 or negative errno, once it is done */
+	uint8_t piece_count;
 	uint8_t kind;
 	uint8_t flags;
-	int32_t status;
 	bool done;
 };
+
+_Static_assert(sizeof(struct shm_op) == 64, "a line each");
+_Static_assert(SHM_PIECES_QUEUED <= UINT16_MAX + 1, "numbered by piece_first");
 
 /*
  * A bounded queue of lists. Lists of READs alone have a queue of their own: they must go on when
@@ -230,7 +233,7 @@ static inline void
 far_shm_op_end(struct shm_queue *queue, struct shm_op *op, int status)
 {
 	op->done = true;
-	op->status = status;
+	op->status = (int16_t)status;
 	queue->cursor++;
 	queue->piece_idx = 0;
 	queue->piece_offset = 0;
