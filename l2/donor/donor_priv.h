@@ -87,6 +87,7 @@ struct donor_entry {
 	uint8_t rereads;  /* of torn sets */
 	bool look_up;     /* no slot to go by */
 	bool table_tried; /* the table was read again for its segment */
+	uint64_t bytes;   /* LOAD, STORE: of the item's pieces */
 };
 
 enum donor_phase {
@@ -167,6 +168,7 @@ struct donor_segment {
 struct donor_segment_map {
 	struct donor_segment *places; /* owned; open addressing, at most half full */
 	uint32_t mask;
+	uint32_t last; /* the place that was found last: mostly asked for again */
 };
 
 /* A segment that is going away; gone when no posted list can name it. */
@@ -388,7 +390,7 @@ void far_donor_table_done(struct far_donor *donor, int status);
 void far_donor_live_take(struct far_donor *donor, const struct far_index_live *live);
 uint64_t far_donor_index_tick(struct far_donor *donor, uint64_t now_ns);
 void far_donor_index_reset(struct far_donor *donor);
-const struct donor_segment *far_donor_segment_find(const struct far_donor *donor, uint32_t number);
+const struct donor_segment *far_donor_segment_find(struct far_donor *donor, uint32_t number);
 int far_donor_segment_recall(struct far_donor *donor, uint32_t number);
 /* Says SEGMENT_GONE for what no posted list can name any more. */
 void far_donor_recalls_pump(struct far_donor *donor);

@@ -49,6 +49,7 @@ map_size(struct donor_segment_map *map, uint64_t line_count)
 	far_free(map->places);
 	map->places = far_zalloc_array(places, sizeof(*map->places));
 	map->mask = places - 1;
+	map->last = 0;
 	return map->places == NULL ? -ENOMEM : 0;
 }
 
@@ -75,16 +76,21 @@ map_place(const struct donor_segment_map *map, uint32_t number)
 }
 
 const struct donor_segment *
-far_donor_segment_find(const struct far_donor *donor, uint32_t number)
+far_donor_segment_find(struct far_donor *donor, uint32_t number)
 {
+	struct donor_segment_map *map = &donor->map;
 	const struct donor_segment *segment;
 
-	if (donor->map.places == NULL || number == 0)
+	if (map->places == NULL || number == 0)
 		return NULL;
-	segment = map_place(&donor->map, number);
-	if (segment == NULL || segment->number != number || segment->size_bytes == 0)
-		return NULL;
-	return segment;
+	segment = &map->places[map->last];
+	if (segment->number != number) {
+		segment = map_place(map, number);
+		if (segment == NULL || segment->number != number)
+			return NULL;
+		map->last = (uint32_t)(segment - map->places);
+	}
+	return segment->size_bytes != 0 ? segment : NULL;
 }
 
 static bool

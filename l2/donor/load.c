@@ -8,7 +8,7 @@
 /* The live line lies behind the slots of a list in the job's scratch. */
 #define LIVE_AT ((size_t)DONOR_LOAD_BLOCKS_MAX * FAR_SLOT_BYTES)
 
-static bool
+static inline bool
 is_within(const struct far_l2_piece *piece, const void *base, uint64_t size_bytes)
 {
 	uint64_t offset = (uint64_t)(uintptr_t)piece->addr - (uint64_t)(uintptr_t)base;
@@ -17,7 +17,7 @@ is_within(const struct far_l2_piece *piece, const void *base, uint64_t size_byte
 }
 
 /* The registration that a piece lies in: the arena's, or that of memory beside it; NULL: neither. */
-static struct far_mem *
+static inline struct far_mem *
 piece_mem(const struct far_donor *donor, const struct far_l2_piece *piece)
 {
 	const struct far_l2_memories *memories = donor->env.memories;
@@ -47,19 +47,36 @@ far_donor_pieces_bytes(const struct far_donor *donor, const struct far_l2_item *
 	return bytes;
 }
 
-bool
-far_donor_list_add(struct far_donor *donor, struct donor_list *list, const struct far_l2_item *item,
-		   const struct far_op *like)
+/* The next op of the list, without pieces yet. */
+static inline struct far_op *
+list_op(struct far_donor *donor, struct donor_list *list, const struct far_op *like,
+	uint64_t remote_addr)
+{
+	struct far_op *op = &donor->ops[list->ops++];
+
+	/* Not *like as a whole: it was stored in parts just now, and loads that span them would wait. */
+	op->kind = like->kind;
+	op->flags = like->flags;
+	op->token = like->token;
+	op->crc32c = like->crc32c;
+	op->rkey = like->rkey;
+	op->remote_addr = remote_addr;
+	op->pieces = &donor->pieces[list->pieces];
+	op->piece_count = 0;
+	return op;
+}
+
+/* The pieces of an item, cut as the transport takes them. */
+static bool
+pieces_add(struct far_donor *donor, struct donor_list *list, const struct far_l2_item *item,
+	   const struct far_op *like, uint64_t bytes_max)
 {
 	const struct donor_list before = *list;
-	uint64_t bytes_max = donor->tp->caps.op_bytes_max;
 	uint64_t bytes = 0; /* of the last op */
 	uint64_t remote_addr = like->remote_addr;
 	struct far_mem *mem_before = NULL;
 	struct far_op *op = NULL;
 
-	if (bytes_max == 0)
-		bytes_max = UINT64_MAX;
 	for (uint32_t p = 0; p < item->piece_count; p++) {
 		struct far_mem *mem = piece_mem(donor, &item->pieces[p]);
 		uint8_t *addr = item->pieces[p].addr;
@@ -74,17 +91,7 @@ far_donor_list_add(struct far_donor *donor, struct donor_list *list, const struc
 			    mem != mem_before) {
 				if (list->ops == list->ops_max)
 					goto full;
-				op = &donor->ops[list->ops++];
-				/* Not *like as a whole: it was stored in parts just now, and
-				 * loads that span them would wait. */
-				op->kind = like->kind;
-				op->flags = like->flags;
-				op->token = like->token;
-				op->crc32c = like->crc32c;
-				op->rkey = like->rkey;
-				op->remote_addr = remote_addr;
-				op->pieces = &donor->pieces[list->pieces];
-				op->piece_count = 0;
+				op = list_op(donor, list, like, remote_addr);
 				bytes = 0;
 				mem_before = mem;
 			}
@@ -107,22 +114,44 @@ full:
 	return false;
 }
 
+bool
+far_donor_list_add(struct far_donor *donor, struct donor_list *list, const struct far_l2_item *item,
+		   const struct far_op *like)
+{
+	uint64_t bytes_max = donor->tp->caps.op_bytes_max;
+	struct far_op *op;
+
+	if (bytes_max == 0)
+		bytes_max = UINT64_MAX;
+	if (item->piece_count != 1 || item->pieces[0].size_bytes > bytes_max)
+		return pieces_add(donor, list, item, like, bytes_max);
+	if (list->ops == list->ops_max || list->pieces == DONOR_PIECES_MAX)
+		return false;
+	op = list_op(donor, list, like, like->remote_addr);
+	op->piece_count = 1;
+	donor->pieces[list->pieces++] = (struct far_piece){
+		.addr = item->pieces[0].addr,
+		.size_bytes = item->pieces[0].size_bytes,
+		.mem = piece_mem(donor, &item->pieces[0]),
+	};
+	return true;
+}
+
 int
 far_donor_load_check(const struct far_donor *donor, const struct far_l2_item *item,
 		     bool *look_up_out)
 {
 	const struct far_index_header *header = &donor->header;
 	uint64_t at = item->hint[HINT_AT];
-	struct far_slot slot;
 
 	*look_up_out = item->hint[HINT_EPOCH] == 0;
 	if (*look_up_out)
 		return 0;
-	/* A hint is ours, but it may be an old epoch's or another donor's. */
-	donor_hint_slot(item, &slot);
+	/* A hint is ours, but it may be an old epoch's or another donor's. Its slot was checked when it was
+	 * found; what else it might be is found out when it is compared, behind the data. */
 	if (item->hint[HINT_EPOCH] != donor->epoch ||
-	    far_slot_check(&slot, donor->epoch) != FAR_SLOT_VALID ||
-	    memcmp(slot.key, item->key.bytes, sizeof(slot.key)) != 0)
+	    memcmp((const uint8_t *)&item->hint[HINT_SLOT] + offsetof(struct far_slot, key),
+		   item->key.bytes, sizeof(item->key.bytes)) != 0)
 		return -ESTALE;
 	if (at < header->sets_at || at % FAR_SLOT_BYTES != 0 ||
 	    (at - header->sets_at) / DONOR_SET_BYTES >= header->set_count)
@@ -161,9 +190,9 @@ enum place_result {
 
 /* Where an item's bytes are, wholly checked: the index may be hostile. */
 static enum place_result
-place_find(struct far_donor *donor, struct far_l2_item *item, struct far_op *like, int *rc_out)
+place_find(struct far_donor *donor, struct far_l2_item *item, uint64_t bytes, struct far_op *like,
+	   int *rc_out)
 {
-	uint64_t bytes = far_donor_pieces_bytes(donor, item);
 	const struct donor_segment *segment;
 	struct far_slot slot;
 	uint64_t offset;
@@ -233,7 +262,8 @@ data_add(struct far_donor *donor, struct donor_job *job, struct donor_list *list
 		struct far_op like;
 		int rc = 0;
 
-		switch (place_find(donor, &job->task->items[entry->item], &like, &rc)) {
+		switch (place_find(donor, &job->task->items[entry->item], entry->bytes, &like,
+				   &rc)) {
 		case PLACE_BAD:
 			entry_end(donor, job, job->active, rc);
 			continue;
@@ -301,7 +331,8 @@ crc_is_good(const struct far_donor *donor, const struct far_l2_item *item,
 
 /* The slot is the very one that led here: these are the block's bytes. */
 static int
-block_accept(struct far_donor *donor, struct far_l2_item *item, const struct far_slot *slot)
+block_accept(struct far_donor *donor, struct far_l2_item *item, uint64_t bytes,
+	     const struct far_slot *slot)
 {
 	if (!crc_is_good(donor, item, slot)) {
 		donor->status.crc_rejects++;
@@ -309,7 +340,7 @@ block_accept(struct far_donor *donor, struct far_l2_item *item, const struct far
 		return -EBADMSG;
 	}
 	donor->status.loads++;
-	donor->status.load_bytes += far_donor_pieces_bytes(donor, item);
+	donor->status.load_bytes += bytes;
 	far_donor_touch(donor, &item->key);
 	return 0;
 }
@@ -326,7 +357,7 @@ block_judge(struct far_donor *donor, struct donor_job *job, struct donor_entry *
 	memcpy(&is, bytes, sizeof(is));
 	if (memcmp(&item->hint[HINT_SLOT], bytes,
 		   FAR_MUTANT(SLOT_COMPARED_BY_KEY) ? sizeof(is.key) : sizeof(is)) == 0)
-		return block_accept(donor, item, &is);
+		return block_accept(donor, item, entry->bytes, &is);
 	donor_hint_slot(item, &was);
 	if (!entry_stale(donor, entry))
 		return -ESTALE;

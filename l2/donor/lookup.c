@@ -15,7 +15,8 @@ job_free(struct far_donor *donor, struct donor_job *job)
 {
 	job->task = NULL;
 	job->count = 0;
-	far_list_push_back(&donor->jobs_free, &job->node);
+	/* The one that was used last is still in the processor's cache, scratch and all. */
+	far_list_push_front(&donor->jobs_free, &job->node);
 }
 
 static void
@@ -402,8 +403,8 @@ job_fill(struct far_donor *donor, struct donor_job *job, struct far_l2_task *tas
 			far_donor_item_end(donor, task, i, rc);
 			continue;
 		}
-		job->entries[job->count++] =
-			(struct donor_entry){.item = (uint16_t)i, .look_up = look_up};
+		job->entries[job->count++] = (struct donor_entry){
+			.item = (uint16_t)i, .look_up = look_up, .bytes = more};
 	}
 	if (task->priv[PRIV_STAGE] == STAGE_READ && task->priv[PRIV_NEXT] == task->count)
 		far_donor_task_stage(donor, task, STAGE_BUSY);

@@ -195,7 +195,7 @@ bounds_are_checked_before_anything_is_read(void **state)
 }
 
 static void
-a_hint_of_another_epoch_or_a_forged_one_is_stale(void **state)
+a_hint_of_another_epoch_key_or_place_is_stale(void **state)
 {
 	struct far_loop_counts before, after;
 
@@ -218,9 +218,37 @@ a_hint_of_another_epoch_or_a_forged_one_is_stale(void **state)
 		assert_int_equal(after.ops, before.ops);
 	}
 	load_make(1, 1, 5000);
-	task.items[0].hint[3] ^= 1; /* a word of the slot */
+	task.items[0].hint[0] ^= 1; /* the slot is another key's */
 	fake_task_run(&rig, &task);
 	assert_int_equal(task.items[0].rc, -ESTALE);
+}
+
+static void
+a_forged_slot_is_found_out_behind_its_data(void **state)
+{
+	struct far_l2_status before = rig.status;
+
+	(void)state;
+	(void)fake_donor_put(&rig.donor, 1, 0, 5000);
+	for (uint32_t i = 2; i < 7; i++) {
+		/* Generation, segment and offset, length and CRC, group and flags, reserved. */
+		load_make(1, 1, 5000);
+		task.items[0].hint[i] ^= i == 3 ? 1ULL << 32 : 1;
+		fake_task_run(&rig, &task);
+		if (i == 4) { /* the length that it has is another one */
+			assert_int_equal(task.items[0].rc, -EMSGSIZE);
+			continue;
+		}
+		assert_int_equal(task.items[0].rc, 0);
+		assert_true(fake_bytes_are(&task, 0, 1));
+	}
+	assert_int_equal(rig.status.stale_rejects, before.stale_rejects + 5);
+	/* A segment that there is not. */
+	load_make(1, 1, 5000);
+	task.items[0].hint[3] ^= 1;
+	fake_task_run(&rig, &task);
+	assert_int_equal(task.items[0].rc, 0);
+	assert_true(fake_bytes_are(&task, 0, 1));
 }
 
 static void
@@ -393,7 +421,8 @@ main(void)
 		CLAIM(a_range_lands_in_many_pieces),
 		CLAIM(pieces_may_lie_in_several_memories_that_are_registered),
 		CLAIM(bounds_are_checked_before_anything_is_read),
-		CLAIM(a_hint_of_another_epoch_or_a_forged_one_is_stale),
+		CLAIM(a_hint_of_another_epoch_key_or_place_is_stale),
+		CLAIM(a_forged_slot_is_found_out_behind_its_data),
 		CLAIM(a_block_that_moved_is_read_from_its_new_place),
 		CLAIM(a_block_that_is_gone_is_a_miss_and_its_neighbours_are_not),
 		CLAIM(a_block_that_moves_all_the_time_is_followed_twice_only),
