@@ -232,7 +232,8 @@ ops_prefetch(struct shm_link *link, const struct shm_queue *queue, uint32_t firs
 		const struct shm_op *op = far_shm_op_at(queue, i);
 		const uint8_t *guess = op_guess(link, op, last);
 
-		__builtin_prefetch(guess);
+		if (guess != NULL)
+			__builtin_prefetch(guess);
 		from[i - first] = guess;
 	}
 	for (uint32_t i = first; i != end; i++) {
