@@ -106,8 +106,8 @@ struct far_op {
 	const struct far_piece *pieces; /* 1..FAR_PIECES_MAX; copied by post */
 	uint32_t piece_count;
 	uint64_t token; /* 0: no completion of its own, the next token of the list covers it */
-	/* WRITE, where the link's sums_from is not 0: where the CRC-32C of its bytes, as they landed, is put
-	 * before a completion that is 0; borrowed until it. NULL: nobody asks. */
+	/* WRITE, where the link's sums_from is not 0, READ, where it has sums_reads: where the CRC-32C of its
+	 * bytes, as they landed, is put before a completion that is 0; borrowed until it. NULL: nobody asks. */
 	uint32_t *crc32c;
 };
 
@@ -147,6 +147,8 @@ struct far_link {
 	/* Once up, 0: nobody tells checksums of WRITEs. Else who copies their bytes does if asked, and from so
 	 * many bytes in a list on it pays to wait for that instead of reading them once more. See far_op. */
 	uint32_t sums_from;
+	/* READs are copied here, and summed on the way if asked: cheaper than to read them once more. */
+	bool sums_reads;
 };
 
 /**

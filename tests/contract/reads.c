@@ -3,6 +3,8 @@
 
 #include <stdatomic.h>
 
+#include "base/checksum.h"
+
 #define REGION_BYTES ((size_t)256 * 1024)
 #define PAGE_BYTES   4096U
 #define BIG_BYTES    (64U * 1024U * 1024U)
@@ -69,6 +71,54 @@ a_read_brings_the_bytes_and_no_others(void **state)
 				    cases[i].size_bytes);
 		assert_true(contract_is_all(s.local->base, cases[i].to, 0xee));
 		assert_true(contract_is_all(s.local->base + end, REGION_BYTES - end, 0xee));
+	}
+	contract_close(s.c);
+}
+
+/* Pieces of odd lengths at odd places, some longer than what is copied in one go; ops that do not ask between
+ * those that do, and a fenced one. */
+static void
+a_read_that_asks_is_told_the_checksum_of_what_landed(void **state)
+{
+	enum { OPS = 40, SIZES = 10 };
+	static const uint32_t sizes[SIZES] = {1,    63,   64,   100,   1024,
+					      1025, 4096, 5000, 65536, 200000};
+	struct scene s = scene_begin();
+	struct contract_mem *local =
+		contract_mem_new(s.c, CLIENT, (size_t)8 * REGION_BYTES, FAR_RIGHT_LOCAL, NULL);
+	uint32_t crcs[OPS];
+	(void)state;
+
+	/* Where nobody tells them, nobody may ask. */
+	for (uint32_t round = 0; round < 4 && s.client->link->sums_reads; round++) {
+		struct far_piece pieces[OPS][2];
+		struct far_op ops[OPS];
+		uint8_t *at = local->base;
+
+		memset(crcs, 0xee, sizeof(crcs));
+		for (uint32_t i = 0; i < OPS; i++) {
+			uint32_t size = sizes[(i + round) % SIZES];
+			uint32_t cut = i % 3 == 0 || size == 1 ? size : size / 3;
+
+			pieces[i][0] = (struct far_piece){at, cut, local->mem};
+			pieces[i][1] = (struct far_piece){at + cut + 1, size - cut, local->mem};
+			at += size + 1 + round;
+			ops[i] = contract_op(FAR_OP_READ, pieces[i], &s.remote, 17ULL * i * round);
+			ops[i].piece_count = cut < size ? 2 : 1;
+			ops[i].crc32c = i % 5 != 3 ? &crcs[i] : NULL;
+			ops[i].flags = i % 16 == 7 ? FAR_OP_FENCE : 0;
+		}
+		ops[OPS - 1].token = contract_token(s.client);
+		contract_post(s.client, ops, OPS);
+		contract_wait(s.c, s.client->done[ops[OPS - 1].token]);
+		assert_int_equal(s.client->status[ops[OPS - 1].token], 0);
+		for (uint32_t i = 0; i < OPS; i++) {
+			const uint8_t *from = s.region->base + 17ULL * i * round;
+			uint32_t crc = far_crc32c(0, from, sizes[(i + round) % SIZES]);
+
+			assert_int_equal(crcs[i], ops[i].crc32c != NULL ? crc : 0xeeeeeeee);
+		}
+		contract_settle(s.c);
 	}
 	contract_close(s.c);
 }
@@ -516,6 +566,7 @@ small_reads_do_not_wait_for_big_ones_before_them(void **state)
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_read_brings_the_bytes_and_no_others),
 	cmocka_unit_test(a_read_lands_in_many_pieces_in_their_order),
+	cmocka_unit_test(a_read_that_asks_is_told_the_checksum_of_what_landed),
 	cmocka_unit_test(a_token_covers_the_ops_before_it),
 	cmocka_unit_test(a_key_that_nobody_exposed_is_stale_and_only_for_its_token),
 	cmocka_unit_test(a_read_outside_its_region_is_refused),

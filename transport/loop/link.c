@@ -32,6 +32,7 @@ link_open(struct loop_host *host, enum loop_link_state state, struct loop_link *
 		return -ENOMEM;
 	link->link.tp = &host->tp;
 	link->link.sums_from = fabric->config.sums_from;
+	link->link.sums_reads = fabric->config.sums_from != 0;
 	link->host = host;
 	link->number = fabric->link_next++;
 	link->state = state;

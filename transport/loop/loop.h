@@ -19,7 +19,7 @@ struct far_loop_config {
 	uint32_t late;      /* per op: it completes after up to late_ns_max more */
 	uint64_t late_ns_max;
 	uint32_t op_queue_max; /* per link; 0: 4096 */
-	uint32_t sums_from;    /* of its links, see struct far_link */
+	uint32_t sums_from;    /* of its links, see struct far_link; not 0: they have sums_reads */
 };
 
 /* Time on it is its own: far_loop_step() moves it. Returns 0, -ENOMEM, -EINVAL (a latency range that
@@ -61,6 +61,7 @@ struct far_loop_counts {
 	uint64_t links_dropped;
 	uint64_t late;
 	uint64_t flushed;
+	uint64_t summed; /* ops that asked for it */
 };
 void far_loop_counts_get(const struct far_loop_fabric *fabric, struct far_loop_counts *out);
 

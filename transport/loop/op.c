@@ -176,6 +176,7 @@ op_sum(const struct loop_op *op)
 	for (uint32_t i = 0; i < op->piece_count; i++)
 		crc = far_crc32c(crc, op->pieces[i].addr, op->pieces[i].size_bytes);
 	*op->crc32c = crc;
+	op_link(op)->host->fabric->counts.summed++;
 }
 
 /* The end, unless the link dies instead. */
@@ -347,8 +348,8 @@ op_fill(struct loop_link *link, struct loop_op *op, const struct far_op *from)
 {
 	FAR_ASSERT(from->piece_count > 0);
 	FAR_ASSERT(from->piece_count <= FAR_PIECES_MAX);
-	FAR_ASSERT(from->crc32c == NULL || from->kind == FAR_OP_WRITE);
-	FAR_ASSERT(from->crc32c == NULL || link->link.sums_from != 0);
+	FAR_ASSERT(from->crc32c == NULL || from->kind == FAR_OP_READ || link->link.sums_from != 0);
+	FAR_ASSERT(from->crc32c == NULL || from->kind == FAR_OP_WRITE || link->link.sums_reads);
 	far_list_init(&op->node);
 	far_list_init(&op->flying);
 	far_list_init(&op->write);

@@ -244,6 +244,8 @@ peer_take(struct shm_link *link, const struct shm_frame_hello *hello, int fd)
 		return rc;
 	link->peer_nonce = hello->nonce;
 	link->link.sums_from = (hello->features & SHM_FEATURE_SUMS) != 0 ? SHM_SUMS_FROM_BYTES : 0;
+	/* What threads share in has no one sum. */
+	link->link.sums_reads = SHM_TP(link->link.tp)->copies.helpers == NULL;
 	link->credits = hello->credits;
 	link->credits_max = hello->credits;
 	return 0;

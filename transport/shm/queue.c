@@ -78,8 +78,8 @@ op_measure(const struct far_link *link, const struct far_op *op, const struct fa
 	FAR_ASSERT(op->piece_count > 0);
 	FAR_ASSERT(op->piece_count <= FAR_PIECES_MAX);
 	FAR_ASSERT(op->kind == FAR_OP_READ || op->kind == FAR_OP_WRITE);
-	FAR_ASSERT(op->crc32c == NULL || op->kind == FAR_OP_WRITE);
-	FAR_ASSERT(op->crc32c == NULL || link->sums_from != 0);
+	FAR_ASSERT(op->crc32c == NULL ||
+		   (op->kind == FAR_OP_WRITE ? link->sums_from != 0 : link->sums_reads));
 	for (uint32_t p = 0; p < op->piece_count; p++) {
 		const struct far_piece *piece = &op->pieces[p];
 		const struct far_mem *mem = piece->mem;
@@ -161,13 +161,12 @@ op_push(struct shm_queue *queue, const struct far_op *from, struct mem_run *run)
 		.addr = from->remote_addr,
 		.token = from->token,
 		.bytes = bytes,
+		.crc32c = from->crc32c,
 		.piece_first = (uint16_t)(first & (SHM_PIECES_QUEUED - 1)),
 		.piece_count = (uint8_t)from->piece_count,
 		.kind = (uint8_t)from->kind,
 		.flags = (uint8_t)from->flags,
 	};
-	if (from->kind == FAR_OP_WRITE)
-		op->crc32c = from->crc32c;
 	queue->piece_tail = first + from->piece_count;
 	queue->tail++;
 }

@@ -171,8 +171,13 @@ pieces_copy(struct shm_copies *copies, struct shm_queue *queue, struct shm_op *o
 
 		if (size > slice - copied)
 			size = slice - copied;
-		copy_piece(copies, (uint8_t *)piece->addr + queue->piece_offset,
-			   from + queue->op_offset, size);
+		if (op->crc32c != NULL)
+			queue->sum = far_copy_crc32c(queue->sum,
+						     (uint8_t *)piece->addr + queue->piece_offset,
+						     from + queue->op_offset, size);
+		else
+			copy_piece(copies, (uint8_t *)piece->addr + queue->piece_offset,
+				   from + queue->op_offset, size);
 		copied += size;
 		queue->op_offset += size;
 		queue->piece_offset += (uint32_t)size;
@@ -181,8 +186,11 @@ pieces_copy(struct shm_copies *copies, struct shm_queue *queue, struct shm_op *o
 			queue->piece_offset = 0;
 		}
 	}
-	if (queue->piece_idx == op->piece_count)
+	if (queue->piece_idx == op->piece_count) {
+		if (op->crc32c != NULL)
+			*op->crc32c = queue->sum;
 		far_shm_op_end(queue, op, 0);
+	}
 	return copied;
 }
 
@@ -191,7 +199,8 @@ read_copy(struct shm_copies *copies, struct shm_queue *queue, struct shm_op *op,
 	  const uint8_t *from, size_t slice)
 {
 	/* Sets and slots: one piece, to be copied at once. */
-	if (op->piece_count == 1 && op->bytes <= SMALL_BYTES_MAX && op->bytes <= slice) {
+	if (op->piece_count == 1 && op->bytes <= SMALL_BYTES_MAX && op->bytes <= slice &&
+	    op->crc32c == NULL) {
 		copy_words(far_shm_piece_at(queue, op->piece_first)->addr, from, op->bytes);
 		far_shm_op_end(queue, op, 0);
 		return op->bytes;

@@ -166,12 +166,12 @@ struct shm_op {
 	uint64_t addr;
 	uint64_t token;
 	uint64_t bytes;
-	uint64_t seq; /* WRITE: as it was sent */
 	union {
+		uint64_t seq; /* WRITE: as it was sent; 0: it was not */
 		uint64_t
 			drain_mark; /* READ of an unknown key: waits until the socket was seen empty */
-		uint32_t *crc32c; /* WRITE: as in struct far_op */
 	};
+	uint32_t *crc32c;     /* as in struct far_op */
 	uint16_t piece_first; /* in the ring of pieces */
 	int16_t status;       /* 0 or negative errno, once it is done */
 	uint8_t piece_count;
@@ -203,6 +203,7 @@ struct shm_queue {
 	uint32_t piece_idx;
 	uint32_t piece_offset;
 	uint64_t op_offset;
+	uint32_t sum;   /* READ: of the bytes before that, if it is asked for */
 	uint64_t bytes; /* of all ops in it */
 	uint8_t idx;    /* 0: reads, 1: writes */
 	/* The list that was answered -EAGAIN last. */
@@ -238,6 +239,7 @@ far_shm_op_end(struct shm_queue *queue, struct shm_op *op, int status)
 	queue->piece_idx = 0;
 	queue->piece_offset = 0;
 	queue->op_offset = 0;
+	queue->sum = 0;
 }
 
 /* ---- links ---- */
