@@ -114,6 +114,10 @@ struct donor_job {
 	struct donor_entry entries[DONOR_JOB_ITEMS_MAX];
 	struct far_rkey
 		rkeys[DONOR_LOAD_BLOCKS_MAX]; /* PHASE_LOAD: that the active entries read by */
+	struct {
+		uint32_t crc32c; /* of what was read, by who copied it */
+		bool told;
+	} sums[DONOR_LOAD_BLOCKS_MAX]; /* of the active entries */
 };
 
 #define DONOR_SET_BYTES   ((uint64_t)FAR_SET_BYTES)

@@ -249,6 +249,34 @@ validation_add(struct far_donor *donor, struct donor_job *job, struct donor_list
 	}
 }
 
+/* Whether the bytes of a block are to be compared with the checksum in its slot. */
+static bool
+is_verified(const struct far_donor *donor, const struct far_slot *slot, uint64_t bytes)
+{
+	/* A range cannot be checked against the CRC of the whole. */
+	return donor->env.verify_always && (slot->flags & FAR_SLOT_NO_CRC) == 0 &&
+	       bytes == slot->size_bytes;
+}
+
+/* The block that was just added to the list, as number job->active: who copies it sums it, if somebody does and
+ * it is one op. */
+static void
+sum_ask(struct far_donor *donor, struct donor_job *job, const struct donor_list *list,
+	uint32_t ops_before)
+{
+	const struct donor_entry *entry = &job->entries[job->active];
+	struct far_slot slot;
+
+	job->sums[job->active].told = false;
+	if (!donor->env.verify_always || !donor->link->sums_reads || list->ops != ops_before + 1)
+		return;
+	donor_hint_slot(&job->task->items[entry->item], &slot);
+	if (!is_verified(donor, &slot, entry->bytes))
+		return;
+	donor->ops[ops_before].crc32c = &job->sums[job->active].crc32c;
+	job->sums[job->active].told = true;
+}
+
 /* Adds the data of as many entries as one list takes, from the first. False: the job went another way
  * (waits for the table, or looks up again). */
 static bool
@@ -259,6 +287,7 @@ data_add(struct far_donor *donor, struct donor_job *job, struct donor_list *list
 	job->active = 0;
 	while (job->active < job->count && job->active < max) {
 		struct donor_entry *entry = &job->entries[job->active];
+		uint32_t ops_before = list->ops;
 		struct far_op like;
 		int rc = 0;
 
@@ -284,6 +313,7 @@ data_add(struct far_donor *donor, struct donor_job *job, struct donor_list *list
 		}
 		if (far_donor_list_add(donor, list, &job->task->items[entry->item], &like)) {
 			job->rkeys[job->active] = like.rkey;
+			sum_ask(donor, job, list, ops_before);
 			job->active++;
 			continue;
 		}
@@ -310,46 +340,52 @@ far_donor_load_post(struct far_donor *donor, struct donor_job *job)
 	far_donor_job_post(donor, job, list.ops);
 }
 
-static bool
-crc_is_good(const struct far_donor *donor, const struct far_l2_item *item,
-	    const struct far_slot *slot)
+static uint32_t
+pieces_crc(const struct far_l2_item *item)
 {
-	uint64_t bytes = 0;
 	uint32_t crc = 0;
 
 	for (uint32_t i = 0; i < item->piece_count; i++)
-		bytes += item->pieces[i].size_bytes;
-	/* A range cannot be checked against the CRC of the whole. */
-	if (!donor->env.verify_always || (slot->flags & FAR_SLOT_NO_CRC) != 0 ||
-	    bytes != slot->size_bytes)
+		crc = far_crc32c(crc, item->pieces[i].addr, item->pieces[i].size_bytes);
+	return crc;
+}
+
+static bool
+crc_is_good(const struct far_donor *donor, const struct donor_job *job, uint32_t number,
+	    const struct donor_entry *entry, const struct far_slot *slot)
+{
+	uint32_t crc;
+
+	if (!is_verified(donor, slot, entry->bytes))
 		return true;
 	FAR_ASSERT(!donor->env.arena_is_device);
-	for (uint32_t i = 0; i < item->piece_count; i++)
-		crc = far_crc32c(crc, item->pieces[i].addr, item->pieces[i].size_bytes);
+	crc = job->sums[number].told ? job->sums[number].crc32c
+				     : pieces_crc(&job->task->items[entry->item]);
 	return crc == slot->crc32c;
 }
 
 /* The slot is the very one that led here: these are the block's bytes. */
 static int
-block_accept(struct far_donor *donor, struct far_l2_item *item, uint64_t bytes,
-	     const struct far_slot *slot)
+block_accept(struct far_donor *donor, const struct donor_job *job, uint32_t number,
+	     const struct donor_entry *entry, const struct far_slot *slot)
 {
-	if (!crc_is_good(donor, item, slot)) {
+	if (!crc_is_good(donor, job, number, entry, slot)) {
 		donor->status.crc_rejects++;
 		far_donor_reject(donor, slot);
 		return -EBADMSG;
 	}
 	donor->status.loads++;
-	donor->status.load_bytes += bytes;
-	far_donor_touch(donor, &item->key);
+	donor->status.load_bytes += entry->bytes;
+	far_donor_touch(donor, &job->task->items[entry->item].key);
 	return 0;
 }
 
-/* One block's validating READ. 0 or negative: the item ends so. 1: it is loaded again. */
+/* One block's validating READ, number @number of the list. 0 or negative: the item ends so. 1: it is loaded again. */
 static int
-block_judge(struct far_donor *donor, struct donor_job *job, struct donor_entry *entry,
-	    const uint8_t *bytes)
+block_judge(struct far_donor *donor, struct donor_job *job, uint32_t number,
+	    struct donor_entry *entry)
 {
+	const uint8_t *bytes = job->scratch + (size_t)number * FAR_SLOT_BYTES;
 	struct far_l2_item *item = &job->task->items[entry->item];
 	struct far_slot was, is;
 
@@ -357,7 +393,7 @@ block_judge(struct far_donor *donor, struct donor_job *job, struct donor_entry *
 	memcpy(&is, bytes, sizeof(is));
 	if (memcmp(&item->hint[HINT_SLOT], bytes,
 		   FAR_MUTANT(SLOT_COMPARED_BY_KEY) ? sizeof(is.key) : sizeof(is)) == 0)
-		return block_accept(donor, item, entry->bytes, &is);
+		return block_accept(donor, job, number, entry, &is);
 	donor_hint_slot(item, &was);
 	if (!entry_stale(donor, entry))
 		return -ESTALE;
@@ -432,8 +468,7 @@ far_donor_load_done(struct far_donor *donor, struct donor_job *job, int status)
 		int rc = 1;
 
 		if (i < job->active)
-			rc = block_judge(donor, job, &entry,
-					 job->scratch + (size_t)i * FAR_SLOT_BYTES);
+			rc = block_judge(donor, job, i, &entry);
 		if (rc > 0)
 			job->entries[kept++] = entry;
 		else

@@ -387,28 +387,71 @@ a_list_that_fails_costs_only_the_block_that_fails(void **state)
 	assert_int_equal(rig.status.state, FAR_L2_UP);
 }
 
+/* A donor and a client that verifies, over links that sum READs, or not; a byte of block 1 is not what it was. */
 static void
-a_wrong_checksum_is_refused_and_reported_when_asked_for(void **state)
+verify_open(uint32_t sums_from)
 {
-	const struct far_frame_reject *reject;
-
-	(void)state;
 	fake_rig_close(&rig);
-	fake_rig_open(&rig);
+	fake_rig_open_summing(&rig, sums_from);
 	fake_rig_client(&rig, true);
 	fake_rig_run(&rig, FAR_NS_PER_MS);
 	(void)fake_donor_put(&rig.donor, 1, 0, 5000);
 	(void)fake_donor_put(&rig.donor, 2, 8192, 5000);
 	rig.donor.segment[4000] ^= 1;
+}
+
+static void
+a_wrong_checksum_is_refused_and_reported_when_asked_for(void **state)
+{
+	(void)state;
+	for (uint32_t sums = 0; sums < 2; sums++) {
+		const struct far_frame_reject *reject;
+		struct far_loop_counts counts;
+
+		verify_open(sums);
+		load_make(1, 2, 5000);
+		fake_task_run(&rig, &task);
+		assert_int_equal(task.items[0].rc, -EBADMSG);
+		assert_int_equal(task.items[1].rc, 0);
+		assert_int_equal(rig.status.crc_rejects, 1);
+		fake_rig_run(&rig, FAR_NS_PER_MS);
+		assert_int_equal(rig.donor.counts[FAR_FRAME_REJECT], 1);
+		reject = rig.donor.frame.body;
+		assert_memory_equal(reject->slot, task.items[0].hint, FAR_SLOT_BYTES);
+		/* Who copies the bytes sums them, and nobody reads them again. */
+		far_loop_counts_get(rig.fabric, &counts);
+		assert_int_equal(counts.summed, sums == 0 ? 0 : 2);
+	}
+}
+
+static void
+what_cannot_be_summed_on_its_way_is_read_again(void **state)
+{
+	struct far_loop_counts counts;
+
+	(void)state;
+	verify_open(1);
+	/* A range has no checksum of its own. */
+	load_make(1, 1, 5000);
+	task.items[0].range_offset = 3999;
+	task.pieces[0].size_bytes = 100;
+	fake_task_run(&rig, &task);
+	assert_int_equal(task.items[0].rc, 0);
+	/* More pieces than an op has. */
 	load_make(1, 2, 5000);
+	for (uint32_t i = 0; i < 20; i++) {
+		task.pieces[i] = (struct far_l2_piece){rig.arena + 300 * i, 250};
+		task.pieces[20 + i] = (struct far_l2_piece){rig.arena + 300 * (20 + i), 250};
+	}
+	for (uint32_t i = 0; i < 2; i++) {
+		task.items[i].pieces = &task.pieces[20 * i];
+		task.items[i].piece_count = 20;
+	}
 	fake_task_run(&rig, &task);
 	assert_int_equal(task.items[0].rc, -EBADMSG);
 	assert_int_equal(task.items[1].rc, 0);
-	assert_int_equal(rig.status.crc_rejects, 1);
-	fake_rig_run(&rig, FAR_NS_PER_MS);
-	assert_int_equal(rig.donor.counts[FAR_FRAME_REJECT], 1);
-	reject = rig.donor.frame.body;
-	assert_memory_equal(reject->slot, task.items[0].hint, FAR_SLOT_BYTES);
+	far_loop_counts_get(rig.fabric, &counts);
+	assert_int_equal(counts.summed, 0);
 }
 
 int
@@ -432,6 +475,7 @@ main(void)
 		CLAIM(no_more_is_posted_after_the_deadline),
 		CLAIM(a_list_that_fails_costs_only_the_block_that_fails),
 		CLAIM(a_wrong_checksum_is_refused_and_reported_when_asked_for),
+		CLAIM(what_cannot_be_summed_on_its_way_is_read_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
