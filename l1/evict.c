@@ -23,19 +23,51 @@ far_l1_block_unclaim(struct far_l1 *l1, uint32_t idx)
 			      memory_order_release);
 }
 
+/* Each step asks for what the next one reads, for all of them: their misses overlap. */
+static void
+victims_find(const struct far_l1 *l1, struct l1_victims *victims)
+{
+	for (uint32_t i = 0; i < victims->count; i++) {
+		struct far_key key;
+
+		far_l1_block_key(&l1->blocks[victims->idxs[i]], &key);
+		victims->buckets[i] = bucket_of(l1, key_hash(&key));
+		__builtin_prefetch(&l1->buckets[victims->buckets[i]], 1);
+	}
+	for (uint32_t i = 0; i < victims->count; i++)
+		__builtin_prefetch(
+			&l1->blocks[atomic_load_explicit(&l1->buckets[victims->buckets[i]],
+							 memory_order_relaxed)],
+			1);
+}
+
+uint32_t
+far_l1_victims_claim(struct far_l1 *l1, struct l1_victims *victims, uint32_t max)
+{
+	if (max > L1_VICTIMS)
+		max = L1_VICTIMS;
+	victims->next = 0;
+	victims->count = l1->queue.ops->claim(l1, victims->idxs, max > 0 ? max : 1);
+	victims_find(l1, victims);
+	return far_l1_victims_take(victims);
+}
+
+void
+far_l1_victims_return(struct far_l1 *l1, struct l1_victims *victims)
+{
+	while (victims->count > victims->next)
+		far_l1_block_unclaim(l1, victims->idxs[--victims->count]);
+}
+
 void
 far_l1_block_evict(struct far_l1 *l1, uint32_t idx, struct l1_dead *dead)
 {
 	struct l1_block *block = &l1->blocks[idx];
-	uint32_t size_bytes = atomic_load_explicit(&block->size_bytes, memory_order_relaxed);
 
+	evicted_count(l1, dead, 1, atomic_load_explicit(&block->size_bytes, memory_order_relaxed));
 	l1->queue.ops->evicted(l1, idx);
 	far_l1_table_unlink(l1, idx);
 	far_l1_block_end(l1, idx);
-	l1->evicted_blocks++;
-	l1->evicted_bytes += size_bytes;
-	dead->evicted++;
-	dead->evicted_bytes += size_bytes;
 	if (!l1->told_deleted) {
 		far_l1_record_drop(l1, idx);
 		return;
@@ -45,29 +77,58 @@ far_l1_block_evict(struct far_l1 *l1, uint32_t idx, struct l1_dead *dead)
 	dead->count++;
 }
 
+/* Blocks of that length until @bytes are reached. */
+static uint32_t
+alike_count(uint64_t bytes, uint64_t block_bytes, uint32_t max)
+{
+	uint64_t count = bytes / block_bytes + (bytes % block_bytes != 0);
+
+	return count < max ? (uint32_t)count : max;
+}
+
+/* Their memory goes back to the arena, one after the other. */
+L1_PREFETCHES
+extents_ask(const struct far_l1 *l1, const struct l1_victims *victims)
+{
+	for (uint32_t i = 0; i < victims->count; i++)
+		__builtin_prefetch(&l1->arena.extents[l1->blocks[victims->idxs[i]].extent], 1);
+}
+
 uint64_t
 far_l1_evict(struct far_l1 *l1, uint64_t bytes, uint32_t blocks_max, uint32_t *blocks_out)
 {
 	struct l1_dead dead = {.head = L1_NIL};
+	struct l1_victims victims;
 	uint64_t freed = 0;
+	uint64_t last_bytes = UINT64_MAX;
 	uint32_t blocks = 0;
 
+	victims.next = victims.count = 0;
 	pthread_mutex_lock(&l1->lock);
 	while (freed < bytes && blocks < blocks_max) {
-		uint32_t idx = far_l1_queue_claim(l1);
+		uint32_t left = blocks_max - blocks;
+		uint32_t idx = far_l1_victims_take(&victims);
 
+		if (idx == L1_NIL) {
+			idx = far_l1_victims_claim(l1, &victims,
+						   alike_count(bytes - freed, last_bytes, left));
+			extents_ask(l1, &victims);
+		}
 		if (idx == L1_NIL)
 			break;
-		freed += block_bytes(l1, idx);
+		last_bytes = block_bytes(l1, idx);
+		freed += last_bytes;
 		far_l1_block_evict(l1, idx, &dead);
 		blocks++;
 		if (blocks % L1_EVENTS != 0)
 			continue;
+		far_l1_victims_return(l1, &victims);
 		/* Others get their turn, whether somebody wants to be told or not. */
 		pthread_mutex_unlock(&l1->lock);
 		far_l1_dead_tell(l1, &dead);
 		pthread_mutex_lock(&l1->lock);
 	}
+	far_l1_victims_return(l1, &victims);
 	pthread_mutex_unlock(&l1->lock);
 	far_l1_dead_tell(l1, &dead);
 	far_l1_record_add(l1, FAR_RECORD_L1_EVICTED, 2, 0, dead.evicted, dead.evicted_bytes);
@@ -105,10 +166,12 @@ none_remove(struct far_l1 *l1, uint32_t idx)
 }
 
 static uint32_t
-none_claim(struct far_l1 *l1)
+none_claim(struct far_l1 *l1, uint32_t *idxs_out, uint32_t max)
 {
 	(void)l1;
-	return L1_NIL;
+	(void)idxs_out;
+	(void)max;
+	return 0;
 }
 
 static void

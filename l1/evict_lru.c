@@ -12,7 +12,8 @@
  *
  * Each level that a block comes down is a walk along a list through records that may be in no
  * cache. Levels are wide for that: among the last 16 million ticks a block comes down once. And a
- * slot has several lists, walked in turns, so that their misses overlap.
+ * slot has several lists, walked in turns, so that their misses overlap. On level 0, where most ticks have
+ * one block, the records of all that a call asks for are asked for first.
  *
  * After QUEUE_MOVES_MAX such moves the oldest block seen on the way is taken: a bound on the time
  * that one victim costs, at the price of exactness after very many uses without any eviction.
@@ -62,17 +63,14 @@ slot_of_list(uint32_t list)
 	return L1_WHEEL_SLOTS + (list - L1_WHEEL_SLOTS) / L1_WHEEL_WAYS;
 }
 
-/* A block of the slot, of its lists in turns; L1_NIL: it is empty. */
-static inline uint32_t
-slot_first(struct l1_wheel *wheel, uint32_t slot)
+static inline bool
+slot_is_empty(const struct l1_wheel *wheel, uint32_t slot)
 {
-	uint32_t idx = L1_NIL;
+	uint32_t any = wheel->heads[list_of(slot, 0)];
 
-	if (slot < L1_WHEEL_SLOTS)
-		return wheel->heads[slot];
-	for (uint32_t i = 0; i < L1_WHEEL_WAYS && idx == L1_NIL; i++)
-		idx = wheel->heads[list_of(slot, wheel->walk_way++)];
-	return idx;
+	for (uint32_t way = 1; slot >= L1_WHEEL_SLOTS && way < L1_WHEEL_WAYS; way++)
+		any |= wheel->heads[list_of(slot, way)];
+	return any == L1_NIL;
 }
 
 static inline void
@@ -98,23 +96,45 @@ slot_unmark(struct l1_wheel *wheel, uint32_t slot)
 		wheel->cascade = CASCADE_NONE;
 }
 
+/* True: it is the only one. */
+static inline bool
+list_push(struct far_l1 *l1, uint32_t list, uint32_t idx)
+{
+	uint32_t *head = &l1->queue.wheel.heads[list];
+	struct l1_block *block = &l1->blocks[idx];
+	uint32_t next = *head;
+
+	block->queue_prev = L1_QUEUE_HEAD | list;
+	block->queue_next = next;
+	*head = idx;
+	if (next != L1_NIL)
+		l1->blocks[next].queue_prev = idx;
+	return next == L1_NIL;
+}
+
+/* It is in no list. */
 static inline void
-lru_add(struct far_l1 *l1, uint32_t idx, uint64_t tick)
+lru_file(struct far_l1 *l1, uint32_t idx, uint64_t tick)
 {
 	struct l1_wheel *wheel = &l1->queue.wheel;
-	struct l1_block *block = &l1->blocks[idx];
-	uint32_t slot, list;
+	uint32_t slot;
 
-	block->queued = tick > wheel->last ? tick : wheel->last;
-	slot = slot_of(wheel, block->queued);
-	list = list_of(slot, wheel->add_way++);
-	block->queue_prev = L1_QUEUE_HEAD | list;
-	block->queue_next = wheel->heads[list];
-	wheel->heads[list] = idx;
-	if (block->queue_next != L1_NIL)
-		l1->blocks[block->queue_next].queue_prev = idx;
-	else
+	if (tick < wheel->last)
+		tick = wheel->last;
+	l1->blocks[idx].queued = tick;
+	slot = slot_of(wheel, tick);
+	if (slot >= L1_WHEEL_SLOTS) {
+		if (list_push(l1, list_of(slot, wheel->add_way++), idx))
+			slot_mark(wheel, slot);
+	} else if (list_push(l1, slot, idx)) {
 		slot_mark(wheel, slot);
+	}
+}
+
+static void
+lru_add(struct far_l1 *l1, uint32_t idx, uint64_t tick)
+{
+	lru_file(l1, idx, tick);
 }
 
 static inline void
@@ -131,7 +151,7 @@ lru_remove(struct far_l1 *l1, uint32_t idx)
 	if (prev & L1_QUEUE_HEAD) {
 		list = prev & ~L1_QUEUE_HEAD;
 		wheel->heads[list] = next;
-		if (next == L1_NIL && slot_first(wheel, slot_of_list(list)) == L1_NIL)
+		if (next == L1_NIL && slot_is_empty(wheel, slot_of_list(list)))
 			slot_unmark(wheel, slot_of_list(list));
 	} else {
 		l1->blocks[prev].queue_next = next;
@@ -140,13 +160,12 @@ lru_remove(struct far_l1 *l1, uint32_t idx)
 	block->queue_next = L1_NIL;
 }
 
-/* The slot with the oldest blocks. One above level 0 has to be filed anew before any of its
- * blocks is known to be the oldest: last moves to its beginning, and it stays the one until it
- * is empty. */
+/* The slot with the oldest blocks, where level 0 has none. It has to be filed anew before any of its blocks
+ * is known to be the oldest: last moves to its beginning, and it stays the one until it is empty. */
 static uint32_t
-slot_oldest(const struct far_l1 *l1, struct l1_wheel *wheel)
+slot_above(const struct far_l1 *l1, struct l1_wheel *wheel)
 {
-	uint32_t level = 0;
+	uint32_t level = 1;
 	uint32_t word, digit, shift;
 	uint64_t below;
 
@@ -160,83 +179,210 @@ slot_oldest(const struct far_l1 *l1, struct l1_wheel *wheel)
 	shift = L1_WHEEL_BITS * level;
 	below = level + 1 == L1_WHEEL_LEVELS ? UINT64_MAX : (1ull << (shift + L1_WHEEL_BITS)) - 1;
 	wheel->last = (wheel->last & ~below) | ((uint64_t)digit << shift);
-	if (level == 0)
-		return digit;
 	wheel->cascade = level * L1_WHEEL_SLOTS + digit;
 	for (uint32_t way = 0; way < L1_WHEEL_WAYS; way++)
 		__builtin_prefetch(&l1->blocks[wheel->heads[list_of(wheel->cascade, way)]], 1);
 	return wheel->cascade;
 }
 
-static inline void
-queue_move(struct far_l1 *l1, uint32_t idx, uint64_t tick)
+/* The search for one victim. */
+struct lru_walk {
+	uint64_t moves;
+	uint64_t moves_end;
+	uint64_t now; /* a tick is taken when one is needed */
+	uint64_t oldest_tick;
+	uint32_t oldest; /* seen so far, and nobody held it; L1_NIL: none */
+};
+
+static inline bool
+walk_goes_on(const struct lru_walk *walk)
 {
-	lru_remove(l1, idx);
-	lru_add(l1, idx, tick);
+	return walk->moves < QUEUE_MOVES_MAX ||
+	       (walk->moves < walk->moves_end && walk->oldest == L1_NIL);
 }
 
-/* Brought nearer to its end: what evicting it will read is asked for now. */
-static void
-queue_refile(struct far_l1 *l1, uint32_t idx, uint64_t tick)
+/* The tick that a block is to be filed under: of its last use, or the present, as somebody holds it. */
+static inline uint64_t
+walk_look(struct far_l1 *l1, struct lru_walk *walk, uint32_t idx)
 {
 	struct l1_block *block = &l1->blocks[idx];
-	struct far_key key;
+	uint64_t tick = atomic_load_explicit(&block->touched, memory_order_relaxed);
 
-	queue_move(l1, idx, tick);
-	far_l1_block_key(block, &key);
-	far_l1_table_prefetch(l1, &key);
-	__builtin_prefetch(&l1->arena.extents[block->extent], 1);
+	walk->moves++;
+	if (!word_evictable(atomic_load_explicit(&block->word, memory_order_relaxed))) {
+		if (walk->now == 0)
+			walk->now = ticks_take(l1, 0);
+		return walk->now;
+	}
+	if (tick < block->queued)
+		tick = block->queued;
+	if (tick < walk->oldest_tick) {
+		walk->oldest_tick = tick;
+		walk->oldest = idx;
+	}
+	return tick;
 }
 
-static uint32_t
-lru_claim(struct far_l1 *l1)
+/* Files the blocks of a slot above level 0 anew, of its lists in turns, until it is empty or the walk ends. What
+ * is behind the first of a list is in order all the time; the first ones are put in order at the end. */
+static __attribute__((noinline)) void
+slot_cascade(struct far_l1 *l1, uint32_t slot, struct lru_walk *walk_io)
 {
 	struct l1_wheel *wheel = &l1->queue.wheel;
-	uint64_t now = 0; /* a tick is taken when one is needed */
-	uint64_t moves_end = (uint64_t)l1->queue.count * 2 + QUEUE_MOVES_MAX;
-	uint64_t oldest_tick = UINT64_MAX;
-	uint32_t oldest = L1_NIL;
+	struct lru_walk walk = *walk_io;
+	uint32_t first = list_of(slot, 0);
+	uint32_t *heads = &wheel->heads[first];
+	uint32_t empty = 0; /* lists in a row */
 
-	for (uint64_t moves = 0; l1->queue.count > 0 && moves < moves_end; moves++) {
+	for (uint32_t way = 0; empty < L1_WHEEL_WAYS && walk_goes_on(&walk); way++) {
+		uint32_t *head = &heads[way % L1_WHEEL_WAYS];
+		uint32_t idx = *head;
+
+		empty++;
+		if (idx == L1_NIL)
+			continue;
+		empty = 0;
+		*head = l1->blocks[idx].queue_next;
+		__builtin_prefetch(&l1->blocks[*head], 1);
+		lru_file(l1, idx, walk_look(l1, &walk, idx));
+	}
+	for (uint32_t way = 0; way < L1_WHEEL_WAYS; way++) {
+		if (heads[way] != L1_NIL)
+			l1->blocks[heads[way]].queue_prev = L1_QUEUE_HEAD | (first + way);
+	}
+	if (slot_is_empty(wheel, slot))
+		slot_unmark(wheel, slot);
+	*walk_io = walk;
+}
+
+/* The oldest that was seen, after so many moves; L1_NIL: the walk goes on, or has come to its end. */
+static uint32_t
+walk_settle(struct far_l1 *l1, struct lru_walk *walk)
+{
+	uint32_t idx = walk->oldest;
+
+	walk->oldest = L1_NIL;
+	walk->oldest_tick = UINT64_MAX;
+	return idx != L1_NIL && far_l1_block_claim(l1, idx) ? idx : L1_NIL;
+}
+
+/* The oldest slot of level 0. */
+static inline uint32_t
+slot_next(const struct l1_wheel *wheel)
+{
+	uint32_t word = (uint32_t)__builtin_ctzll(wheel->words[0]);
+
+	return word * 64 + (uint32_t)__builtin_ctzll(wheel->maps[0][word]);
+}
+
+static __attribute__((noinline)) uint32_t
+claim_one(struct far_l1 *l1)
+{
+	struct l1_wheel *wheel = &l1->queue.wheel;
+	struct lru_walk walk = {
+		.moves_end = (uint64_t)l1->queue.count * 2 + QUEUE_MOVES_MAX,
+		.oldest_tick = UINT64_MAX,
+	};
+
+	while (l1->queue.count > 0) {
 		uint32_t slot, idx;
-		struct l1_block *block;
 		uint64_t tick;
 
-		if (moves >= QUEUE_MOVES_MAX && oldest != L1_NIL) {
-			if (far_l1_block_claim(l1, oldest))
-				return oldest;
-			oldest = L1_NIL;
-			oldest_tick = UINT64_MAX;
+		if (!walk_goes_on(&walk)) {
+			idx = walk_settle(l1, &walk);
+			if (idx != L1_NIL || walk.moves >= walk.moves_end)
+				return idx;
 		}
-		slot = slot_oldest(l1, wheel);
-		idx = slot_first(wheel, slot);
-		block = &l1->blocks[idx];
-		tick = atomic_load_explicit(&block->touched, memory_order_relaxed);
-		if (block->queue_next != L1_NIL)
-			__builtin_prefetch(&l1->blocks[block->queue_next], 1);
-		if (!word_evictable(atomic_load_explicit(&block->word, memory_order_relaxed))) {
-			if (now == 0)
-				now = ticks_take(l1, 0);
-			queue_move(l1, idx, now);
+		if (wheel->words[0] == 0 || wheel->cascade != CASCADE_NONE) {
+			slot_cascade(l1, slot_above(l1, wheel), &walk);
 			continue;
 		}
-		if (tick < block->queued)
-			tick = block->queued;
-		if (tick < oldest_tick) {
-			oldest_tick = tick;
-			oldest = idx;
-		}
-		if (slot >= L1_WHEEL_SLOTS || tick > block->queued) {
-			queue_refile(l1, idx, tick);
-		} else if (block_claim(block)) {
+		slot = slot_next(wheel);
+		idx = wheel->heads[slot];
+		tick = walk_look(l1, &walk, idx);
+		if (tick > l1->blocks[idx].queued) {
+			lru_remove(l1, idx);
+			lru_add(l1, idx, tick);
+		} else if (block_claim(&l1->blocks[idx])) {
+			wheel->last = tick;
 			lru_remove(l1, idx);
 			l1->queue.count--;
 			return idx;
 		}
 	}
-	if (oldest != L1_NIL && far_l1_block_claim(l1, oldest))
-		return oldest;
 	return L1_NIL;
+}
+
+/* Asks for the records of the next few on level 0: nobody has read them since they came down to it. */
+static void
+records_ask(const struct far_l1 *l1, uint32_t count)
+{
+	const struct l1_wheel *wheel = &l1->queue.wheel;
+
+	for (uint64_t words = wheel->words[0]; words != 0 && count > 0; words &= words - 1) {
+		uint32_t word = (uint32_t)__builtin_ctzll(words);
+
+		for (uint64_t map = wheel->maps[0][word]; map != 0 && count > 0; map &= map - 1) {
+			uint32_t slot = word * 64 + (uint32_t)__builtin_ctzll(map);
+
+			__builtin_prefetch(&l1->blocks[wheel->heads[slot]], 1);
+			count--;
+		}
+	}
+}
+
+/* Claims what is due on level 0, as far as it was not used since and nobody holds it: that is most of it. */
+static uint32_t
+claim_due(struct far_l1 *l1, uint32_t *idxs_out, uint32_t max)
+{
+	struct l1_wheel *wheel = &l1->queue.wheel;
+	uint32_t count = 0;
+
+	if (wheel->cascade != CASCADE_NONE)
+		return 0;
+	while (count < max && wheel->words[0] != 0) {
+		uint32_t slot = slot_next(wheel);
+		uint32_t idx = wheel->heads[slot];
+		struct l1_block *block = &l1->blocks[idx];
+		uint32_t next = block->queue_next;
+		uint64_t queued = block->queued;
+
+		if (atomic_load_explicit(&block->touched, memory_order_relaxed) > queued ||
+		    !block_claim(block))
+			break;
+		wheel->last = queued;
+		wheel->heads[slot] = next;
+		if (next != L1_NIL)
+			l1->blocks[next].queue_prev = L1_QUEUE_HEAD | slot;
+		else
+			slot_unmark(wheel, slot);
+		block->queue_prev = L1_NIL;
+		block->queue_next = L1_NIL;
+		idxs_out[count++] = idx;
+	}
+	l1->queue.count -= count;
+	return count;
+}
+
+static uint32_t
+lru_claim(struct far_l1 *l1, uint32_t *idxs_out, uint32_t max)
+{
+	uint32_t count = 0;
+
+	if (max > 1)
+		records_ask(l1, max);
+	while (count < max) {
+		uint32_t idx;
+
+		count += claim_due(l1, idxs_out + count, max - count);
+		if (count == max)
+			break;
+		idx = claim_one(l1);
+		if (idx == L1_NIL)
+			break;
+		idxs_out[count++] = idx;
+	}
+	return count;
 }
 
 static void

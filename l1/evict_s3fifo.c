@@ -33,12 +33,6 @@
 
 /* --- A queue: linked both ways, head to tail through queue_next. --- */
 
-static uint32_t
-block_units_of(const struct far_l1 *l1, uint32_t idx)
-{
-	return l1->arena.extents[l1->blocks[idx].extent].unit_count;
-}
-
 static void
 fifo_link(struct far_l1 *l1, uint32_t which, uint32_t idx, uint32_t before)
 {
@@ -237,7 +231,7 @@ fifo_ahead(const struct far_l1 *l1, const struct l1_fifo *fifo)
 }
 
 static uint32_t
-s3fifo_claim(struct far_l1 *l1)
+claim_one(struct far_l1 *l1)
 {
 	struct l1_fifo *fifos = l1->queue.s3fifo.fifos;
 	uint32_t locked[2] = {0, 0}; /* that many in a row: all of them, if it reaches the count */
@@ -268,6 +262,15 @@ s3fifo_claim(struct far_l1 *l1)
 			return idx;
 		}
 	}
+}
+
+/* Which queue the next one comes from depends on what is added for this one: never more than one. */
+static uint32_t
+s3fifo_claim(struct far_l1 *l1, uint32_t *idxs_out, uint32_t max)
+{
+	(void)max;
+	idxs_out[0] = claim_one(l1);
+	return idxs_out[0] != L1_NIL;
 }
 
 static void

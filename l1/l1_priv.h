@@ -23,6 +23,7 @@
 #define L1_SLICE         128u /* keys worked on together, so that their cache misses overlap */
 #define L1_FIND_STEPS    64u  /* along a chain, before the lock is taken */
 #define L1_EVENTS        64u  /* told to a listener in one call */
+#define L1_VICTIMS       64u  /* claimed together, so that their cache misses overlap */
 #define L1_TELLERS       64U  /* threads whose blocks that went have records still */
 #define L1_LISTENERS_MAX 4u
 #define L1_NAME_BYTES    48u
@@ -206,8 +207,9 @@ struct l1_evict_ops {
 	void (*fini)(struct far_l1 *l1);
 	void (*add)(struct far_l1 *l1, uint32_t idx, uint64_t tick);
 	void (*remove)(struct far_l1 *l1, uint32_t idx);
-	/* The next to go that nobody holds, claimed; L1_NIL: none. Locked ones stay in the order. */
-	uint32_t (*claim)(struct far_l1 *l1);
+	/* The next to go that nobody holds, claimed: up to @max of them, 0: there is none. Locked ones
+	 * stay in the order. */
+	uint32_t (*claim)(struct far_l1 *l1, uint32_t *idxs_out, uint32_t max);
 	/* Back into the order, near to where it was. */
 	void (*unclaim)(struct far_l1 *l1, uint32_t idx);
 	/* A claimed block is evicted indeed. */
@@ -227,7 +229,6 @@ struct l1_wheel {
 	uint64_t maps[L1_WHEEL_LEVELS][L1_WHEEL_SLOTS / 64]; /* slots that have blocks */
 	uint64_t words[L1_WHEEL_LEVELS];                     /* words of the map that are not 0 */
 	uint32_t add_way;                                    /* of the next block that is filed */
-	uint32_t walk_way;
 	uint32_t heads[L1_WHEEL_LISTS];
 };
 
@@ -336,6 +337,16 @@ struct l1_dead {
 	uint64_t evicted_bytes;
 };
 
+/* Blocks that are claimed for a call that holds the lock, in the order in which they go: those that it does
+ * not need after all are returned before it gives the lock back, or claims in another way. Large: next and
+ * count alone are cleared. */
+struct l1_victims {
+	uint32_t next;
+	uint32_t count;
+	uint32_t idxs[L1_VICTIMS];
+	uint64_t buckets[L1_VICTIMS]; /* of their keys */
+};
+
 static inline uint32_t
 block_units(const struct far_l1 *l1, uint32_t size_bytes)
 {
@@ -350,11 +361,17 @@ block_footprint(const struct far_l1 *l1, uint32_t size_bytes)
 }
 
 /* Of the arena, by one who knows that the record stays this block's. */
+static inline uint32_t
+block_units_of(const struct far_l1 *l1, uint32_t idx)
+{
+	return block_units(l1,
+			   atomic_load_explicit(&l1->blocks[idx].size_bytes, memory_order_relaxed));
+}
+
 static inline uint64_t
 block_bytes(const struct far_l1 *l1, uint32_t idx)
 {
-	return block_footprint(
-		l1, atomic_load_explicit(&l1->blocks[idx].size_bytes, memory_order_relaxed));
+	return (uint64_t)block_units_of(l1, idx) << l1->align_shift;
 }
 
 static inline const struct l1_region *
@@ -509,9 +526,21 @@ table_look(struct far_l1 *l1, const struct far_key *key, uint64_t hash, uint64_t
 
 uint32_t far_l1_table_find_locked(struct far_l1 *l1, const struct far_key *key, uint64_t hash,
 				  uint64_t *word_out);
+
+/* A block that the table is to have. */
+struct l1_entry {
+	const struct far_key *key;
+	uint64_t hash;
+	uint64_t tick;
+	uint32_t size_bytes;
+};
+
 /* Lock. A write-locked block over @extent, in the table and in the eviction order. */
-uint32_t far_l1_table_add(struct far_l1 *l1, const struct far_key *key, uint64_t hash,
-			  uint32_t size_bytes, uint32_t extent, uint64_t tick);
+uint32_t far_l1_table_add(struct far_l1 *l1, const struct l1_entry *entry, uint32_t extent);
+/* Lock. The same over memory and record of @idx: a claimed block of as many units, whose key is in @bucket and
+ * which is evicted. */
+uint32_t far_l1_table_replace(struct far_l1 *l1, uint32_t idx, uint64_t bucket,
+			      const struct l1_entry *entry);
 
 static inline bool
 far_l1_table_has_room(const struct far_l1 *l1)
@@ -522,22 +551,30 @@ far_l1_table_has_room(const struct far_l1 *l1)
 
 /* Lock. Out of its chain and of the eviction order. */
 void far_l1_table_unlink(struct far_l1 *l1, uint32_t idx);
-/* Lock. Memory back to the arena (unless it was given to another block: extent L1_NIL), the word to
- * free; the record is the caller's until it drops it. */
 
+/* Nobody's, and of the next generation. */
 static inline void
-far_l1_block_end(struct far_l1 *l1, uint32_t idx)
+block_word_free(struct l1_block *block)
 {
-	struct l1_block *block = &l1->blocks[idx];
 	uint64_t word = atomic_load_explicit(&block->word, memory_order_acquire);
 
 	FAR_ASSERT(word_state(word) != WORD_FREE);
 	FAR_ASSERT(word_readers(word) == 0);
+	atomic_store_explicit(&block->word, (uint64_t)(word_gen(word) + 1) << WORD_GEN_SHIFT,
+			      memory_order_release);
+}
+
+/* Lock. Memory back to the arena (unless it was given to another block: extent L1_NIL), the word to
+ * free; the record is the caller's until it drops it. */
+static inline void
+far_l1_block_end(struct far_l1 *l1, uint32_t idx)
+{
+	struct l1_block *block = &l1->blocks[idx];
+
 	if (block->extent != L1_NIL)
 		far_l1_arena_give(&l1->arena, block->extent);
 	block->extent = L1_NIL;
-	atomic_store_explicit(&block->word, (uint64_t)(word_gen(word) + 1) << WORD_GEN_SHIFT,
-			      memory_order_release);
+	block_word_free(block);
 	l1->record_count--;
 }
 
@@ -573,8 +610,23 @@ far_l1_queue_remove(struct far_l1 *l1, uint32_t idx)
 static inline uint32_t
 far_l1_queue_claim(struct far_l1 *l1)
 {
-	return l1->queue.ops->claim(l1);
+	uint32_t idx;
+
+	return l1->queue.ops->claim(l1, &idx, 1) > 0 ? idx : L1_NIL;
 }
+
+/* One that was claimed already; L1_NIL: none is left. */
+static inline uint32_t
+far_l1_victims_take(struct l1_victims *victims)
+{
+	return victims->next < victims->count ? victims->idxs[victims->next++] : L1_NIL;
+}
+
+/* None is left: claims the next ones, up to @max if the policy says so many at once, and takes the first;
+ * L1_NIL: none can go. */
+uint32_t far_l1_victims_claim(struct far_l1 *l1, struct l1_victims *victims, uint32_t max);
+/* Undoes the claims that are left: the last one first, so that the first is the next to go again. */
+void far_l1_victims_return(struct far_l1 *l1, struct l1_victims *victims);
 
 /* What it costs to lose this block: 0 (the next to go) .. 48. */
 uint32_t far_l1_queue_worth(const struct far_l1 *l1, uint32_t idx);
@@ -591,6 +643,15 @@ block_claim(struct l1_block *block)
 						       memory_order_acq_rel, memory_order_relaxed);
 }
 
+static inline void
+evicted_count(struct far_l1 *l1, struct l1_dead *dead, uint64_t blocks, uint64_t bytes)
+{
+	l1->evicted_blocks += blocks;
+	l1->evicted_bytes += bytes;
+	dead->evicted += blocks;
+	dead->evicted_bytes += bytes;
+}
+
 /* The same, and it is out of the order. */
 bool far_l1_block_claim(struct far_l1 *l1, uint32_t idx);
 /* Undoes a claim. */
@@ -605,11 +666,21 @@ void far_l1_doomed_free(struct far_l1 *l1, const uint32_t *idxs, size_t count,
 			struct l1_dead *dead);
 
 /* place.c. Lock. */
-/* An extent of that many units, evicting what has to go for it and nothing else; L1_NIL: none, and
- * nothing was evicted. Evicted blocks are added to @dead. */
-uint32_t far_l1_place(struct far_l1 *l1, uint32_t unit_count, struct l1_dead *dead);
-/* One block goes so that its record can be used; false: none can. */
-bool far_l1_place_record(struct far_l1 *l1, struct l1_dead *dead);
+/* Places for the keys of one call. */
+struct l1_places {
+	uint32_t wanted; /* keys that have none yet: so many victims may be needed */
+	bool alike;      /* the last victim was as long as what was asked for */
+	struct l1_victims *victims;
+	struct l1_dead
+		dead; /* what was evicted for them, but for the replaced that are not counted yet */
+	uint64_t replaced;
+	uint64_t replaced_bytes;
+};
+
+/* A write-locked block for one key, in memory of @units; evicts what has to go for it and nothing else.
+ * L1_NIL: there is no memory or no record, and nothing was evicted for want of memory. */
+uint32_t far_l1_place(struct far_l1 *l1, struct l1_places *places, const struct l1_entry *entry,
+		      uint32_t units);
 
 /* loan.c */
 int far_l1_loans_init(struct far_l1 *l1);

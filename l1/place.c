@@ -4,7 +4,8 @@
 /*
  * Victims are claimed, a step that can be undone, in the order of the policy, until a run of free and
  * claimed extents is long enough; what does not lie in that run is let go again. With blocks of one
- * size the first victim is enough, and its extent changes hands as it is. Where small blocks lie
+ * size the first victim is enough, and its extent changes hands as it is: then the victims of all keys of
+ * a call are claimed together, and those that are not needed after all are let go again. Where small blocks lie
  * scattered, a run of the oldest would cost nearly all: so when more than one victim is needed, runs
  * around the oldest and around the longest free extent are looked at as well, and the cheapest is
  * taken, a block that the policy would keep counting for more. When locked blocks stand in all of
@@ -293,37 +294,89 @@ place_run(struct far_l1 *l1, uint32_t idx, uint32_t units, struct l1_dead *dead)
 	return extent;
 }
 
-uint32_t
-far_l1_place(struct far_l1 *l1, uint32_t units, struct l1_dead *dead)
+/* The next one to go, of those that are claimed already or from now on; L1_NIL: none can. Only where one was
+ * as long as what was asked for are others claimed with the next one. */
+static uint32_t
+victim_take(struct far_l1 *l1, struct l1_places *places)
 {
-	uint32_t extent = L1_NIL;
-	uint32_t idx;
+	uint32_t idx = far_l1_victims_take(places->victims);
 
-	if (units <= l1->arena.free_units)
-		extent = far_l1_arena_take(&l1->arena, units, L1_TAKEN);
-	if (extent != L1_NIL || l1->config.policy == FAR_L1_NONE)
-		return extent;
-	if (is_refused(l1, units))
-		return L1_NIL;
-	idx = far_l1_queue_claim(l1);
-	if (idx == L1_NIL)
-		return L1_NIL;
-	if (l1->arena.extents[l1->blocks[idx].extent].unit_count >= units)
-		return place_instead(l1, idx, units, dead);
-	return place_run(l1, idx, units, dead);
+	if (idx != L1_NIL)
+		return idx;
+	return far_l1_victims_claim(l1, places->victims, places->alike ? places->wanted : 1);
 }
 
-bool
-far_l1_place_record(struct far_l1 *l1, struct l1_dead *dead)
+/* Evicts @idx, and for a longer run what else has to go. */
+static uint32_t
+extent_make(struct far_l1 *l1, struct l1_places *places, uint32_t idx, uint32_t units)
+{
+	if (l1->arena.extents[l1->blocks[idx].extent].unit_count >= units)
+		return place_instead(l1, idx, units, &places->dead);
+	/* A plan claims on its own, and takes all claimed ones that it meets for its own. */
+	far_l1_victims_return(l1, places->victims);
+	return place_run(l1, idx, units, &places->dead);
+}
+
+/* One block goes so that its record can be used; false: none can. */
+static bool
+record_make(struct far_l1 *l1, struct l1_places *places)
 {
 	bool spare = l1->block_free != L1_NIL || l1->block_fresh < l1->block_end;
 	uint32_t idx = L1_NIL;
 
 	/* Where somebody wants to be told, a victim keeps its own record for a while. */
 	if (l1->config.policy != FAR_L1_NONE && (spare || !l1->told_deleted))
-		idx = far_l1_queue_claim(l1);
+		idx = victim_take(l1, places);
 	if (idx == L1_NIL)
 		return false;
-	far_l1_block_evict(l1, idx, dead);
+	far_l1_block_evict(l1, idx, &places->dead);
 	return true;
+}
+
+/* Not with the next victim as it is. */
+static __attribute__((noinline)) uint32_t
+place_anew(struct far_l1 *l1, struct l1_places *places, const struct l1_entry *entry,
+	   uint32_t units)
+{
+	uint32_t extent = L1_NIL;
+
+	if (units <= l1->arena.free_units)
+		extent = far_l1_arena_take(&l1->arena, units, L1_TAKEN);
+	if (extent == L1_NIL) {
+		uint32_t idx = L1_NIL;
+
+		if (l1->config.policy != FAR_L1_NONE &&
+		    (places->victims->next < places->victims->count || !is_refused(l1, units)))
+			idx = victim_take(l1, places);
+		if (idx == L1_NIL)
+			return L1_NIL;
+		places->alike = block_units_of(l1, idx) == units;
+		extent = extent_make(l1, places, idx, units);
+		if (extent == L1_NIL)
+			return L1_NIL;
+	}
+	if (!far_l1_table_has_room(l1) && !record_make(l1, places)) {
+		far_l1_arena_give(&l1->arena, extent);
+		return L1_NIL;
+	}
+	return far_l1_table_add(l1, entry, extent);
+}
+
+uint32_t
+far_l1_place(struct far_l1 *l1, struct l1_places *places, const struct l1_entry *entry,
+	     uint32_t units)
+{
+	struct l1_victims *victims = places->victims;
+	uint32_t at = victims->next;
+
+	/* Mostly blocks are alike: memory and record of the next victim change hands as they are, unless its
+	 * end has to be told under its key. */
+	if (at == victims->count || units <= l1->arena.free_units || l1->told_deleted ||
+	    block_units_of(l1, victims->idxs[at]) != units)
+		return place_anew(l1, places, entry, units);
+	victims->next++;
+	places->replaced++;
+	places->replaced_bytes += atomic_load_explicit(&l1->blocks[victims->idxs[at]].size_bytes,
+						       memory_order_relaxed);
+	return far_l1_table_replace(l1, victims->idxs[at], victims->buckets[at], entry);
 }

@@ -12,7 +12,7 @@ struct write_call {
 	far_l1_session session;
 	uint64_t now_ns;
 	uint64_t tick; /* of the first key */
-	struct l1_dead dead;
+	struct l1_places places;
 	uint32_t loans[L1_SLICE]; /* taken and not used yet */
 	size_t loan_count;
 	size_t lent; /* loans that are not counted yet */
@@ -96,8 +96,10 @@ wants_sort(struct write_call *call, const struct far_l1_want *wants, size_t coun
 			continue;
 		}
 		idx = table_look(l1, &wants[i].key, hash, &word);
-		if (idx == L1_NIL)
+		if (idx == L1_NIL) {
+			call->places.wanted++;
 			continue;
+		}
 		grants[i].rc = -EEXIST;
 		pin_set(l1, &grants[i], idx, word);
 	}
@@ -111,12 +113,16 @@ loans_return(struct write_call *call)
 	call->loan_count = 0;
 }
 
-/* What was lent is counted for all keys together, before the lock is given back. */
+/* What was lent and replaced is counted for all keys together, before the lock is given back. */
 static void
 lent_count(struct write_call *call)
 {
 	struct far_l1 *l1 = call->l1;
+	struct l1_places *places = &call->places;
 
+	evicted_count(l1, &places->dead, places->replaced, places->replaced_bytes);
+	places->replaced = 0;
+	places->replaced_bytes = 0;
 	locked_bytes_add(l1, call->session, l1->lending_bytes, 0);
 	far_l1_session_count(l1, call->session, (int64_t)call->lent);
 	l1->lending_bytes = 0;
@@ -130,31 +136,16 @@ dead_flush(struct write_call *call)
 {
 	struct far_l1 *l1 = call->l1;
 
+	far_l1_victims_return(l1, call->places.victims);
 	lent_count(call);
 	pthread_mutex_unlock(&l1->lock);
 	loans_return(call);
 	far_l1_gate_leave(l1, call->session);
-	far_l1_dead_tell(l1, &call->dead);
+	far_l1_dead_tell(l1, &call->places.dead);
 	if (far_l1_gate_enter(l1, call->session) < 0)
 		return false;
 	pthread_mutex_lock(&l1->lock);
 	return true;
-}
-
-/* Memory and a record for one key; nothing is evicted unless both are found. L1_NIL: none. */
-static uint32_t
-block_place(struct write_call *call, const struct far_l1_want *want, uint64_t hash, uint64_t tick)
-{
-	struct far_l1 *l1 = call->l1;
-	uint32_t extent = far_l1_place(l1, block_units(l1, want->size_bytes), &call->dead);
-
-	if (extent == L1_NIL)
-		return L1_NIL;
-	if (!far_l1_table_has_room(l1) && !far_l1_place_record(l1, &call->dead)) {
-		far_l1_arena_give(&l1->arena, extent);
-		return L1_NIL;
-	}
-	return far_l1_table_add(l1, &want->key, hash, want->size_bytes, extent, tick);
 }
 
 static int
@@ -164,6 +155,11 @@ want_grant(struct write_call *call, const struct far_l1_want *want, size_t left,
 	struct far_l1 *l1 = call->l1;
 	struct l1_lend lend = {
 		.kind = LOAN_WRITE, .session = call->session, .now_ns = call->now_ns};
+	struct l1_entry entry = {.key = &want->key,
+				 .hash = grant->loan,
+				 .tick = tick,
+				 .size_bytes = want->size_bytes};
+	uint32_t units = block_units(l1, want->size_bytes);
 	uint64_t word = 0;
 	uint32_t idx;
 
@@ -175,14 +171,14 @@ want_grant(struct write_call *call, const struct far_l1_want *want, size_t left,
 						     left < L1_SLICE ? left : L1_SLICE);
 	if (call->loan_count == 0)
 		return -ENOMEM;
-	idx = block_place(call, want, grant->loan, tick);
+	idx = far_l1_place(l1, &call->places, &entry, units);
 	if (idx == L1_NIL)
 		return -ENOMEM;
 	/* Before the loan: nobody else can flip it yet. */
 	if (want->flags & FAR_L1_TEMPORARY)
 		atomic_fetch_or_explicit(&l1->blocks[idx].word, WORD_TEMPORARY,
 					 memory_order_relaxed);
-	l1->lending_bytes += block_footprint(l1, want->size_bytes);
+	l1->lending_bytes += (uint64_t)units << l1->align_shift;
 	call->lent++;
 	grant->size_bytes = want->size_bytes;
 	lend.block = idx;
@@ -200,11 +196,12 @@ wants_grant(struct write_call *call, const struct far_l1_want *wants, size_t cou
 	for (size_t i = 0; i < count; i++) {
 		if (grants[i].rc != 0)
 			continue;
-		if (call->dead.count >= L1_EVENTS && !dead_flush(call)) {
+		if (call->places.dead.count >= L1_EVENTS && !dead_flush(call)) {
 			*inside = false;
 			return i;
 		}
 		grants[i].rc = want_grant(call, &wants[i], count - i, call->tick - i, &grants[i]);
+		call->places.wanted--;
 		if (grants[i].rc == -ENOMEM)
 			return i;
 		if (grants[i].rc == 0)
@@ -217,7 +214,12 @@ size_t
 far_l1_reserve_write(struct far_l1 *l1, far_l1_session session, const struct far_l1_want *wants,
 		     size_t count, struct far_l1_grant *grants_out)
 {
-	struct write_call call = {.l1 = l1, .session = session, .dead = {.head = L1_NIL}};
+	struct l1_victims victims;
+	struct write_call call = {
+		.l1 = l1,
+		.session = session,
+		.places = {.victims = &victims, .dead = {.head = L1_NIL}},
+	};
 	bool inside = far_l1_gate_enter(l1, session) == 0;
 	size_t granted = 0, end;
 	uint64_t tick;
@@ -228,6 +230,7 @@ far_l1_reserve_write(struct far_l1 *l1, far_l1_session session, const struct far
 			grants_out[i] = (struct far_l1_grant){.rc = -EPERM};
 		return 0;
 	}
+	victims.next = victims.count = 0;
 	call.now_ns = far_clock_now(l1->config.clock);
 	call.tick = ticks_take(l1, count);
 	pthread_mutex_lock(&l1->lock);
@@ -244,14 +247,15 @@ far_l1_reserve_write(struct far_l1 *l1, far_l1_session session, const struct far
 			grants_out[i] = (struct far_l1_grant){.rc = rest_rc};
 	}
 	l1->denied += inside ? count - end : 0;
+	far_l1_victims_return(l1, &victims);
 	lent_count(&call);
 	pthread_mutex_unlock(&l1->lock);
 	loans_return(&call);
 	if (inside)
 		far_l1_gate_leave(l1, session);
-	far_l1_dead_tell(l1, &call.dead);
-	far_l1_record_add(l1, FAR_RECORD_L1_EVICTED, 1, session, call.dead.evicted,
-			  call.dead.evicted_bytes);
+	far_l1_dead_tell(l1, &call.places.dead);
+	far_l1_record_add(l1, FAR_RECORD_L1_EVICTED, 1, session, call.places.dead.evicted,
+			  call.places.dead.evicted_bytes);
 	far_l1_record_granted(l1, FAR_RECORD_L1_WRITE_RESERVED, session, grants_out, count);
 	far_l1_record_add(l1, FAR_RECORD_L1_DENIED, rest_rc, session, count - end, 0);
 	return granted;
