@@ -64,6 +64,7 @@ open_loads(struct far_prefetch *ctl)
 	ctl->bucket_mask = buckets - 1;
 	for (uint32_t i = ctl->config.loads_max; i > 0; i--) {
 		far_list_init(&ctl->loads[i - 1].interests);
+		ctl->loads[i - 1].number = i;
 		ctl->loads[i - 1].next = ctl->loads_free;
 		ctl->loads_free = &ctl->loads[i - 1];
 	}
@@ -149,6 +150,8 @@ open_scratch(struct far_prefetch *ctl)
 	    ctl->grants == NULL || ctl->wants == NULL || ctl->refs == NULL || ctl->loans == NULL ||
 	    ctl->rcs == NULL)
 		return -ENOMEM;
+	for (uint32_t i = 0; i < FAR_L2_SET_MAX; i++)
+		ctl->adapters[i].unlock_keys = &ctl->unlock_keys[(size_t)i * keys];
 	return 0;
 }
 
@@ -580,6 +583,7 @@ far_prefetch_adapter_renew(struct far_prefetch *ctl, uint32_t adapter)
 {
 	FAR_ASSERT(!far_prefetch_names(ctl, adapter));
 	ctl->adapters[adapter] = (struct prefetch_adapter){
+		.unlock_keys = ctl->adapters[adapter].unlock_keys,
 		.generation = ctl->set->generations[adapter],
 	};
 }

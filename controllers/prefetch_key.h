@@ -104,9 +104,8 @@ static inline void
 far_prefetch_unlock(struct far_prefetch *ctl, uint32_t adapter, const struct far_key *key)
 {
 	struct prefetch_adapter *state = &ctl->adapters[adapter];
-	size_t row = (size_t)adapter * ctl->config.window_keys;
 
-	ctl->unlock_keys[row + state->unlock_count++] = *key;
+	state->unlock_keys[state->unlock_count++] = *key;
 	if (state->unlock_count == ctl->config.window_keys)
 		far_prefetch_unlock_flush_one(ctl, adapter);
 }
@@ -145,11 +144,27 @@ far_prefetch_interest(const struct far_list *node)
 	return FAR_CONTAINER_OF(node, struct far_prefetch_view, interest);
 }
 
+/* The view, which waits for no load, waits for this one. */
+static inline void
+far_prefetch_load_link(struct prefetch_load *load, struct far_prefetch_view *view)
+{
+	FAR_ASSERT((view->stage & PREFETCH_STAGE_LOAD) == 0);
+	load->only = far_list_empty(&load->interests) ? view : NULL;
+	far_list_push_back(&load->interests, &view->interest);
+	view->stage |= load->number;
+}
+
 /* The view is out of the load's list; the load itself stays. */
 static inline void
 far_prefetch_load_part(struct prefetch_load *load, struct far_prefetch_view *view)
 {
+	const struct far_list *first;
+
 	far_list_remove(&view->interest);
+	first = load->interests.next;
+	load->only = first != &load->interests && first->next == &load->interests
+			     ? far_prefetch_interest(first)
+			     : NULL;
 	view->stage &= ~PREFETCH_STAGE_LOAD;
 	if (load->loan != 0)
 		far_prefetch_request_of(view)->loads--;
@@ -159,11 +174,9 @@ far_prefetch_load_part(struct prefetch_load *load, struct far_prefetch_view *vie
 static inline struct far_prefetch_view *
 far_prefetch_load_only(const struct prefetch_load *load)
 {
-	const struct far_list *first = load->interests.next;
-
-	if (first == &load->interests || first->next != &load->interests)
-		return NULL;
-	return far_prefetch_interest(first);
+	FAR_DASSERT(load->only == NULL || (load->interests.next == &load->only->interest &&
+					   load->interests.prev == &load->only->interest));
+	return load->only;
 }
 
 /* It was found, and mostly one waits for it, who wants the load: he is told. False: not so. */
@@ -212,6 +225,17 @@ far_prefetch_item_begin(struct far_l2_item *item, const struct far_key *key, uin
 	item->piece_count = 0;
 	item->crc32c = 0;
 	item->has_crc = false;
+}
+
+/* An answer, whose lock is the load's. */
+static inline void
+far_prefetch_found_set(struct prefetch_found *found, uint32_t adapter,
+		       const struct far_l2_item *item)
+{
+	found->adapter = adapter;
+	found->size_bytes = item->size_bytes;
+	found->locked = true;
+	memcpy(found->hint, item->hint, sizeof(item->hint));
 }
 
 /* ---- the budget of bytes in flight ---- */

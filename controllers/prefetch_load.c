@@ -34,13 +34,11 @@ far_prefetch_load_join(struct far_prefetch *ctl, struct prefetch_load *load,
 		far_prefetch_view_miss(ctl, view, -EMSGSIZE);
 		return;
 	}
-	FAR_ASSERT((view->stage & PREFETCH_STAGE_LOAD) == 0);
-	view->stage |= (uint32_t)(load - ctl->loads) + 1;
+	far_prefetch_load_link(load, view);
 	if (joined) {
 		FAR_MARK("a request joins the load of another");
 		view->stage |= PREFETCH_STAGE_JOINED;
 	}
-	far_list_push_back(&load->interests, &view->interest);
 	if (far_prefetch_load_has(load, view))
 		far_prefetch_view_found(ctl, view);
 	if (load->loan != 0)

@@ -15,8 +15,7 @@ far_prefetch_unlock_flush_one(struct far_prefetch *ctl, uint32_t adapter)
 	if (count == 0)
 		return;
 	state->unlock_count = 0;
-	far_l2_unlock(ctl->set->items[adapter],
-		      &ctl->unlock_keys[(size_t)adapter * ctl->config.window_keys], count);
+	far_l2_unlock(ctl->set->items[adapter], state->unlock_keys, count);
 }
 
 void
@@ -105,17 +104,15 @@ lookup_hit(struct far_prefetch *ctl, struct prefetch_load *load, uint32_t adapte
 		far_prefetch_unlock(ctl, adapter, &item->key);
 		return;
 	}
-	load->found[at].adapter = adapter;
-	load->found[at].size_bytes = item->size_bytes;
+	far_prefetch_found_set(&load->found[at], adapter, item);
 	load->found[at].locked = !planned;
-	memcpy(load->found[at].hint, item->hint, sizeof(item->hint));
 	if (planned)
 		far_prefetch_unlock(ctl, adapter, &item->key);
-	else if (!far_prefetch_load_found_by_one(ctl, load, item->size_bytes))
+	else
 		far_prefetch_load_found(ctl, load, item->size_bytes);
 }
 
-static void
+static __attribute__((noinline)) void
 lookup_answer(struct far_prefetch *ctl, const struct prefetch_lookup *lookup, uint32_t adapter,
 	      const struct prefetch_ref *ref, const struct far_l2_item *item)
 {
@@ -146,6 +143,25 @@ lookup_answer(struct far_prefetch *ctl, const struct prefetch_lookup *lookup, ui
 	}
 }
 
+/* Mostly it is the first answer for a load that one waits for, and he learns that it was found. False: nothing
+ * was done. */
+static inline bool
+lookup_hit_plain(struct far_prefetch *ctl, uint32_t adapter, const struct prefetch_ref *ref,
+		 const struct far_l2_item *item)
+{
+	struct prefetch_load *load = ref->load;
+
+	if (load->id != ref->id || item->rc != 0 || load->found_count != 0 ||
+	    load->state != PREFETCH_LOOKUP ||
+	    !far_prefetch_load_found_by_one(ctl, load, item->size_bytes))
+		return false;
+	load->pend_mask &= ~(1ULL << adapter);
+	load->window->attention = true;
+	load->found_count = 1;
+	far_prefetch_found_set(&load->found[0], adapter, item);
+	return true;
+}
+
 static void
 lookup_done(struct far_l2_task *task)
 {
@@ -156,10 +172,15 @@ lookup_done(struct far_l2_task *task)
 	uint32_t adapter = task->l2->idx;
 
 	FAR_ASSERT(lookup->live);
+	/* It may have ended since, and be another one. */
+	if (lookup->window->id == lookup->window_id)
+		lookup->window->lookups--;
 	far_prefetch_tell_answered(ctl, task, FAR_RECORD_PREFETCH_ANSWERED, lookup->request_id,
 				   lookup->asked_ns);
-	for (uint32_t i = 0; i < task->count; i++)
-		lookup_answer(ctl, lookup, adapter, &refs[i], &items[i]);
+	for (uint32_t i = 0; i < task->count; i++) {
+		if (!lookup_hit_plain(ctl, adapter, &refs[i], &items[i]))
+			lookup_answer(ctl, lookup, adapter, &refs[i], &items[i]);
+	}
 	lookup->live = false;
 	lookup->next = ctl->lookups_free;
 	ctl->lookups_free = lookup;
@@ -192,7 +213,10 @@ lookup_begin(struct far_prefetch *ctl, struct prefetch_window *window, uint32_t 
 {
 	struct far_l2 *l2 = ctl->set->items[adapter];
 	struct prefetch_lookup *lookup = ctl->lookups_free;
+	struct far_l2_item *item = lookup->items;
+	struct prefetch_ref *ref = lookup->refs;
 	uint32_t max = ctl->config.window_keys;
+	uint64_t bit = 1ULL << adapter;
 	uint64_t deadline_ns = 0;
 	uint32_t count = 0;
 	uint32_t end;
@@ -203,13 +227,16 @@ lookup_begin(struct far_prefetch *ctl, struct prefetch_window *window, uint32_t 
 		struct prefetch_load *load = window->loads[end];
 		uint64_t load_deadline_ns;
 
-		if (load == NULL || (load->ask_mask & (1ULL << adapter)) == 0)
+		if (load == NULL || (load->ask_mask & bit) == 0)
 			continue;
-		load->ask_mask &= ~(1ULL << adapter);
-		load->pend_mask |= 1ULL << adapter;
-		far_prefetch_item_begin(&lookup->items[count], &load->key, 0);
-		memset(lookup->items[count].hint, 0, sizeof(lookup->items[count].hint));
-		lookup->refs[count] = (struct prefetch_ref){.load = load, .id = load->id};
+		load->ask_mask ^= bit;
+		load->pend_mask |= bit;
+		far_prefetch_item_begin(item, &load->key, 0);
+		memset(item->hint, 0, sizeof(item->hint));
+		item++;
+		ref->load = load;
+		ref->id = load->id;
+		ref++;
 		count++;
 		load_deadline_ns = far_prefetch_load_deadline(load);
 		if (load_deadline_ns > deadline_ns)
@@ -230,6 +257,9 @@ lookup_begin(struct far_prefetch *ctl, struct prefetch_window *window, uint32_t 
 	ctl->lookups_live++;
 	ctl->adapters[adapter].lookups_live++;
 	lookup->request_id = window->request_id;
+	lookup->window = window;
+	lookup->window_id = window->id;
+	window->lookups++;
 	lookup->asked_ns = ctl->tick_ns;
 	far_l2_submit(l2, &lookup->task);
 	far_prefetch_tell_asked(ctl, &lookup->task, FAR_RECORD_PREFETCH_ASKED, window->request_id,
@@ -259,12 +289,14 @@ lookup_post_to(struct far_prefetch *ctl, struct prefetch_window *window, uint32_
 void
 far_prefetch_lookup_post(struct far_prefetch *ctl, struct prefetch_window *window)
 {
-	uint64_t asked = 0;
+	uint64_t asked = window->ask_mask;
+	bool begun = asked != 0 && (asked & ~ctl->set->active_mask) == 0;
 	bool all = true;
 
 	if (!window->asks)
 		return;
-	for (uint32_t i = 0; i < window->load_count; i++) {
+	/* If it has just begun, none is planned, and all are asked for. */
+	for (uint32_t i = 0; !begun && i < window->load_count; i++) {
 		struct prefetch_load *load = window->loads[i];
 
 		if (load == NULL)
@@ -275,6 +307,7 @@ far_prefetch_lookup_post(struct far_prefetch *ctl, struct prefetch_window *windo
 		load->ask_mask &= ctl->set->active_mask;
 		asked |= load->ask_mask;
 	}
+	window->ask_mask = 0;
 	for (; asked != 0; asked &= asked - 1)
 		all &= lookup_post_to(ctl, window, (uint32_t)__builtin_ctzll(asked));
 	window->asks = !all;

@@ -75,9 +75,10 @@ struct prefetch_task;
 
 struct prefetch_load {
 	struct far_key key;
-	uint64_t id;                /* never repeats: lookups that come late are told apart */
-	struct prefetch_load *next; /* in its bucket, or free */
-	struct far_list interests;  /* views; empty: abandoned */
+	uint64_t id;                    /* never repeats: lookups that come late are told apart */
+	struct prefetch_load *next;     /* in its bucket, or free */
+	struct far_list interests;      /* views; empty: abandoned */
+	struct far_prefetch_view *only; /* the one that waits, while no other does */
 	struct prefetch_window *window;
 	uint32_t window_idx;
 	enum prefetch_load_state state;
@@ -98,7 +99,8 @@ struct prefetch_load {
 	uint32_t planned_adapter;
 	uint32_t planned_bytes; /* in that one's queue; 0: none */
 	struct prefetch_task *task;
-	/* All above is set anew when a load begins; these are as long as their counts say. */
+	uint32_t number; /* index + 1, for views' stages; for good */
+	/* The rest above is set anew when a load begins; these are as long as their counts say. */
 	uint8_t route[FAR_L2_SET_MAX];
 	struct prefetch_found found[PREFETCH_FOUND_MAX]; /* in route order */
 };
@@ -118,8 +120,11 @@ struct prefetch_task {
 /* What begins together. Arrays of window_keys each. */
 struct prefetch_window {
 	struct far_list node; /* live or free */
+	uint64_t id;          /* never repeats: lookups that come late are told apart; 0: free */
 	uint64_t request_id;  /* whose keys they are */
 	uint64_t began_ns;
+	uint64_t ask_mask; /* all that is to be asked, while nobody was: later the loads know */
+	uint32_t lookups;  /* asked for it and not answered */
 	uint32_t load_count;
 	uint32_t live;                /* loads that have not ended */
 	uint32_t begun;               /* of them, those that have no buffer */
@@ -148,6 +153,8 @@ struct prefetch_lookup {
 	bool live;
 	bool cancelled;
 	uint64_t request_id; /* whose window asked */
+	struct prefetch_window *window;
+	uint64_t window_id;
 	uint64_t asked_ns;
 	struct far_l2_item *items;
 	struct prefetch_ref *refs;
@@ -160,8 +167,9 @@ struct prefetch_adapter {
 	uint64_t bytes_planned; /* of loads that it is to load, from their plan to their end */
 	double ns_per_byte;     /* of its load tasks, averaged over the last few; 0: none yet */
 	uint64_t measured_ns;   /* when the last of them ended */
-	uint32_t unlock_count;  /* keys in its row of unlock_keys */
-	uint32_t generation;    /* of the set, when it was met last */
+	uint32_t unlock_count;  /* keys that wait to be unlocked */
+	struct far_key *unlock_keys; /* its row of the controller's; for good */
+	uint32_t generation;         /* of the set, when it was met last */
 };
 
 struct far_prefetch {
@@ -195,6 +203,7 @@ struct far_prefetch {
 
 	struct prefetch_window *windows;
 	uint32_t windows_max;
+	uint64_t window_id;
 	struct far_list windows_free;
 	struct far_list windows_live;
 	/* Behind windows' and lookups' arrays. */
@@ -305,9 +314,10 @@ void far_prefetch_load_found_drop(struct far_prefetch *ctl, struct prefetch_load
 				  uint32_t idx);
 
 /* prefetch_task.c */
-/* Buffers for planned loads in key order, then tasks for all that have one. Sets window->starved if
- * something has to wait. */
-void far_prefetch_window_reserve(struct far_prefetch *ctl, struct prefetch_window *window);
+/* Plans what was looked up; buffers for planned loads in key order if it is the window's turn (@next); then
+ * tasks for all that have one. Sets window->starved if something has to wait. */
+void far_prefetch_window_reserve(struct far_prefetch *ctl, struct prefetch_window *window,
+				 bool next);
 void far_prefetch_window_post(struct far_prefetch *ctl, struct prefetch_window *window);
 /* Nanoseconds per byte; 0: nothing recent is known. */
 double far_prefetch_pace(const struct far_prefetch *ctl, uint32_t adapter);

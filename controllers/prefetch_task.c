@@ -98,9 +98,27 @@ load_starve(struct far_prefetch *ctl, struct prefetch_load *load)
 	far_prefetch_load_close(ctl, load);
 }
 
-/* Planned loads in key order, as far as the budget reaches. Returns how many. */
+/* False: it has no source. */
+static inline bool
+load_is_planned(struct far_prefetch *ctl, struct prefetch_load *load)
+{
+	bool answered = (load->ask_mask | load->pend_mask) == 0;
+
+	if (load->state != PREFETCH_LOOKUP)
+		return true;
+	if (!answered && load->found_count == 0)
+		return false;
+	if (far_prefetch_load_plan_plain(ctl, load) || far_prefetch_load_plan(ctl, load))
+		return true;
+	if (answered)
+		far_prefetch_load_miss(ctl, load, load->miss_rc);
+	return false;
+}
+
+/* Plans loads; those that are planned, in key order, as far as the budget reaches, are what is asked for if
+ * @next. Returns how many. */
 static uint32_t
-reserve_collect(struct far_prefetch *ctl, struct prefetch_window *window)
+reserve_collect(struct far_prefetch *ctl, struct prefetch_window *window, bool next)
 {
 	bool alone = far_l2_set_population(ctl->set) == 1;
 	const struct far_policy *policy = ctl->policy;
@@ -111,12 +129,14 @@ reserve_collect(struct far_prefetch *ctl, struct prefetch_window *window)
 		struct prefetch_load *load = window->loads[i];
 		uint32_t adapter;
 
-		if (load == NULL || load->state != PREFETCH_FOUND)
+		if (load == NULL || !load_is_planned(ctl, load) || load->state != PREFETCH_FOUND ||
+		    !next)
 			continue;
 		adapter = load->found[load->source].adapter;
 		if (!budget_allows(ctl, adapter, load->size_bytes, alone)) {
 			window->starved = true;
-			break;
+			next = false;
+			continue;
 		}
 		far_prefetch_load_charge(ctl, load);
 		load->temporary = !policy->retain(policy, &load->key, load->size_bytes);
@@ -134,17 +154,23 @@ reserve_collect(struct far_prefetch *ctl, struct prefetch_window *window)
 static void
 load_reserved(struct prefetch_load *load, const struct far_l1_grant *grant)
 {
+	const struct far_prefetch_view *only = far_prefetch_load_only(load);
+
 	load->state = PREFETCH_RESERVED;
 	load->loan = grant->loan;
 	load->addr = grant->addr;
+	if (only != NULL) {
+		far_prefetch_request_of(only)->loads++;
+		return;
+	}
 	for (struct far_list *it = load->interests.next; it != &load->interests; it = it->next)
 		far_prefetch_request_of(far_prefetch_interest(it))->loads++;
 }
 
 void
-far_prefetch_window_reserve(struct far_prefetch *ctl, struct prefetch_window *window)
+far_prefetch_window_reserve(struct far_prefetch *ctl, struct prefetch_window *window, bool next)
 {
-	uint32_t count = window->begun > 0 ? reserve_collect(ctl, window) : 0;
+	uint32_t count = window->begun > 0 ? reserve_collect(ctl, window, next) : 0;
 	const struct prefetch_ref *refs = ctl->refs;
 	const struct far_l1_grant *grants = ctl->grants;
 	size_t granted;
@@ -338,6 +364,7 @@ task_flip(struct far_prefetch *ctl, struct prefetch_task *task)
 {
 	struct prefetch_window *window = task->window;
 	uint32_t end = task->first + task->task.count;
+	const struct far_prefetch_req *req = NULL;
 	struct prefetch_ref *refs = ctl->refs;
 	uint64_t *loans = ctl->loans;
 	far_l1_session session = 0;
@@ -346,19 +373,25 @@ task_flip(struct far_prefetch *ctl, struct prefetch_task *task)
 
 	for (uint32_t i = task->first; i < end; i++) {
 		struct prefetch_load *load = window->slots[i];
-		far_l1_session load_session;
-		uint32_t load_readers;
+		const struct far_prefetch_view *only = far_prefetch_load_only(load);
 
 		if (window->items[i].rc != 0)
 			continue;
 		window->slots[i] = NULL;
-		load_holder(ctl, load, &load_session, &load_readers);
-		if (load_session != session || load_readers != readers) {
-			task_flip_run(ctl, task, count, session, readers);
-			count = 0;
+		/* Mostly it is the same request's as the one before. */
+		if (only == NULL || only->req != req || req->mode == FAR_PREFETCH_WARM) {
+			far_l1_session load_session;
+			uint32_t load_readers;
+
+			load_holder(ctl, load, &load_session, &load_readers);
+			if (load_session != session || load_readers != readers) {
+				task_flip_run(ctl, task, count, session, readers);
+				count = 0;
+			}
+			session = load_session;
+			readers = load_readers;
+			req = only != NULL ? only->req : NULL;
 		}
-		session = load_session;
-		readers = load_readers;
 		/* Before the flip: after it, a reader might end it already. */
 		if (load->temporary && far_prefetch_load_is_retained(load))
 			(void)far_l1_retain(ctl->l1, ctl->session, &load->loan, 1, ctl->rcs);
@@ -451,30 +484,24 @@ task_is_allowed(const struct far_prefetch *ctl, uint32_t adapter)
 }
 
 static void
-task_take(struct prefetch_window *window, struct prefetch_task *task, uint32_t slot,
-	  struct prefetch_load *load)
+task_take(struct prefetch_task *task, struct prefetch_load *load,
+	  const struct prefetch_found *found, struct far_l2_item *item, struct far_l2_piece *piece)
 {
-	const struct prefetch_found *found = &load->found[load->source];
-	struct far_l2_item *item = &window->items[slot];
-
-	window->slots[slot] = load;
-	window->pieces[slot] = (struct far_l2_piece){
-		.addr = load->addr,
-		.size_bytes = load->size_bytes,
-	};
+	piece->addr = load->addr;
+	piece->size_bytes = load->size_bytes;
 	far_prefetch_item_begin(item, &load->key, load->size_bytes);
-	item->pieces = &window->pieces[slot];
+	item->pieces = piece;
 	item->piece_count = 1;
 	memcpy(item->hint, found->hint, sizeof(found->hint));
 	load->state = PREFETCH_POSTED;
 	load->task = task;
-	window->ready--;
 	task->wanted += !far_list_empty(&load->interests);
 }
 
-/* The next run of free slots, filled with what this adapter is to load. */
+/* The next run of free slots, filled with what this adapter is to load: nothing before the load @from. */
 static void
-task_begin(struct far_prefetch *ctl, struct prefetch_window *window, uint32_t adapter)
+task_begin(struct far_prefetch *ctl, struct prefetch_window *window, uint32_t adapter,
+	   uint32_t from)
 {
 	struct far_l2 *l2 = ctl->set->items[adapter];
 	uint64_t cut = ctl->config.window_bytes != 0 ? ctl->config.window_bytes
@@ -484,6 +511,10 @@ task_begin(struct far_prefetch *ctl, struct prefetch_window *window, uint32_t ad
 	uint64_t bytes = 0;
 	uint32_t count = 0;
 	uint32_t first = 0;
+	uint32_t max;
+
+	if (cut == 0)
+		cut = UINT64_MAX;
 
 	while (first < ctl->config.window_keys && window->slots[first] != NULL)
 		first++;
@@ -496,19 +527,26 @@ task_begin(struct far_prefetch *ctl, struct prefetch_window *window, uint32_t ad
 		.posted_ns = far_clock_now(ctl->clock),
 		.live = true,
 	};
-	for (uint32_t i = 0; i < window->load_count && count < l2->limits.items_max; i++) {
+	max = ctl->config.window_keys - first;
+	if (max > l2->limits.items_max)
+		max = l2->limits.items_max;
+	for (uint32_t i = from; i < window->load_count && count < max; i++) {
 		struct prefetch_load *load = window->loads[i];
+		const struct prefetch_found *found;
 		uint64_t load_deadline_ns;
 
-		if (load == NULL || load->state != PREFETCH_RESERVED ||
-		    load->found[load->source].adapter != adapter)
+		if (load == NULL || load->state != PREFETCH_RESERVED)
 			continue;
-		if (count > 0 && cut != 0 && bytes + load->size_bytes > cut)
+		found = &load->found[load->source];
+		if (found->adapter != adapter)
+			continue;
+		if (bytes + load->size_bytes > cut && count > 0)
 			break;
-		if (first + count == ctl->config.window_keys ||
-		    window->slots[first + count] != NULL)
+		if (window->slots[first + count] != NULL)
 			break;
-		task_take(window, task, first + count, load);
+		window->slots[first + count] = load;
+		task_take(task, load, found, &window->items[first + count],
+			  &window->pieces[first + count]);
 		count++;
 		bytes += load->size_bytes;
 		load_deadline_ns = far_prefetch_load_deadline(load);
@@ -516,6 +554,7 @@ task_begin(struct far_prefetch *ctl, struct prefetch_window *window, uint32_t ad
 			deadline_ns = load_deadline_ns;
 	}
 	FAR_ASSERT(count > 0);
+	window->ready -= count;
 	task->task = (struct far_l2_task){
 		.kind = FAR_L2_LOAD,
 		.items = &window->items[first],
@@ -544,6 +583,6 @@ far_prefetch_window_post(struct far_prefetch *ctl, struct prefetch_window *windo
 			continue;
 		}
 		/* Takes this load and all behind it that fit into one task; it is posted then. */
-		task_begin(ctl, window, adapter);
+		task_begin(ctl, window, adapter, i);
 	}
 }

@@ -13,7 +13,6 @@ load_open(struct far_prefetch *ctl, const struct far_key *key, struct prefetch_l
 
 	if (load == NULL)
 		return NULL;
-	FAR_ASSERT((view->stage & PREFETCH_STAGE_LOAD) == 0);
 	ctl->loads_free = load->next;
 	load->key = *key;
 	load->id = ++ctl->load_id;
@@ -22,10 +21,8 @@ load_open(struct far_prefetch *ctl, const struct far_key *key, struct prefetch_l
 	/* One by one: of a large whole a part would be cleared by a call. */
 	load->state = PREFETCH_LOOKUP;
 	load->pinned = false;
-	load->ask_mask = 0;
 	load->pend_mask = 0;
 	load->miss_rc = -ENOENT;
-	load->route_count = 0;
 	load->found_count = 0;
 	load->source = 0;
 	load->size_bytes = 0;
@@ -38,11 +35,18 @@ load_open(struct far_prefetch *ctl, const struct far_key *key, struct prefetch_l
 	load->planned_adapter = 0;
 	load->planned_bytes = 0;
 	load->task = NULL;
-	far_list_init(&load->interests);
-	far_list_push_back(&load->interests, &view->interest);
-	view->stage |= (uint32_t)(load - ctl->loads) + 1;
+	FAR_ASSERT(far_list_empty(&load->interests));
+	far_prefetch_load_link(load, view);
 	ctl->loads_live++;
 	return load;
+}
+
+/* The window has not named them yet. */
+static __attribute__((noinline)) void
+adapters_meet(struct far_prefetch *ctl, uint64_t mask)
+{
+	for (; mask != 0; mask &= mask - 1)
+		far_prefetch_adapter_meet(ctl, (uint32_t)__builtin_ctzll(mask));
 }
 
 /* The load is the window's, and asks whom the policy names; false: there is none left. */
@@ -52,6 +56,7 @@ window_add(struct far_prefetch *ctl, struct prefetch_window *window, const struc
 {
 	uint32_t adapters[FAR_L2_SET_MAX];
 	struct prefetch_load *load;
+	uint64_t ask_mask = 0;
 	uint32_t count;
 
 	count = far_policy_route(ctl->policy, ctl->set, key, adapters,
@@ -64,10 +69,13 @@ window_add(struct far_prefetch *ctl, struct prefetch_window *window, const struc
 	if (load == NULL)
 		return false;
 	for (uint32_t i = 0; i < count; i++) {
-		far_prefetch_adapter_meet(ctl, adapters[i]);
 		load->route[i] = (uint8_t)adapters[i];
-		load->ask_mask |= 1ULL << adapters[i];
+		ask_mask |= 1ULL << adapters[i];
 	}
+	if ((ask_mask & ~window->ask_mask) != 0)
+		adapters_meet(ctl, ask_mask & ~window->ask_mask);
+	window->ask_mask |= ask_mask;
+	load->ask_mask = ask_mask;
 	load->route_count = count;
 	load->window = window;
 	load->window_idx = window->load_count;
@@ -257,8 +265,11 @@ far_prefetch_window_begin(struct far_prefetch *ctl, struct prefetch_request *req
 	if (count == 0)
 		return false;
 	window = FAR_CONTAINER_OF(ctl->windows_free.next, struct prefetch_window, node);
+	window->id = ++ctl->window_id;
 	window->request_id = req->request_id;
 	window->began_ns = now_ns;
+	window->ask_mask = 0;
+	window->lookups = 0;
 	window->load_count = 0;
 	window->live = 0;
 	window->begun = 0;
@@ -281,6 +292,8 @@ far_prefetch_window_begin(struct far_prefetch *ctl, struct prefetch_request *req
 static bool
 window_is_answered(const struct prefetch_window *window)
 {
+	if (window->lookups == 0 && !window->asks)
+		return true;
 	for (uint32_t i = 0; i < window->load_count; i++) {
 		const struct prefetch_load *load = window->loads[i];
 
@@ -289,22 +302,6 @@ window_is_answered(const struct prefetch_window *window)
 			return false;
 	}
 	return true;
-}
-
-static void
-window_plan(struct far_prefetch *ctl, struct prefetch_window *window)
-{
-	for (uint32_t i = 0; i < window->load_count; i++) {
-		struct prefetch_load *load = window->loads[i];
-
-		if (load == NULL || load->state != PREFETCH_LOOKUP)
-			continue;
-		if ((load->ask_mask | load->pend_mask) != 0 && load->found_count == 0)
-			continue;
-		if (!far_prefetch_load_plan_plain(ctl, load) &&
-		    !far_prefetch_load_plan(ctl, load) && (load->ask_mask | load->pend_mask) == 0)
-			far_prefetch_load_miss(ctl, load, load->miss_rc);
-	}
 }
 
 /* Memory goes to a request's keys in their order: what is behind a refused key is of no use. */
@@ -325,6 +322,7 @@ window_is_next(const struct far_prefetch *ctl, const struct prefetch_window *win
 static void
 window_end(struct far_prefetch *ctl, struct prefetch_window *window)
 {
+	window->id = 0;
 	far_list_remove(&window->node);
 	/* The one that was used last is still in the processor's cache. */
 	far_list_push_front(&ctl->windows_free, &window->node);
@@ -355,7 +353,7 @@ window_counts_hold(const struct prefetch_window *window)
 void
 far_prefetch_window_step(struct far_prefetch *ctl, struct prefetch_window *window, uint64_t now_ns)
 {
-	bool answered;
+	bool answered, next;
 
 	FAR_DASSERT(window_counts_hold(window));
 	window->attention = false;
@@ -366,15 +364,14 @@ far_prefetch_window_step(struct far_prefetch *ctl, struct prefetch_window *windo
 	}
 	far_prefetch_lookup_post(ctl, window);
 	answered = window_is_answered(window);
+	next = window_is_next(ctl, window);
 	/* A store that is slow to answer holds up only what nobody else has. */
 	if (answered || now_ns >= window->began_ns + PREFETCH_PATIENCE_NS)
 		window->late = true;
+	/* Before that nothing is planned that was not planned then. */
 	if (window->late)
-		window_plan(ctl, window);
-	if (window_is_next(ctl, window))
-		far_prefetch_window_reserve(ctl, window);
-	else
-		window->starved = true;
+		far_prefetch_window_reserve(ctl, window, next);
+	window->starved |= !next;
 	far_prefetch_window_post(ctl, window);
 	FAR_DASSERT(window_counts_hold(window));
 	if (window->live == 0)
