@@ -1,5 +1,5 @@
 /* arena.c - which part of the arena is whose: best fit over extents whose records lie outside of it. */
-#include "l1/l1_priv.h"
+#include "l1/cut.h"
 
 /*
  * The arena itself is never read or written here: it may be GPU memory. Extents tile it in address
@@ -210,20 +210,6 @@ far_l1_arena_longest(struct l1_arena *arena)
 	return best;
 }
 
-static uint32_t
-record_take(struct l1_arena *arena)
-{
-	uint32_t idx = arena->extent_free;
-
-	if (idx != L1_NIL) {
-		arena->extent_free = arena->extents[idx].next;
-		return idx;
-	}
-	/* Free ones never touch, so there are at most as many as blocks, and one. */
-	FAR_ASSERT(arena->extent_fresh < arena->extent_end);
-	return arena->extent_fresh++;
-}
-
 static void
 record_give(struct l1_arena *arena, uint32_t idx)
 {
@@ -257,8 +243,8 @@ void
 far_l1_arena_extend(struct l1_arena *arena, uint32_t unit_count)
 {
 	uint32_t last = arena->first;
-	uint32_t wall = record_take(arena);
-	uint32_t idx = record_take(arena);
+	uint32_t wall = arena_record_take(arena);
+	uint32_t idx = arena_record_take(arena);
 	struct l1_extent *w = &arena->extents[wall];
 	struct l1_extent *e = &arena->extents[idx];
 
@@ -286,34 +272,6 @@ far_l1_arena_fini(struct l1_arena *arena)
 	arena->extents = NULL;
 }
 
-/* Gives a block the beginning of a free one that is in no trie: its rest is open then. */
-static inline uint32_t
-extent_cut(struct l1_arena *arena, uint32_t idx, uint32_t unit_count, uint32_t block)
-{
-	struct l1_extent *e = &arena->extents[idx];
-
-	arena->open = L1_NIL;
-	if (e->unit_count > unit_count) {
-		uint32_t rest = record_take(arena);
-		struct l1_extent *r = &arena->extents[rest];
-
-		r->unit = e->unit + unit_count;
-		r->unit_count = e->unit_count - unit_count;
-		r->block = L1_NIL;
-		r->prev = idx;
-		r->next = e->next;
-		if (e->next != L1_NIL)
-			arena->extents[e->next].prev = rest;
-		e->next = rest;
-		e->unit_count = unit_count;
-		arena->open = rest;
-		arena->open_for = unit_count;
-	}
-	e->block = block;
-	arena->free_units -= unit_count;
-	return idx;
-}
-
 /* Apart from the way that most blocks go: it needs all registers. */
 static __attribute__((noinline)) uint32_t
 take_best(struct l1_arena *arena, uint32_t unit_count, uint32_t block)
@@ -328,22 +286,20 @@ take_best(struct l1_arena *arena, uint32_t unit_count, uint32_t block)
 	if (arena->extents[idx].peer_next != idx)
 		idx = arena->extents[idx].peer_next;
 	trie_remove(arena, idx);
-	return extent_cut(arena, idx, unit_count, block);
+	return arena_cut(arena, idx, unit_count, block);
 }
 
 uint32_t
 far_l1_arena_take(struct l1_arena *arena, uint32_t unit_count, uint32_t block)
 {
-	uint32_t open = arena->open;
+	uint32_t idx;
 
 	FAR_ASSERT(unit_count > 0);
 	FAR_ASSERT(block != L1_NIL);
 	if (unit_count > arena->free_units)
 		return L1_NIL;
-	if (open != L1_NIL && unit_count == arena->open_for &&
-	    unit_count <= arena->extents[open].unit_count)
-		return extent_cut(arena, open, unit_count, block);
-	return take_best(arena, unit_count, block);
+	idx = arena_take_open(arena, unit_count, block);
+	return idx != L1_NIL ? idx : take_best(arena, unit_count, block);
 }
 
 /* @right, free or just freed, becomes part of @left, its neighbour below. */

@@ -1,5 +1,5 @@
 /* place.c - memory for one key: which blocks have to go for it, decided before the first one goes. */
-#include "l1/l1_priv.h"
+#include "l1/cut.h"
 
 /*
  * Victims are claimed, a step that can be undone, in the order of the policy, until a run of free and
@@ -368,8 +368,15 @@ far_l1_place(struct far_l1 *l1, struct l1_places *places, const struct l1_entry 
 {
 	struct l1_victims *victims = places->victims;
 	uint32_t at = victims->next;
+	uint32_t extent;
 
-	/* Mostly blocks are alike: memory and record of the next victim change hands as they are, unless its
+	/* Where there is room, blocks that are alike are cut off one after the other. */
+	if (units <= l1->arena.free_units && far_l1_table_has_room(l1)) {
+		extent = arena_take_open(&l1->arena, units, L1_TAKEN);
+		if (extent != L1_NIL)
+			return far_l1_table_add(l1, entry, extent);
+	}
+	/* Where there is none, memory and record of the next victim change hands as they are, unless its
 	 * end has to be told under its key. */
 	if (at == victims->count || units <= l1->arena.free_units || l1->told_deleted ||
 	    block_units_of(l1, victims->idxs[at]) != units)
