@@ -170,6 +170,19 @@ far_prefetch_load_part(struct prefetch_load *load, struct far_prefetch_view *vie
 		far_prefetch_request_of(view)->loads--;
 }
 
+/* The same of the only one in it. */
+static inline void
+far_prefetch_load_part_only(struct prefetch_load *load, struct far_prefetch_view *view)
+{
+	FAR_ASSERT(load->only == view);
+	load->only = NULL;
+	far_list_init(&load->interests);
+	far_list_init(&view->interest);
+	view->stage &= ~PREFETCH_STAGE_LOAD;
+	if (load->loan != 0)
+		far_prefetch_request_of(view)->loads--;
+}
+
 /* The only one who waits for it, or NULL. */
 static inline struct far_prefetch_view *
 far_prefetch_load_only(const struct prefetch_load *load)

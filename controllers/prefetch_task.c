@@ -7,17 +7,46 @@
 
 /* ---- the budget of bytes in flight ---- */
 
+/* What is left of the budget for one adapter. */
+struct budget {
+	bool alone;       /* there is no other adapter */
+	uint32_t adapter; /* UINT32_MAX: find it out anew */
+	uint64_t left_bytes;
+};
+
+static uint64_t
+bytes_left(uint64_t used, uint64_t max)
+{
+	return used < max ? max - used : 0;
+}
+
 /* One store that does not end its loads leaves a quarter of the budget to the others. A block larger
  * than the budget goes alone. */
-static inline bool
-budget_allows(const struct far_prefetch *ctl, uint32_t adapter, uint64_t bytes, bool alone)
+static void
+budget_find(const struct far_prefetch *ctl, struct budget *budget, uint32_t adapter)
 {
 	uint64_t max = ctl->config.bytes_in_flight_max;
 	uint64_t mine = ctl->adapters[adapter].bytes_in_flight;
 
-	if (ctl->bytes_in_flight > 0 && ctl->bytes_in_flight + bytes > max)
+	budget->left_bytes = UINT64_MAX;
+	if (ctl->bytes_in_flight > 0)
+		budget->left_bytes = bytes_left(ctl->bytes_in_flight, max);
+	if (!budget->alone && mine > 0 && bytes_left(mine, max - max / 4) < budget->left_bytes)
+		budget->left_bytes = bytes_left(mine, max - max / 4);
+	/* What goes alone leaves another rule behind it. */
+	budget->adapter = mine > 0 ? adapter : UINT32_MAX;
+}
+
+static inline bool
+budget_allows(const struct far_prefetch *ctl, struct budget *budget, uint32_t adapter,
+	      uint64_t bytes)
+{
+	if (adapter != budget->adapter)
+		budget_find(ctl, budget, adapter);
+	if (bytes > budget->left_bytes)
 		return false;
-	return alone || mine == 0 || mine + bytes <= max - max / 4;
+	budget->left_bytes -= bytes;
+	return true;
 }
 
 /* ---- what the policy is told of adapters ---- */
@@ -120,7 +149,10 @@ load_is_planned(struct far_prefetch *ctl, struct prefetch_load *load)
 static uint32_t
 reserve_collect(struct far_prefetch *ctl, struct prefetch_window *window, bool next)
 {
-	bool alone = far_l2_set_population(ctl->set) == 1;
+	struct budget budget = {
+		.alone = far_l2_set_population(ctl->set) == 1,
+		.adapter = UINT32_MAX,
+	};
 	const struct far_policy *policy = ctl->policy;
 	struct prefetch_ref *refs = ctl->refs;
 	struct far_l1_want *want = ctl->wants;
@@ -133,7 +165,7 @@ reserve_collect(struct far_prefetch *ctl, struct prefetch_window *window, bool n
 		    !next)
 			continue;
 		adapter = load->found[load->source].adapter;
-		if (!budget_allows(ctl, adapter, load->size_bytes, alone)) {
+		if (!budget_allows(ctl, &budget, adapter, load->size_bytes)) {
 			window->starved = true;
 			next = false;
 			continue;
@@ -260,8 +292,34 @@ load_deliver_others(struct far_prefetch *ctl, struct prefetch_load *load, uint32
 	}
 }
 
+/* Mostly one waits for it, it was found in one place, and that is all. */
+static inline void
+load_deliver_only(struct far_prefetch *ctl, struct prefetch_load *load,
+		  struct far_prefetch_view *view, struct delivered *delivered)
+{
+	const struct prefetch_found *found = &load->found[0];
+	struct far_l1_grant grant = {
+		.size_bytes = load->size_bytes,
+		.loan = load->loan,
+		.addr = load->addr,
+	};
+
+	FAR_ASSERT(load->charged_bytes == load->size_bytes);
+	FAR_ASSERT(load->planned_bytes == load->size_bytes);
+	/* Who waits wants this length: others were refused at the plan. */
+	FAR_ASSERT(far_prefetch_view_fits(view, load->size_bytes));
+	delivered->count++;
+	delivered->bytes += load->size_bytes;
+	far_prefetch_load_part_only(load, view);
+	far_prefetch_view_read(ctl, view, &grant, (int32_t)found->adapter);
+	if (found->locked)
+		far_prefetch_unlock(ctl, found->adapter, &load->key);
+	load->found_count = 0;
+	far_prefetch_load_free(ctl, load);
+}
+
 /* The loan of the flip goes to the first who waits. The rest is done by delivered_settle(). */
-static void
+static __attribute__((noinline)) void
 load_deliver(struct far_prefetch *ctl, struct prefetch_load *load, struct delivered *delivered)
 {
 	uint32_t adapter = load->found[load->source].adapter;
@@ -331,11 +389,29 @@ load_flip_for_next(struct far_prefetch *ctl, struct prefetch_load *load)
 	return rc;
 }
 
+/* What came of a flip, in general. */
+static __attribute__((noinline)) void
+load_flipped(struct far_prefetch *ctl, struct prefetch_load *load, int rc,
+	     struct delivered *delivered)
+{
+	if (rc == -EPERM)
+		rc = load_flip_for_next(ctl, load);
+	if (rc == 0) {
+		ctl->block_bytes_seen = load->size_bytes;
+		load_deliver(ctl, load, delivered);
+		return;
+	}
+	load->loan_is_over = rc == -ENOENT; /* deleted by force while it was on its way */
+	far_prefetch_load_miss(ctl, load, rc);
+}
+
 /* One flip for loads that go to the same session with the same count. */
 static void
 task_flip_run(struct far_prefetch *ctl, const struct prefetch_task *task, size_t count,
 	      far_l1_session session, uint32_t readers)
 {
+	const struct prefetch_ref *refs = ctl->refs;
+	const int *rcs = ctl->rcs;
 	struct delivered delivered = {0};
 
 	if (count == 0)
@@ -343,20 +419,26 @@ task_flip_run(struct far_prefetch *ctl, const struct prefetch_task *task, size_t
 	(void)far_l1_finish_write_and_reserve_read(ctl->l1, ctl->session, ctl->loans, count,
 						   readers, session, ctl->rcs);
 	for (size_t i = 0; i < count; i++) {
-		struct prefetch_load *load = ctl->refs[i].load;
-		int rc = ctl->rcs[i];
+		struct prefetch_load *load = refs[i].load;
+		struct far_prefetch_view *only = far_prefetch_load_only(load);
 
-		if (rc == -EPERM)
-			rc = load_flip_for_next(ctl, load);
-		if (rc == 0) {
+		if (rcs[i] == 0 && only != NULL && load->found_count == 1) {
 			ctl->block_bytes_seen = load->size_bytes;
-			load_deliver(ctl, load, &delivered);
-			continue;
+			load_deliver_only(ctl, load, only, &delivered);
+		} else {
+			load_flipped(ctl, load, rcs[i], &delivered);
 		}
-		load->loan_is_over = rc == -ENOENT; /* deleted by force while it was on its way */
-		far_prefetch_load_miss(ctl, load, rc);
 	}
 	delivered_settle(ctl, task, &delivered);
+}
+
+/* Its buffer is ours again. */
+static inline void
+load_landed(struct prefetch_load *load, const struct prefetch_task *task)
+{
+	FAR_ASSERT(load->task == task);
+	load->task = NULL;
+	load->state = PREFETCH_RESERVED;
 }
 
 static void
@@ -378,6 +460,7 @@ task_flip(struct far_prefetch *ctl, struct prefetch_task *task)
 		if (window->items[i].rc != 0)
 			continue;
 		window->slots[i] = NULL;
+		load_landed(load, task);
 		/* Mostly it is the same request's as the one before. */
 		if (only == NULL || only->req != req || req->mode == FAR_PREFETCH_WARM) {
 			far_l1_session load_session;
@@ -443,13 +526,8 @@ task_done(struct far_l2_task *l2_task)
 	task->live = false;
 	ctl->adapters[l2_task->l2->idx].tasks_live--;
 	for (uint32_t i = task->first; i < end; i++) {
-		FAR_ASSERT(window->slots[i]->task == task);
-		window->slots[i]->task = NULL;
-		window->slots[i]->state = PREFETCH_RESERVED;
-		if (window->items[i].rc != 0)
-			continue;
-		loaded++;
-		bytes += window->items[i].size_bytes;
+		loaded += window->items[i].rc == 0;
+		bytes += window->items[i].rc == 0 ? window->items[i].size_bytes : 0;
 	}
 	window->ready += l2_task->count;
 	task_measure(ctl, task, bytes);
@@ -463,6 +541,7 @@ task_done(struct far_l2_task *l2_task)
 		if (load == NULL)
 			continue;
 		window->slots[i] = NULL;
+		load_landed(load, task);
 		load_failed(ctl, load, task, window->items[i].rc);
 	}
 	far_record_tally_flush(&ctl->tally, ctl->config.recorder);
