@@ -80,7 +80,7 @@ memory_of(const struct far_l2 *l2)
 	return FAR_CONTAINER_OF((struct far_l2 *)(uintptr_t)l2, struct memory, l2);
 }
 
-static struct entry *
+static inline struct entry *
 entry_find(const struct memory *mem, const struct far_key *key)
 {
 	uint32_t at = mem->buckets[(uint32_t)far_key_lo(key) & mem->bucket_mask];
@@ -180,9 +180,9 @@ block_copy(struct memory *mem, const struct entry *entry, const struct far_l2_it
 	   uint32_t skip_bytes, bool to_pieces)
 {
 	uint32_t unit = entry->unit_first;
-	uint32_t at = skip_bytes % mem->unit_bytes;
+	uint32_t at = skip_bytes;
 
-	for (uint32_t i = skip_bytes / mem->unit_bytes; i > 0; i--)
+	for (; at >= mem->unit_bytes; at -= mem->unit_bytes)
 		unit = mem->unit_next[unit];
 	for (uint32_t p = 0; p < item->piece_count; p++) {
 		uint8_t *addr = item->pieces[p].addr;
@@ -257,7 +257,14 @@ item_load(struct memory *mem, struct far_l2_item *item)
 			memset(item->pieces[0].addr, 0xa5, item->pieces[0].size_bytes / 2);
 		return mem->fail_loads_rc;
 	}
-	block_copy(mem, entry, item, item->range_offset, true);
+	/* One unit and one piece, as small blocks are, need no walk. */
+	if (item->piece_count == 1 && item->range_offset + bytes <= mem->unit_bytes)
+		memcpy(item->pieces[0].addr,
+		       mem->units + (size_t)entry->unit_first * mem->unit_bytes +
+			       item->range_offset,
+		       bytes);
+	else
+		block_copy(mem, entry, item, item->range_offset, true);
 	mem->status.loads++;
 	mem->status.load_bytes += bytes;
 	return 0;
@@ -333,24 +340,32 @@ item_run(struct memory *mem, enum far_l2_kind kind, struct far_l2_item *item)
 	return -EINVAL;
 }
 
+/* That the simulated wire carries. */
+static uint64_t
+task_bytes(const struct far_l2_task *task)
+{
+	uint64_t bytes = 0;
+
+	for (uint32_t i = 0; i < task->count; i++) {
+		if (task->kind == FAR_L2_LOAD || task->kind == FAR_L2_STORE)
+			bytes += item_bytes(&task->items[i]);
+	}
+	return bytes;
+}
+
 static void
 memory_submit(struct far_l2 *l2, struct far_l2_task *task)
 {
 	struct memory *mem = memory_of(l2);
 	uint64_t now = far_clock_now(mem->clock);
-	uint64_t bytes = 0;
 
 	FAR_ASSERT((size_t)task->kind < sizeof(mem->held) / sizeof(mem->held[0]));
 	mem->counts.tasks[task->kind]++;
-	if (task->kind == FAR_L2_LOAD || task->kind == FAR_L2_STORE) {
-		for (uint32_t i = 0; i < task->count; i++)
-			bytes += item_bytes(&task->items[i]);
-	}
 	if (mem->wire_free_ns < now)
 		mem->wire_free_ns = now;
 	if (mem->bytes_per_s > 0)
-		mem->wire_free_ns +=
-			(uint64_t)((double)bytes / (double)mem->bytes_per_s * (double)FAR_NS_PER_S);
+		mem->wire_free_ns += (uint64_t)((double)task_bytes(task) /
+						(double)mem->bytes_per_s * (double)FAR_NS_PER_S);
 	task->priv[PRIV_READY_NS] = mem->wire_free_ns + mem->latency_ns;
 	task->priv[PRIV_END_RC] = 0;
 	if (mem->tasks_live >= mem->l2.limits.tasks_max)
@@ -381,7 +396,8 @@ memory_unlock(struct far_l2 *l2, const struct far_key *keys, size_t count)
 		}
 		entry->locks--;
 		mem->counts.locks--;
-		entry_drop_if_idle(mem, entry);
+		if (!entry_held(entry))
+			entry_drop_if_idle(mem, entry);
 	}
 }
 
