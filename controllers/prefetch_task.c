@@ -585,7 +585,10 @@ task_begin(struct far_prefetch *ctl, struct prefetch_window *window, uint32_t ad
 	struct far_l2 *l2 = ctl->set->items[adapter];
 	uint64_t cut = ctl->config.window_bytes != 0 ? ctl->config.window_bytes
 						     : l2->limits.load_bytes_best;
+	struct prefetch_load **slot;
 	struct prefetch_task *task;
+	struct far_l2_item *item;
+	struct far_l2_piece *piece;
 	uint64_t deadline_ns = 0;
 	uint64_t bytes = 0;
 	uint32_t count = 0;
@@ -606,6 +609,9 @@ task_begin(struct far_prefetch *ctl, struct prefetch_window *window, uint32_t ad
 		.posted_ns = far_clock_now(ctl->clock),
 		.live = true,
 	};
+	slot = &window->slots[first];
+	item = &window->items[first];
+	piece = &window->pieces[first];
 	max = ctl->config.window_keys - first;
 	if (max > l2->limits.items_max)
 		max = l2->limits.items_max;
@@ -621,11 +627,10 @@ task_begin(struct far_prefetch *ctl, struct prefetch_window *window, uint32_t ad
 			continue;
 		if (bytes + load->size_bytes > cut && count > 0)
 			break;
-		if (window->slots[first + count] != NULL)
+		if (*slot != NULL)
 			break;
-		window->slots[first + count] = load;
-		task_take(task, load, found, &window->items[first + count],
-			  &window->pieces[first + count]);
+		*slot++ = load;
+		task_take(task, load, found, item++, piece++);
 		count++;
 		bytes += load->size_bytes;
 		load_deadline_ns = far_prefetch_load_deadline(load);

@@ -124,18 +124,19 @@ view_is_idle(const struct prefetch_request *request, const struct far_prefetch_v
 static uint32_t
 window_pick(struct far_prefetch *ctl, struct prefetch_request *request)
 {
-	struct far_prefetch_req *req = request->req;
+	const struct far_prefetch_view *views = request->req->views;
+	uint32_t max = ctl->config.window_keys;
+	uint32_t *picks = ctl->picks;
+	uint32_t limit = request->limit;
 	uint32_t count = 0;
 
-	for (; request->cursor < request->limit; request->cursor++) {
-		if (view_is_idle(request, &req->views[request->cursor]))
+	for (; request->cursor < limit; request->cursor++) {
+		if (view_is_idle(request, &views[request->cursor]))
 			break;
 	}
-	for (uint32_t i = request->cursor; i < request->limit && count < ctl->config.window_keys;
-	     i++) {
-		if (!view_is_idle(request, &req->views[i]))
-			continue;
-		ctl->picks[count++] = i;
+	for (uint32_t i = request->cursor; i < limit && count < max; i++) {
+		if (view_is_idle(request, &views[i]))
+			picks[count++] = i;
 	}
 	return count;
 }
@@ -210,16 +211,16 @@ window_fill(struct far_prefetch *ctl, struct prefetch_window *window,
 	uint32_t taken = 0;
 
 	/* A miss may be the gap behind which nothing is wanted. */
-	while (taken < count && picks[taken] < request->limit) {
-		struct far_prefetch_view *view = &views[picks[taken]];
-		const struct far_key *key = &keys[picks[taken]];
+	for (; taken < count && picks[taken] < request->limit; taken++) {
+		uint32_t idx = picks[taken];
+		struct far_prefetch_view *view = &views[idx];
+		const struct far_key *key = &keys[idx];
 		struct prefetch_load **bucket = far_prefetch_load_bucket(ctl, key);
 		bool done = finding ? window_seek(ctl, view, key, bucket)
 				    : window_take(ctl, view, key, bucket, &grants[taken]);
 
 		if (!done && !window_add(ctl, window, key, bucket, view))
 			break;
-		taken++;
 	}
 	if (finding)
 		return taken;

@@ -315,7 +315,7 @@ struct finish_call {
 	uint64_t now_ns;
 	uint64_t tick; /* of the next loan */
 	uint64_t unlocked_bytes;
-	uint64_t finished_bytes;
+	uint64_t finished_bytes; /* with a recorder */
 	size_t loans_ended;
 	size_t loans_turned;  /* now the reader's */
 	struct l1_news *news; /* while finish() runs */
@@ -335,7 +335,8 @@ finish_one(struct finish_call *call, uint32_t loan, uint32_t idx, uint32_t *ende
 	/* finish_write: the one read lock that the holding listener gets in the same step. */
 	uint32_t counts = call->readers > 0 ? call->readers : call->reader != 0 && !silent;
 	bool told = !silent && (call->readers > 0 ? l1->told_prefetched : l1->told_written);
-	uint64_t bytes = block_bytes(l1, idx);
+	/* As long as the record is ours, and only if somebody wants to know. */
+	uint64_t bytes = counts == 0 || l1->config.recorder != NULL ? block_bytes(l1, idx) : 0;
 	uint64_t handle = 0;
 
 	/* Ready without a reader is evictable at once: what needs the record comes before. */
