@@ -1,5 +1,5 @@
 /* arena.c - which part of the arena is whose: best fit over extents whose records lie outside of it. */
-#include "l1/cut.h"
+#include "l1/grant.h"
 
 /*
  * The arena itself is never read or written here: it may be GPU memory. Extents tile it in address

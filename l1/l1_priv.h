@@ -535,13 +535,6 @@ struct l1_entry {
 	uint32_t size_bytes;
 };
 
-/* Lock. A write-locked block over @extent, in the table and in the eviction order. */
-uint32_t far_l1_table_add(struct far_l1 *l1, const struct l1_entry *entry, uint32_t extent);
-/* Lock. The same over memory and record of @idx: a claimed block of as many units, whose key is in @bucket and
- * which is evicted. */
-uint32_t far_l1_table_replace(struct far_l1 *l1, uint32_t idx, uint64_t bucket,
-			      const struct l1_entry *entry);
-
 static inline bool
 far_l1_table_has_room(const struct far_l1 *l1)
 {

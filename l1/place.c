@@ -1,5 +1,5 @@
 /* place.c - memory for one key: which blocks have to go for it, decided before the first one goes. */
-#include "l1/cut.h"
+#include "l1/grant.h"
 
 /*
  * Victims are claimed, a step that can be undone, in the order of the policy, until a run of free and
@@ -333,10 +333,9 @@ record_make(struct far_l1 *l1, struct l1_places *places)
 	return true;
 }
 
-/* Not with the next victim as it is. */
-static __attribute__((noinline)) uint32_t
-place_anew(struct far_l1 *l1, struct l1_places *places, const struct l1_entry *entry,
-	   uint32_t units)
+uint32_t
+far_l1_place(struct far_l1 *l1, struct l1_places *places, const struct l1_entry *entry,
+	     uint32_t units)
 {
 	uint32_t extent = L1_NIL;
 
@@ -359,31 +358,5 @@ place_anew(struct far_l1 *l1, struct l1_places *places, const struct l1_entry *e
 		far_l1_arena_give(&l1->arena, extent);
 		return L1_NIL;
 	}
-	return far_l1_table_add(l1, entry, extent);
-}
-
-uint32_t
-far_l1_place(struct far_l1 *l1, struct l1_places *places, const struct l1_entry *entry,
-	     uint32_t units)
-{
-	struct l1_victims *victims = places->victims;
-	uint32_t at = victims->next;
-	uint32_t extent;
-
-	/* Where there is room, blocks that are alike are cut off one after the other. */
-	if (units <= l1->arena.free_units && far_l1_table_has_room(l1)) {
-		extent = arena_take_open(&l1->arena, units, L1_TAKEN);
-		if (extent != L1_NIL)
-			return far_l1_table_add(l1, entry, extent);
-	}
-	/* Where there is none, memory and record of the next victim change hands as they are, unless its
-	 * end has to be told under its key. */
-	if (at == victims->count || units <= l1->arena.free_units || l1->told_deleted ||
-	    block_units_of(l1, victims->idxs[at]) != units)
-		return place_anew(l1, places, entry, units);
-	victims->next++;
-	places->replaced++;
-	places->replaced_bytes += atomic_load_explicit(&l1->blocks[victims->idxs[at]].size_bytes,
-						       memory_order_relaxed);
-	return far_l1_table_replace(l1, victims->idxs[at], victims->buckets[at], entry);
+	return table_add(l1, entry, extent);
 }

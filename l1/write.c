@@ -1,4 +1,5 @@
 /* write.c - writers: reserving buffers, and the two ways out of a reservation, the flip and abort. */
+#include "l1/grant.h"
 #include "l1/lend.h"
 
 #include "base/publish.h"
@@ -148,6 +149,13 @@ dead_flush(struct write_call *call)
 	return true;
 }
 
+/* Apart from the way that most keys go, whose entry is in registers. */
+static __attribute__((noinline)) uint32_t
+want_place(struct write_call *call, struct l1_entry entry, uint32_t units)
+{
+	return far_l1_place(call->l1, &call->places, &entry, units);
+}
+
 static int
 want_grant(struct write_call *call, const struct far_l1_want *want, size_t left, uint64_t tick,
 	   struct far_l1_grant *grant)
@@ -171,7 +179,9 @@ want_grant(struct write_call *call, const struct far_l1_want *want, size_t left,
 						     left < L1_SLICE ? left : L1_SLICE);
 	if (call->loan_count == 0)
 		return -ENOMEM;
-	idx = far_l1_place(l1, &call->places, &entry, units);
+	idx = place_at_once(l1, &call->places, &entry, units);
+	if (idx == L1_NIL)
+		idx = want_place(call, entry, units);
 	if (idx == L1_NIL)
 		return -ENOMEM;
 	/* Before the loan: nobody else can flip it yet. */

@@ -1,0 +1,219 @@
+/* victims.c - blocks claimed together for the keys of a call: who goes, who stays, and in which order after. */
+#include "l1/l1_priv.h"
+#include "tests/unit/l1/fixture.h"
+
+#define WANTS_MAX 16u
+
+/* Keys from @first on in one call, and as many more of the last one. */
+static size_t
+reserve_some(struct fixture *f, uint64_t first, uint32_t count, uint32_t again,
+	     struct far_l1_grant *grants)
+{
+	struct far_l1_want wants[WANTS_MAX];
+
+	assert_true(count + again <= WANTS_MAX);
+	for (uint32_t i = 0; i < count + again; i++)
+		wants[i] = (struct far_l1_want){
+			.key = key_n(first + (i < count ? i : count - 1)),
+			.size_bytes = UNIT,
+		};
+	return far_l1_reserve_write(f->l1, f->session, wants, count + again, grants);
+}
+
+static void
+finish_all(struct fixture *f, const struct far_l1_grant *grants, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		if (grants[i].rc == 0)
+			assert_int_equal(finish_one(f, grants[i].loan), 0);
+	far_l1_check(f->l1);
+}
+
+static bool
+there(struct fixture *f, uint64_t n)
+{
+	return state_of(f, n) != FAR_L1_ABSENT;
+}
+
+static void
+the_oldest_go_past_those_that_were_used_or_are_held(void **state)
+{
+	struct far_l1_grant grants[4], read;
+	struct fixture f;
+	(void)state;
+
+	fixture_open(&f, 10, (struct far_l1_config){0});
+	for (uint64_t i = 0; i < 10; i++)
+		put(&f, i, UNIT);
+	touch_one(&f, 1);
+	assert_int_equal(read_one(&f, 3, 1, &read), 0);
+	assert_int_equal(reserve_some(&f, 20, 4, 0, grants), 4);
+	for (uint64_t i = 0; i < 10; i++)
+		assert_int_equal(there(&f, i), i != 0 && i != 2 && i != 4 && i != 5);
+	assert_int_equal(usage_of(&f).evicted_blocks, 4);
+	assert_int_equal(usage_of(&f).evicted_bytes, 4 * UNIT);
+	finish_all(&f, grants, 4);
+	assert_int_equal(release_one(&f, read.loan, 1), 0);
+	fixture_close(&f);
+}
+
+static void
+what_is_not_needed_after_all_stays_and_goes_in_its_order(void **state)
+{
+	struct far_l1_grant grants[6];
+	struct fixture f;
+	(void)state;
+
+	fixture_open(&f, 8, (struct far_l1_config){0});
+	for (uint64_t i = 0; i < 8; i++)
+		put(&f, i, UNIT);
+	/* Four of these want nothing: one asked for them before. */
+	assert_int_equal(reserve_some(&f, 20, 2, 4, grants), 2);
+	assert_int_equal(grants[5].rc, -EEXIST);
+	for (uint64_t i = 0; i < 8; i++)
+		assert_int_equal(state_of(&f, i), i < 2 ? FAR_L1_ABSENT : FAR_L1_READY);
+	assert_int_equal(usage_of(&f).evicted_blocks, 2);
+	finish_all(&f, grants, 6);
+	for (uint64_t i = 2; i < 8; i++) {
+		put(&f, 30 + i, UNIT);
+		assert_false(there(&f, i));
+		assert_true(i == 7 || there(&f, i + 1));
+	}
+	fixture_close(&f);
+}
+
+static void
+a_longer_one_gives_as_much_as_is_asked_for(void **state)
+{
+	static const uint32_t units[] = {1, 1, 3, 1, 2};
+	struct far_l1_grant grants[6];
+	struct fixture f;
+	(void)state;
+
+	fixture_open(&f, 8, (struct far_l1_config){0});
+	for (uint64_t i = 0; i < 5; i++)
+		put(&f, i, units[i] * UNIT);
+	assert_int_equal(reserve_some(&f, 20, 6, 0, grants), 6);
+	for (uint64_t i = 0; i < 5; i++)
+		assert_int_equal(there(&f, i), i == 4);
+	assert_int_equal(usage_of(&f).used_bytes, 8 * UNIT);
+	for (uint32_t i = 1; i < 6; i++)
+		for (uint32_t j = 0; j < i; j++)
+			assert_ptr_not_equal(grants[i].addr, grants[j].addr);
+	finish_all(&f, grants, 6);
+	fixture_close(&f);
+}
+
+static void
+a_record_comes_from_those_that_are_claimed(void **state)
+{
+	static const uint32_t units[] = {1, 1, 3, 1, 1};
+	struct far_l1_grant grants[4];
+	struct fixture f;
+	(void)state;
+
+	/* The third of them leaves memory for the fourth key, but records are all in use. */
+	fixture_open(&f, 7, (struct far_l1_config){.blocks_max = 5});
+	for (uint64_t i = 0; i < 5; i++)
+		put(&f, i, units[i] * UNIT);
+	assert_int_equal(reserve_some(&f, 20, 4, 0, grants), 4);
+	for (uint64_t i = 0; i < 5; i++)
+		assert_int_equal(there(&f, i), i == 4);
+	finish_all(&f, grants, 4);
+	fixture_close(&f);
+}
+
+static void
+a_record_that_changes_hands_is_of_the_next_generation(void **state)
+{
+	struct far_l1_grant grants[4];
+	struct far_key key = key_n(2);
+	struct fixture f;
+	uint64_t word = 0;
+	uint32_t idx;
+	(void)state;
+
+	fixture_open(&f, 8, (struct far_l1_config){0});
+	for (uint64_t i = 0; i < 8; i++)
+		put(&f, i, UNIT);
+	idx = far_l1_table_find_locked(f.l1, &key, key_hash(&key), &word);
+	assert_int_not_equal(idx, L1_NIL);
+	assert_int_equal(reserve_some(&f, 20, 4, 0, grants), 4);
+	assert_false(there(&f, 2));
+	assert_int_equal(word_gen(atomic_load(&f.l1->blocks[idx].word)), word_gen(word) + 1);
+	finish_all(&f, grants, 4);
+	fixture_close(&f);
+}
+
+static void
+eviction_ahead_of_need_keeps_what_it_does_not_need(void **state)
+{
+	enum { COUNT = 200 };
+	struct fixture f;
+	uint32_t blocks = 0;
+	(void)state;
+
+	/* The second half is twice as long: half as many of them have to go as it looked like. */
+	fixture_open(&f, 3 * COUNT / 2, (struct far_l1_config){0});
+	for (uint64_t i = 0; i < COUNT; i++)
+		put(&f, i, i < COUNT / 2 ? UNIT : 2 * UNIT);
+	assert_int_equal(far_l1_evict(f.l1, 130 * UNIT, COUNT, &blocks), 130 * UNIT);
+	assert_int_equal(blocks, 115);
+	far_l1_check(f.l1);
+	for (uint64_t i = 0; i < COUNT; i++)
+		assert_int_equal(state_of(&f, i), i < 115 ? FAR_L1_ABSENT : FAR_L1_READY);
+	assert_int_equal(far_l1_evict(f.l1, UNIT, COUNT, &blocks), 2 * UNIT);
+	assert_false(there(&f, 115));
+	fixture_close(&f);
+}
+
+static void
+filing_blocks_anew_can_stop_half_way(void **state)
+{
+	enum { COUNT = 3000, AGO = 5000, STEP = 100 };
+	struct far_l1_grant grants[WANTS_MAX];
+	struct fixture f;
+	uint32_t blocks, went = 0;
+	(void)state;
+
+	/* More of them within 4096 ticks, long ago, than are filed anew for one victim. */
+	fixture_open(&f, COUNT, (struct far_l1_config){0});
+	put(&f, COUNT, UNIT);
+	for (uint32_t i = 0; i < AGO; i++)
+		touch_one(&f, COUNT);
+	for (uint64_t i = 0; i + WANTS_MAX < COUNT; i += WANTS_MAX) {
+		assert_int_equal(reserve_some(&f, i, WANTS_MAX, 0, grants), WANTS_MAX);
+		for (uint32_t j = 0; j < WANTS_MAX; j++)
+			assert_int_equal(finish_one(&f, grants[j].loan), 0);
+	}
+	for (uint32_t i = 0; i < AGO; i++)
+		touch_one(&f, COUNT);
+	assert_int_equal(far_l1_evict(f.l1, UNIT, 1, &blocks), UNIT);
+	far_l1_check(f.l1);
+	do {
+		(void)far_l1_evict(f.l1, STEP * UNIT, STEP, &blocks);
+		far_l1_check(f.l1);
+		went += blocks;
+		/* The one that was used just now is the last. */
+		assert_int_equal(there(&f, COUNT), usage_of(&f).block_count > 0);
+	} while (blocks == STEP);
+	assert_int_equal(usage_of(&f).block_count, 0);
+	assert_int_equal(went, usage_of(&f).evicted_blocks - 1);
+	fixture_close(&f);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_oldest_go_past_those_that_were_used_or_are_held),
+		cmocka_unit_test(what_is_not_needed_after_all_stays_and_goes_in_its_order),
+		cmocka_unit_test(a_longer_one_gives_as_much_as_is_asked_for),
+		cmocka_unit_test(a_record_comes_from_those_that_are_claimed),
+		cmocka_unit_test(a_record_that_changes_hands_is_of_the_next_generation),
+		cmocka_unit_test(eviction_ahead_of_need_keeps_what_it_does_not_need),
+		cmocka_unit_test(filing_blocks_anew_can_stop_half_way),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
