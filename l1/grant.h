@@ -134,6 +134,19 @@ table_replace(struct far_l1 *l1, uint32_t idx, uint64_t bucket, const struct l1_
 	return record_begin(l1, idx, entry);
 }
 
+/* Memory and record of a victim, which is taken and as long, change hands as they are. */
+static inline uint32_t
+place_in_place_of(struct far_l1 *l1, struct l1_places *places, uint32_t at,
+		  const struct l1_entry *entry)
+{
+	uint32_t idx = places->victims->idxs[at];
+
+	places->replaced++;
+	places->replaced_bytes +=
+		atomic_load_explicit(&l1->blocks[idx].size_bytes, memory_order_relaxed);
+	return table_replace(l1, idx, places->victims->buckets[at], entry);
+}
+
 /* A block for one key, in the way that most go; L1_NIL: it is for far_l1_place() to see. */
 static inline uint32_t
 place_at_once(struct far_l1 *l1, struct l1_places *places, const struct l1_entry *entry,
@@ -150,16 +163,12 @@ place_at_once(struct far_l1 *l1, struct l1_places *places, const struct l1_entry
 		extent = arena_take_open(&l1->arena, units, L1_TAKEN);
 		return extent != L1_NIL ? table_add(l1, entry, extent) : L1_NIL;
 	}
-	/* Where there is none, memory and record of the next victim change hands as they are, unless its
-	 * end has to be told under its key. */
+	/* Where there is none, the next victim's place, unless its end has to be told under its key. */
 	if (at == victims->count || l1->told_deleted ||
 	    block_units_of(l1, victims->idxs[at]) != units)
 		return L1_NIL;
 	victims->next++;
-	places->replaced++;
-	places->replaced_bytes += atomic_load_explicit(&l1->blocks[victims->idxs[at]].size_bytes,
-						       memory_order_relaxed);
-	return table_replace(l1, victims->idxs[at], victims->buckets[at], entry);
+	return place_in_place_of(l1, places, at, entry);
 }
 
 #endif

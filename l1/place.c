@@ -350,6 +350,8 @@ far_l1_place(struct far_l1 *l1, struct l1_places *places, const struct l1_entry 
 		if (idx == L1_NIL)
 			return L1_NIL;
 		places->alike = block_units_of(l1, idx) == units;
+		if (places->alike && !l1->told_deleted)
+			return place_in_place_of(l1, places, places->victims->next - 1, entry);
 		extent = extent_make(l1, places, idx, units);
 		if (extent == L1_NIL)
 			return L1_NIL;
