@@ -167,8 +167,8 @@ lookup_done(struct far_l2_task *task)
 {
 	struct prefetch_lookup *lookup = FAR_CONTAINER_OF(task, struct prefetch_lookup, task);
 	struct far_prefetch *ctl = lookup->ctl;
-	const struct prefetch_ref *refs = lookup->refs;
-	const struct far_l2_item *items = lookup->items;
+	const struct prefetch_ref *ref = lookup->refs;
+	const struct far_l2_item *item = lookup->items;
 	uint32_t adapter = task->l2->idx;
 
 	FAR_ASSERT(lookup->live);
@@ -177,9 +177,9 @@ lookup_done(struct far_l2_task *task)
 		lookup->window->lookups--;
 	far_prefetch_tell_answered(ctl, task, FAR_RECORD_PREFETCH_ANSWERED, lookup->request_id,
 				   lookup->asked_ns);
-	for (uint32_t i = 0; i < task->count; i++) {
-		if (!lookup_hit_plain(ctl, adapter, &refs[i], &items[i]))
-			lookup_answer(ctl, lookup, adapter, &refs[i], &items[i]);
+	for (const struct far_l2_item *end = item + task->count; item < end; item++, ref++) {
+		if (!lookup_hit_plain(ctl, adapter, ref, item))
+			lookup_answer(ctl, lookup, adapter, ref, item);
 	}
 	lookup->live = false;
 	lookup->next = ctl->lookups_free;

@@ -444,8 +444,9 @@ load_landed(struct prefetch_load *load, const struct prefetch_task *task)
 static void
 task_flip(struct far_prefetch *ctl, struct prefetch_task *task)
 {
-	struct prefetch_window *window = task->window;
-	uint32_t end = task->first + task->task.count;
+	struct prefetch_load **slot = &task->window->slots[task->first];
+	const struct far_l2_item *item = task->task.items;
+	const struct far_l2_item *end = item + task->task.count;
 	const struct far_prefetch_req *req = NULL;
 	struct prefetch_ref *refs = ctl->refs;
 	uint64_t *loans = ctl->loans;
@@ -453,13 +454,13 @@ task_flip(struct far_prefetch *ctl, struct prefetch_task *task)
 	uint32_t readers = 0;
 	size_t count = 0;
 
-	for (uint32_t i = task->first; i < end; i++) {
-		struct prefetch_load *load = window->slots[i];
+	for (; item < end; item++, slot++) {
+		struct prefetch_load *load = *slot;
 		const struct far_prefetch_view *only = far_prefetch_load_only(load);
 
-		if (window->items[i].rc != 0)
+		if (item->rc != 0)
 			continue;
-		window->slots[i] = NULL;
+		*slot = NULL;
 		load_landed(load, task);
 		/* Mostly it is the same request's as the one before. */
 		if (only == NULL || only->req != req || req->mode == FAR_PREFETCH_WARM) {
@@ -479,7 +480,8 @@ task_flip(struct far_prefetch *ctl, struct prefetch_task *task)
 		if (load->temporary && far_prefetch_load_is_retained(load))
 			(void)far_l1_retain(ctl->l1, ctl->session, &load->loan, 1, ctl->rcs);
 		refs[count].load = load;
-		loans[count++] = load->loan;
+		loans[count] = load->loan;
+		count++;
 	}
 	task_flip_run(ctl, task, count, session, readers);
 }
@@ -525,9 +527,11 @@ task_done(struct far_l2_task *l2_task)
 	FAR_ASSERT(task->live);
 	task->live = false;
 	ctl->adapters[l2_task->l2->idx].tasks_live--;
-	for (uint32_t i = task->first; i < end; i++) {
-		loaded += window->items[i].rc == 0;
-		bytes += window->items[i].rc == 0 ? window->items[i].size_bytes : 0;
+	for (uint32_t i = 0; i < l2_task->count; i++) {
+		const struct far_l2_item *item = &l2_task->items[i];
+
+		loaded += item->rc == 0;
+		bytes += item->rc == 0 ? item->size_bytes : 0;
 	}
 	window->ready += l2_task->count;
 	task_measure(ctl, task, bytes);

@@ -103,7 +103,7 @@ ahead_group(const struct l1_ahead *ahead, size_t first)
 
 /* Locks a block that was found; -EAGAIN: it was on its way elsewhere, look again (never, with the lock
  * held). */
-static int
+static inline int
 block_read_lock(const struct read_call *call, const struct read_key *k, uint32_t idx, uint64_t word,
 		bool *first_out)
 {
@@ -203,10 +203,11 @@ key_absent_rc(const struct far_key *key)
 }
 
 /* With the table's lock, as the way without failed too often. */
-static int
-read_lock_slowly(const struct read_call *call, const struct read_key *k, uint32_t *idx_out,
+static __attribute__((noinline)) int
+read_lock_slowly(const struct read_call *call, struct read_key key, uint32_t *idx_out,
 		 bool *first_out)
 {
+	const struct read_key *k = &key; /* by value: elsewhere it is in registers */
 	struct far_l1 *l1 = call->l1;
 	uint64_t word = 0;
 	int rc = key_absent_rc(k->key);
@@ -236,7 +237,7 @@ read_lock(const struct read_call *call, const struct read_key *k, uint32_t *idx_
 		if (*idx_out != L1_RETRY)
 			rc = block_read_lock(call, k, *idx_out, word, first_out);
 	}
-	return rc != -EAGAIN ? rc : read_lock_slowly(call, k, idx_out, first_out);
+	return rc != -EAGAIN ? rc : read_lock_slowly(call, *k, idx_out, first_out);
 }
 
 static void
