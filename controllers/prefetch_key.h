@@ -86,6 +86,7 @@ far_prefetch_view_read(struct far_prefetch *ctl, struct far_prefetch_view *view,
 	view->addr = grant->addr;
 	view->adapter = adapter;
 	request->loans++;
+	request->loaded += adapter >= 0;
 	far_prefetch_request_touch(ctl, request);
 }
 

@@ -38,6 +38,7 @@ far_prefetch_load_join(struct far_prefetch *ctl, struct prefetch_load *load,
 	if (joined) {
 		FAR_MARK("a request joins the load of another");
 		view->stage |= PREFETCH_STAGE_JOINED;
+		far_prefetch_request_of(view)->joined++;
 	}
 	if (far_prefetch_load_has(load, view))
 		far_prefetch_view_found(ctl, view);

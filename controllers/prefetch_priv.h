@@ -45,6 +45,8 @@ struct prefetch_request {
 	uint32_t prefix_count; /* readable from the first */
 	uint32_t loans;        /* views that hold a loan */
 	uint32_t loads;        /* views that wait for a load that has memory */
+	uint32_t loaded;       /* views that were read from an adapter */
+	uint32_t joined;       /* views that waited for a load of another request's */
 	bool ending;           /* cancelled: only ended() is left */
 	bool finding;          /* with a shape: finds out which cells there are, and locks none */
 	bool refold;           /* with a shape: a cell that is needed is missing */

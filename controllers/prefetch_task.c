@@ -127,14 +127,12 @@ load_starve(struct far_prefetch *ctl, struct prefetch_load *load)
 	far_prefetch_load_close(ctl, load);
 }
 
-/* False: it has no source. */
+/* False: it has no source, and may be over. */
 static inline bool
-load_is_planned(struct far_prefetch *ctl, struct prefetch_load *load)
+load_plan(struct far_prefetch *ctl, struct prefetch_load *load)
 {
 	bool answered = (load->ask_mask | load->pend_mask) == 0;
 
-	if (load->state != PREFETCH_LOOKUP)
-		return true;
 	if (!answered && load->found_count == 0)
 		return false;
 	if (far_prefetch_load_plan_plain(ctl, load) || far_prefetch_load_plan(ctl, load))
@@ -161,8 +159,11 @@ reserve_collect(struct far_prefetch *ctl, struct prefetch_window *window, bool n
 		struct prefetch_load *load = window->loads[i];
 		uint32_t adapter;
 
-		if (load == NULL || !load_is_planned(ctl, load) || load->state != PREFETCH_FOUND ||
-		    !next)
+		if (load == NULL || load->state > PREFETCH_FOUND)
+			continue;
+		if (load->state == PREFETCH_LOOKUP && !load_plan(ctl, load))
+			continue;
+		if (!next)
 			continue;
 		adapter = load->found[load->source].adapter;
 		if (!budget_allows(ctl, &budget, adapter, load->size_bytes)) {
