@@ -1,4 +1,4 @@
-/* prefetch_task.c - buffers for planned loads, the adapters' load tasks, and the flip when they end. */
+/* prefetch_task.c - loads are planned and get buffers, the adapters' load tasks, and the flip when they end. */
 #include "controllers/prefetch_key.h"
 
 #include "base/assert.h"

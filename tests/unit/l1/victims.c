@@ -167,6 +167,44 @@ eviction_ahead_of_need_keeps_what_it_does_not_need(void **state)
 	fixture_close(&f);
 }
 
+struct ear {
+	struct fixture f;
+	struct far_l1_grant read;
+	uint32_t deleted;
+};
+
+/* Told while nothing is held: the next one to go can be read, and stays. */
+static void
+on_deleted(void *arg, const struct far_l1_event *events, size_t count)
+{
+	struct ear *ear = arg;
+
+	(void)events;
+	ear->deleted += (uint32_t)count;
+	if (ear->read.loan == 0)
+		assert_int_equal(read_one(&ear->f, ear->deleted, 1, &ear->read), 0);
+}
+
+static void
+eviction_holds_nothing_while_it_lets_others_in(void **state)
+{
+	enum { COUNT = 200 };
+	struct ear ear = {.deleted = 0};
+	struct far_l1_listener listener = {.deleted = on_deleted, .arg = &ear};
+	uint32_t blocks = 0;
+	(void)state;
+
+	fixture_open(&ear.f, COUNT, (struct far_l1_config){0});
+	assert_int_equal(far_l1_listen(ear.f.l1, &listener), 0);
+	for (uint64_t i = 0; i < COUNT; i++)
+		put(&ear.f, i, UNIT);
+	assert_int_equal(far_l1_evict(ear.f.l1, 100 * UNIT, COUNT, &blocks), 100 * UNIT);
+	assert_int_equal(ear.deleted, 100);
+	assert_int_equal(state_of(&ear.f, 64), FAR_L1_READ_LOCKED);
+	assert_int_equal(release_one(&ear.f, ear.read.loan, 1), 0);
+	fixture_close(&ear.f);
+}
+
 static void
 filing_blocks_anew_can_stop_half_way(void **state)
 {
@@ -216,6 +254,7 @@ main(void)
 		cmocka_unit_test(a_record_comes_from_those_that_are_claimed),
 		cmocka_unit_test(a_record_that_changes_hands_is_of_the_next_generation),
 		cmocka_unit_test(eviction_ahead_of_need_keeps_what_it_does_not_need),
+		cmocka_unit_test(eviction_holds_nothing_while_it_lets_others_in),
 		cmocka_unit_test(filing_blocks_anew_can_stop_half_way),
 	};
 
