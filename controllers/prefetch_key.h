@@ -159,13 +159,8 @@ far_prefetch_load_link(struct prefetch_load *load, struct far_prefetch_view *vie
 static inline void
 far_prefetch_load_part(struct prefetch_load *load, struct far_prefetch_view *view)
 {
-	const struct far_list *first;
-
 	far_list_remove(&view->interest);
-	first = load->interests.next;
-	load->only = first != &load->interests && first->next == &load->interests
-			     ? far_prefetch_interest(first)
-			     : NULL;
+	load->only = NULL;
 	view->stage &= ~PREFETCH_STAGE_LOAD;
 	if (load->loan != 0)
 		far_prefetch_request_of(view)->loads--;
@@ -184,7 +179,7 @@ far_prefetch_load_part_only(struct prefetch_load *load, struct far_prefetch_view
 		far_prefetch_request_of(view)->loads--;
 }
 
-/* The only one who waits for it, or NULL. */
+/* The only one who waits for it; NULL: none or several do, or others did. */
 static inline struct far_prefetch_view *
 far_prefetch_load_only(const struct prefetch_load *load)
 {

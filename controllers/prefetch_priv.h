@@ -80,7 +80,7 @@ struct prefetch_load {
 	uint64_t id;                    /* never repeats: lookups that come late are told apart */
 	struct prefetch_load *next;     /* in its bucket, or free */
 	struct far_list interests;      /* views; empty: abandoned */
-	struct far_prefetch_view *only; /* the one that waits, while no other does */
+	struct far_prefetch_view *only; /* the one that waits, while no other did */
 	struct prefetch_window *window;
 	uint32_t window_idx;
 	enum prefetch_load_state state;

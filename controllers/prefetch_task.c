@@ -463,8 +463,8 @@ task_flip(struct far_prefetch *ctl, struct prefetch_task *task)
 			continue;
 		*slot = NULL;
 		load_landed(load, task);
-		/* Mostly it is the same request's as the one before. */
-		if (only == NULL || only->req != req || req->mode == FAR_PREFETCH_WARM) {
+		/* Mostly it is the same request's as the one before: what is loaded for it has one holder. */
+		if (only == NULL || only->req != req) {
 			far_l1_session load_session;
 			uint32_t load_readers;
 

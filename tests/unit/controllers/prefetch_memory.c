@@ -306,6 +306,37 @@ adapter_that_ends_nothing_leaves_a_share_to_the_others(void **state)
 	ctl_rig_close(&rig);
 }
 
+static void
+what_is_left_for_one_adapter_is_not_what_is_left_for_another(void **state)
+{
+	struct ctl_options options = {.fakes = 2,
+				      .prefetch = {.bytes_in_flight_max = 16 * CTL_BLOCK_BYTES}};
+
+	(void)state;
+	ctl_rig_open(&rig, &options);
+	ctl_rig_put(&rig, 0, 0, 12);
+	ctl_rig_put(&rig, 1, 12, 1);
+	ctl_rig_put(&rig, 1, 20, 1);
+	ctl_rig_put(&rig, 0, 21, 1);
+	rig.fakes[0].held[FAR_L2_LOAD] = true;
+	rig.fakes[1].held[FAR_L2_LOAD] = true;
+	ctl_req_init(&req, &rig, 0, 13);
+	ctl_req_submit(&req);
+	ctl_rig_run(&rig);
+	/* The first has its share, three quarters; three blocks are left, for the other one alone. */
+	ctl_req_init(&second, &rig, 20, 2);
+	ctl_req_submit(&second);
+	ctl_rig_run(&rig);
+	assert_int_equal(rig.fakes[0].bytes_live_max, 12 * CTL_BLOCK_BYTES);
+	assert_int_equal(rig.fakes[1].bytes_live_max, 2 * CTL_BLOCK_BYTES);
+	rig.fakes[0].held[FAR_L2_LOAD] = false;
+	rig.fakes[1].held[FAR_L2_LOAD] = false;
+	ctl_rig_run(&rig);
+	ctl_req_expect(&req, 0, 13);
+	ctl_req_expect(&second, 0, 2);
+	ctl_rig_close(&rig);
+}
+
 int
 main(void)
 {
@@ -324,6 +355,7 @@ main(void)
 		cmocka_unit_test(bytes_in_flight_stay_within_the_budget),
 		cmocka_unit_test(block_larger_than_the_budget_goes_alone),
 		cmocka_unit_test(adapter_that_ends_nothing_leaves_a_share_to_the_others),
+		cmocka_unit_test(what_is_left_for_one_adapter_is_not_what_is_left_for_another),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

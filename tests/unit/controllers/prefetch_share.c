@@ -58,6 +58,58 @@ two_requests_load_a_key_once_and_hold_a_loan_each(void **state)
 }
 
 static void
+loads_of_one_task_go_to_the_sessions_that_wait_for_them(void **state)
+{
+	(void)state;
+	open_with(1);
+	ctl_rig_put(&rig, 0, 0, 1);
+	ctl_rig_put(&rig, 0, 2, 2);
+	rig.fakes[0].held[FAR_L2_LOAD] = true;
+	ctl_req_init(&req, &rig, 0, 4);
+	ctl_req_submit(&req);
+	ctl_rig_run(&rig);
+	/* Key 1 is the gap: nobody waits for 2 and 3, which are on their way, until another comes. */
+	ctl_req_init(&second, &rig, 2, 2);
+	second.req.session = rig.other;
+	second.req.readers = 2;
+	ctl_req_submit(&second);
+	ctl_rig_run(&rig);
+	assert_int_equal(rig.fakes[0].submits[FAR_L2_LOAD], 1);
+	rig.fakes[0].held[FAR_L2_LOAD] = false;
+	ctl_rig_run(&rig);
+	ctl_req_expect(&req, 0, 1);
+	ctl_req_expect(&second, 0, 2);
+	ctl_rig_close(&rig);
+}
+
+static void
+a_lookup_that_outlives_its_window_is_no_answer_for_the_next(void **state)
+{
+	(void)state;
+	open_with(2);
+	ctl_rig_put(&rig, 0, 10, 1);
+	ctl_rig_put(&rig, 1, 10, 1);
+	rig.fakes[0].held[FAR_L2_LOOKUP] = true;
+	ctl_req_init(&req, &rig, 0, 1);
+	ctl_req_submit(&req);
+	ctl_rig_run(&rig);
+	far_prefetch_req_cancel(rig.prefetch, &req.req);
+	ctl_rig_run(&rig);
+	rig.fakes[1].held[FAR_L2_LOOKUP] = true;
+	ctl_req_init(&second, &rig, 10, 1);
+	ctl_req_submit(&second);
+	ctl_rig_run(&rig);
+	/* Both of the first one's are answered, and one of the second one's. */
+	rig.fakes[0].held[FAR_L2_LOOKUP] = false;
+	ctl_rig_run(&rig);
+	assert_int_equal(rig.fakes[0].submits[FAR_L2_LOAD], 0);
+	rig.fakes[1].held[FAR_L2_LOOKUP] = false;
+	ctl_rig_run(&rig);
+	ctl_req_expect(&second, 0, 1);
+	ctl_rig_close(&rig);
+}
+
+static void
 lookups_are_joined_as_well_as_loads(void **state)
 {
 	(void)state;
@@ -198,6 +250,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(two_requests_load_a_key_once_and_hold_a_loan_each),
+		cmocka_unit_test(loads_of_one_task_go_to_the_sessions_that_wait_for_them),
+		cmocka_unit_test(a_lookup_that_outlives_its_window_is_no_answer_for_the_next),
 		cmocka_unit_test(lookups_are_joined_as_well_as_loads),
 		cmocka_unit_test(key_given_twice_gets_a_loan_for_each),
 		cmocka_unit_test(warm_leaves_blocks_resident_and_unlocked),
