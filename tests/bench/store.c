@@ -3,20 +3,24 @@
  *
  * The donor is full before anything counts, and so it evicts all the time, as one in use does. It is not small:
  * what it evicts rests for a grace (50 ms), and no more than a sixteenth of a donor and a few lanes rests at
- * once, so that a donor of 512 MiB takes 1.2 GB/s and no more, whatever moves the bytes. Of a block both ends
- * are written: what an engine writes between is not the pool's work, and in no cache.
+ * once, so that a donor of 512 MiB takes 1.2 GB/s and no more, whatever moves the bytes. For the same reason a
+ * pass begins some time after the one before: two behind each other are more than a sixteenth of this donor, and
+ * the second would wait for a grace in its middle. Of a block both ends are written: what an engine writes
+ * between is not the pool's work, and in no cache.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/pages.h"
 #include "tests/bench/lend.h"
 #include "tests/bench/process.h"
 
 #define STORE_NS    (60 * FAR_NS_PER_S)
-#define BATCH_COUNT 64U /* batches of a pass whose messages are counted */
+#define REST_NS     (200 * FAR_NS_PER_MS) /* between passes: some graces */
+#define BATCH_COUNT 64U                   /* batches of a pass whose messages are counted */
 #define BATCH_KEYS  16U
 #define BLOCK_MIN   (64ULL << 10) /* of all rows */
 #define FILL_BYTES  (1ULL << 20)
@@ -26,6 +30,7 @@
 struct writer {
 	struct bench_lend lend;
 	uint64_t next; /* never the same key again */
+	uint64_t rested_ns;
 	bool is_open;
 };
 
@@ -114,7 +119,10 @@ writer_open(struct bench_mover *mover)
 	mover->writer.is_open = true;
 	rc = bench_lend_open(mover->plan, &config, mover->why, &mover->writer.lend);
 	/* Twice: when the last lane was filled, the first ones were emptied and written again. */
-	return rc < 0 ? rc : blocks_store(mover, FILL_BYTES, 2 * mover->held_bytes);
+	if (rc == 0)
+		rc = blocks_store(mover, FILL_BYTES, 2 * mover->held_bytes);
+	mover->writer.rested_ns = far_clock_now(far_clock_real()) + REST_NS;
+	return rc;
 }
 
 static int
@@ -124,9 +132,13 @@ store_pass(struct bench_mover *mover, uint64_t block_bytes, struct bench_pass *o
 
 	if (rc < 0)
 		return rc;
+	/* Not asleep: copies begin with a processor that is awake as well. */
+	while (far_clock_now(far_clock_real()) < mover->writer.rested_ns)
+		;
 	bench_pass_begin(out, mover->writer.lend.donor.pid);
 	rc = blocks_store(mover, block_bytes, mover->plan->set_bytes);
 	bench_pass_end(out, mover->writer.lend.donor.pid, mover->plan->set_bytes);
+	mover->writer.rested_ns = far_clock_now(far_clock_real()) + REST_NS;
 	return rc;
 }
 
@@ -225,7 +237,8 @@ store_close(struct bench_mover *mover)
 
 const struct bench_mover_ops bench_store = {
 	.name = "store",
-	.text = "far_reserve() to far_flush() to a farpoold process over shm, which evicts",
+	.text = "far_reserve() to far_flush() to a farpoold process over shm, which evicts; a pass "
+		"each 0.2 s",
 	.role = BENCH_SUBJECT,
 	.required = true,
 	.open = store_open,
