@@ -9,6 +9,7 @@
 #include "tests/support/controllers_rig.h"
 
 #include "base/err.h"
+#include "controllers/prefetch_priv.h"
 
 static struct ctl_rig rig;
 static struct ctl_req req;
@@ -219,6 +220,32 @@ successor_at_a_position_begins_anew(void **state)
 	ctl_rig_close(&rig);
 }
 
+/* How fast its predecessor was says nothing of it. */
+static void
+successor_does_not_inherit_a_pace(void **state)
+{
+	struct ctl_options options = {.fakes = 2};
+
+	(void)state;
+	ctl_rig_open(&rig, &options);
+	ctl_rig_put(&rig, 1, 0, 4);
+	ctl_req_init(&req, &rig, 0, 4);
+	ctl_req_submit(&req);
+	ctl_rig_run(&rig);
+	ctl_req_expect(&req, 0, 4);
+	assert_true(far_prefetch_pace(rig.prefetch, 1) > 0);
+	far_l2_set_drain(&rig.set, 1);
+	(void)far_l2_set_remove(&rig.set, 1);
+	assert_int_equal(join("successor"), 1);
+	/* Asked, and it has nothing: there is nothing to measure. */
+	ctl_req_init(&second, &rig, 4, 4);
+	ctl_req_submit(&second);
+	ctl_rig_run(&rig);
+	ctl_req_expect(&second, 0, 0);
+	assert_true(far_prefetch_pace(rig.prefetch, 1) <= 0);
+	ctl_rig_close(&rig);
+}
+
 int
 main(void)
 {
@@ -230,6 +257,7 @@ main(void)
 		cmocka_unit_test(lookup_that_is_late_still_names_its_adapter),
 		cmocka_unit_test(stores_of_a_drained_adapter_end_there_and_new_ones_go_elsewhere),
 		cmocka_unit_test(successor_at_a_position_begins_anew),
+		cmocka_unit_test(successor_does_not_inherit_a_pace),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
