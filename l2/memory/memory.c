@@ -1,5 +1,5 @@
-/* memory.c - an adapter over this process's own memory: FIFO, lookup locks, a simulated wire. */
-#include "l2/memory/memory.h"
+/* memory.c - an adapter over this process's own memory: its tasks on a simulated wire, and what it is asked. */
+#include "l2/memory/memory_priv.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -7,68 +7,14 @@
 #include "base/alloc.h"
 #include "base/list.h"
 
-#define UNIT_NONE        UINT32_MAX
-#define ENTRY_NONE       UINT32_MAX
-#define UNIT_BYTES_SMALL 64U
-#define UNIT_BYTES_BIG   4096U
-#define BIG_FROM_BYTES   (1ULL << 20)
-#define CAPACITY_MAX     (1ULL << 40)
-#define USAGE_ASKS       8U
+#define UNIT_BYTES_BIG 4096U
+#define BIG_FROM_BYTES (1ULL << 20)
+#define CAPACITY_MAX   (1ULL << 40)
 
 /* The words of far_l2_task.priv that are ours. */
 enum {
 	PRIV_READY_NS, /* when the simulated wire has carried it */
 	PRIV_END_RC,   /* positive errno that it ends with whatever happens, or 0 */
-};
-
-/* A key that is held or locked. Its bytes lie in a chain of units. */
-struct entry {
-	struct far_list node; /* FIFO of held blocks, or the free entries; alone when only locked */
-	struct far_key key;
-	uint32_t hash_next;
-	uint32_t unit_first; /* UNIT_NONE: locked, but the block is gone */
-	uint32_t size_bytes;
-	uint32_t group;
-	uint32_t locks;
-};
-
-/* A question that was asked and not answered. */
-struct usage_ask {
-	far_l2_usage_fn *done; /* NULL: free */
-	void *arg;
-};
-
-struct memory {
-	struct far_l2 l2;
-	struct far_clock *clock; /* borrowed */
-	uint64_t latency_ns;
-	uint64_t bytes_per_s;
-	uint64_t wire_free_ns; /* the simulated wire is busy until then */
-	uint8_t *units;        /* owned, unit_count * unit_bytes */
-	uint32_t *unit_next;   /* owned: chains of the blocks, and of the free units */
-	uint32_t unit_bytes;
-	uint32_t unit_count;
-	uint32_t unit_free_first;
-	uint32_t units_free;
-	struct entry *entries; /* owned */
-	uint32_t entry_count;
-	uint32_t *buckets; /* owned; a power of two of them */
-	uint32_t bucket_mask;
-	struct far_list entries_free;
-	struct far_list fifo;  /* held blocks, oldest first */
-	struct far_list tasks; /* in order of submission */
-	uint32_t tasks_live;
-	uint64_t block_bytes; /* held */
-	struct far_list listings;
-	struct usage_ask usage_asks[USAGE_ASKS];
-	bool held[4];
-	bool down;
-	bool quiescing;
-	bool ticking;
-	uint32_t fail_loads;
-	int fail_loads_rc;
-	struct far_l2_memory_counts counts;
-	struct far_l2_status status; /* counters only */
 };
 
 static const struct far_l2_ops memory_ops;
@@ -78,266 +24,6 @@ memory_of(const struct far_l2 *l2)
 {
 	FAR_ASSERT(l2->ops == &memory_ops);
 	return FAR_CONTAINER_OF((struct far_l2 *)(uintptr_t)l2, struct memory, l2);
-}
-
-static inline struct entry *
-entry_find(const struct memory *mem, const struct far_key *key)
-{
-	uint32_t at = mem->buckets[(uint32_t)far_key_lo(key) & mem->bucket_mask];
-
-	while (at != ENTRY_NONE && !far_key_equal(&mem->entries[at].key, key))
-		at = mem->entries[at].hash_next;
-	return at == ENTRY_NONE ? NULL : &mem->entries[at];
-}
-
-static bool
-entry_held(const struct entry *entry)
-{
-	return entry != NULL && entry->unit_first != UNIT_NONE;
-}
-
-static struct entry *
-entry_make(struct memory *mem, const struct far_key *key)
-{
-	struct far_list *node = far_list_pop_front(&mem->entries_free);
-	uint32_t *bucket = &mem->buckets[(uint32_t)far_key_lo(key) & mem->bucket_mask];
-	struct entry *entry;
-
-	if (node == NULL)
-		return NULL;
-	entry = FAR_CONTAINER_OF(node, struct entry, node);
-	entry->key = *key;
-	entry->unit_first = UNIT_NONE;
-	entry->size_bytes = 0;
-	entry->locks = 0;
-	entry->hash_next = *bucket;
-	*bucket = (uint32_t)(entry - mem->entries);
-	return entry;
-}
-
-/* Ends an entry that holds nothing and that nobody has locked. */
-static void
-entry_drop_if_idle(struct memory *mem, struct entry *entry)
-{
-	uint32_t at = (uint32_t)(entry - mem->entries);
-	uint32_t *link = &mem->buckets[(uint32_t)far_key_lo(&entry->key) & mem->bucket_mask];
-
-	if (entry->locks > 0 || entry_held(entry))
-		return;
-	while (*link != at) {
-		FAR_ASSERT(*link != ENTRY_NONE);
-		link = &mem->entries[*link].hash_next;
-	}
-	*link = entry->hash_next;
-	far_list_remove(&entry->node);
-	far_list_push_front(&mem->entries_free, &entry->node);
-}
-
-/* Frees the bytes; locks stay, so that their holders' unlocks find them. */
-static void
-block_free(struct memory *mem, struct entry *entry)
-{
-	uint32_t unit = entry->unit_first;
-
-	FAR_ASSERT(unit != UNIT_NONE);
-	while (unit != UNIT_NONE) {
-		uint32_t next = mem->unit_next[unit];
-
-		mem->unit_next[unit] = mem->unit_free_first;
-		mem->unit_free_first = unit;
-		mem->units_free++;
-		unit = next;
-	}
-	entry->unit_first = UNIT_NONE;
-	far_list_remove(&entry->node);
-	mem->counts.blocks--;
-	mem->block_bytes -= entry->size_bytes;
-	entry_drop_if_idle(mem, entry);
-}
-
-/* Oldest first, past what is locked. False: everything that is held is locked. */
-static bool
-evict_one(struct memory *mem)
-{
-	struct far_list *it, *tmp;
-
-	FAR_LIST_FOR_EACH_SAFE(it, tmp, &mem->fifo)
-	{
-		struct entry *entry = FAR_CONTAINER_OF(it, struct entry, node);
-
-		if (entry->locks > 0)
-			continue;
-		block_free(mem, entry);
-		mem->counts.evicted++;
-		return true;
-	}
-	return false;
-}
-
-/* Walks the units of a block and the pieces of an item side by side. */
-static void
-block_copy(struct memory *mem, const struct entry *entry, const struct far_l2_item *item,
-	   uint32_t skip_bytes, bool to_pieces)
-{
-	uint32_t unit = entry->unit_first;
-	uint32_t at = skip_bytes;
-
-	for (; at >= mem->unit_bytes; at -= mem->unit_bytes)
-		unit = mem->unit_next[unit];
-	for (uint32_t p = 0; p < item->piece_count; p++) {
-		uint8_t *addr = item->pieces[p].addr;
-		uint32_t left = item->pieces[p].size_bytes;
-
-		while (left > 0) {
-			uint8_t *store = mem->units + (size_t)unit * mem->unit_bytes + at;
-			uint32_t step = mem->unit_bytes - at;
-
-			step = step < left ? step : left;
-			memcpy(to_pieces ? addr : store, to_pieces ? store : addr, step);
-			addr += step;
-			left -= step;
-			at += step;
-			if (at == mem->unit_bytes) {
-				at = 0;
-				unit = mem->unit_next[unit];
-			}
-		}
-	}
-}
-
-static uint64_t
-item_bytes(const struct far_l2_item *item)
-{
-	uint64_t bytes = 0;
-
-	for (uint32_t i = 0; i < item->piece_count; i++)
-		bytes += item->pieces[i].size_bytes;
-	return bytes;
-}
-
-static int
-item_lookup(struct memory *mem, struct far_l2_item *item)
-{
-	struct entry *entry = entry_find(mem, &item->key);
-
-	mem->status.lookups++;
-	if (!entry_held(entry))
-		return -ENOENT;
-	if (item->size_bytes != 0 && item->size_bytes != entry->size_bytes) {
-		item->size_bytes = entry->size_bytes;
-		mem->status.length_misses++;
-		return -EMSGSIZE;
-	}
-	item->size_bytes = entry->size_bytes;
-	entry->locks++;
-	mem->counts.locks++;
-	mem->status.lookup_hits++;
-	return 0;
-}
-
-static int
-item_load(struct memory *mem, struct far_l2_item *item)
-{
-	struct entry *entry = entry_find(mem, &item->key);
-	uint64_t bytes = item_bytes(item);
-
-	if (bytes == 0)
-		return -EINVAL;
-	if (!entry_held(entry))
-		return -ENOENT;
-	if ((item->size_bytes != 0 && item->size_bytes != entry->size_bytes) ||
-	    item->range_offset + bytes > entry->size_bytes) {
-		item->size_bytes = entry->size_bytes;
-		mem->status.length_misses++;
-		return -EMSGSIZE;
-	}
-	if (mem->fail_loads > 0) {
-		mem->fail_loads--;
-		if (item->piece_count > 0)
-			memset(item->pieces[0].addr, 0xa5, item->pieces[0].size_bytes / 2);
-		return mem->fail_loads_rc;
-	}
-	/* One unit and one piece, as small blocks are, need no walk. */
-	if (item->piece_count == 1 && item->range_offset + bytes <= mem->unit_bytes)
-		memcpy(item->pieces[0].addr,
-		       mem->units + (size_t)entry->unit_first * mem->unit_bytes +
-			       item->range_offset,
-		       bytes);
-	else
-		block_copy(mem, entry, item, item->range_offset, true);
-	mem->status.loads++;
-	mem->status.load_bytes += bytes;
-	return 0;
-}
-
-static int
-item_store(struct memory *mem, struct far_l2_item *item)
-{
-	struct entry *entry = entry_find(mem, &item->key);
-	uint64_t bytes = item_bytes(item);
-	uint64_t units = (bytes + mem->unit_bytes - 1) / mem->unit_bytes;
-
-	if (entry_held(entry)) {
-		mem->status.stores_had++;
-		return -EEXIST;
-	}
-	if (bytes == 0 || bytes > UINT32_MAX)
-		return -EINVAL;
-	if (units > mem->unit_count)
-		return -ENOSPC;
-	while (mem->units_free < units) {
-		if (!evict_one(mem))
-			return -ENOSPC;
-	}
-	if (entry == NULL)
-		entry = entry_make(mem, &item->key);
-	if (entry == NULL)
-		return -ENOSPC;
-	for (uint64_t i = 0; i < units; i++) {
-		uint32_t unit = mem->unit_free_first;
-
-		mem->unit_free_first = mem->unit_next[unit];
-		mem->unit_next[unit] = entry->unit_first;
-		entry->unit_first = unit;
-	}
-	mem->units_free -= (uint32_t)units;
-	entry->size_bytes = (uint32_t)bytes;
-	entry->group = item->group;
-	far_list_push_back(&mem->fifo, &entry->node);
-	mem->counts.blocks++;
-	mem->block_bytes += bytes;
-	block_copy(mem, entry, item, 0, false);
-	mem->status.stores++;
-	mem->status.store_bytes += bytes;
-	return 0;
-}
-
-static int
-item_delete(struct memory *mem, struct far_l2_item *item)
-{
-	struct entry *entry = entry_find(mem, &item->key);
-
-	if (!entry_held(entry))
-		return -ENOENT;
-	block_free(mem, entry);
-	mem->counts.deletes++;
-	return 0;
-}
-
-static int
-item_run(struct memory *mem, enum far_l2_kind kind, struct far_l2_item *item)
-{
-	switch (kind) {
-	case FAR_L2_LOOKUP:
-		return item_lookup(mem, item);
-	case FAR_L2_LOAD:
-		return item_load(mem, item);
-	case FAR_L2_STORE:
-		return item_store(mem, item);
-	case FAR_L2_DELETE:
-		return item_delete(mem, item);
-	}
-	return -EINVAL;
 }
 
 /* That the simulated wire carries. */
@@ -384,21 +70,7 @@ memory_cancel(struct far_l2 *l2, struct far_l2_task *task)
 static void
 memory_unlock(struct far_l2 *l2, const struct far_key *keys, size_t count)
 {
-	struct memory *mem = memory_of(l2);
-
-	for (size_t i = 0; i < count; i++) {
-		struct entry *entry = entry_find(mem, &keys[i]);
-
-		mem->counts.unlocks++;
-		if (entry == NULL || entry->locks == 0) {
-			mem->counts.unlocks_unknown++;
-			continue;
-		}
-		entry->locks--;
-		mem->counts.locks--;
-		if (!entry_held(entry))
-			entry_drop_if_idle(mem, entry);
-	}
+	far_l2_memory_unlock(memory_of(l2), keys, count);
 }
 
 /* 1: run it now. 0: later. A negative errno: it ends with that. */
@@ -539,11 +211,10 @@ memory_tick(struct far_l2 *l2, uint64_t now_ns)
 			break;
 		}
 		far_list_remove(&task->node);
-		for (uint32_t i = 0; i < task->count; i++) {
-			struct far_l2_item *item = &task->items[i];
-
-			item->rc = due < 0 ? due : item_run(mem, task->kind, item);
-		}
+		if (due > 0)
+			far_l2_memory_run(mem, task);
+		for (uint32_t i = 0; due < 0 && i < task->count; i++)
+			task->items[i].rc = due;
 		mem->tasks_live--;
 		task->done(task);
 	}
@@ -760,7 +431,7 @@ far_l2_memory_lose(struct far_l2 *l2, const struct far_key *key)
 
 	if (!entry_held(entry))
 		return false;
-	block_free(mem, entry);
+	far_l2_memory_block_free(mem, entry);
 	return true;
 }
 
