@@ -111,27 +111,35 @@ block_copy(struct memory *mem, const struct entry *entry, const struct far_l2_it
 	}
 }
 
-static int
-item_lookup(struct memory *mem, struct far_l2_item *item)
+static void
+lookups_run(struct memory *mem, struct far_l2_item *item, uint32_t count)
 {
-	struct entry *entry = entry_find(mem, &item->key);
+	uint64_t hits = 0;
 
-	mem->status.lookups++;
-	if (!entry_held(entry))
-		return -ENOENT;
-	if (item->size_bytes != 0 && item->size_bytes != entry->size_bytes) {
+	for (const struct far_l2_item *end = item + count; item < end; item++) {
+		struct entry *entry = entry_find(mem, &item->key);
+		uint32_t asked = item->size_bytes;
+
+		item->rc = -ENOENT;
+		if (!entry_held(entry))
+			continue;
 		item->size_bytes = entry->size_bytes;
-		mem->status.length_misses++;
-		return -EMSGSIZE;
+		if (asked != 0 && asked != entry->size_bytes) {
+			mem->status.length_misses++;
+			item->rc = -EMSGSIZE;
+			continue;
+		}
+		item->rc = 0;
+		entry->locks++;
+		hits++;
 	}
-	item->size_bytes = entry->size_bytes;
-	entry->locks++;
-	mem->counts.locks++;
-	mem->status.lookup_hits++;
-	return 0;
+	mem->counts.locks += hits;
+	mem->status.lookups += count;
+	mem->status.lookup_hits += hits;
 }
 
-static int
+/* Apart from the way that most go. */
+static __attribute__((noinline)) int
 item_load(struct memory *mem, struct far_l2_item *item)
 {
 	struct entry *entry = entry_find(mem, &item->key);
@@ -153,17 +161,52 @@ item_load(struct memory *mem, struct far_l2_item *item)
 			memset(item->pieces[0].addr, 0xa5, item->pieces[0].size_bytes / 2);
 		return mem->fail_loads_rc;
 	}
-	/* One unit and one piece, as small blocks are, need no walk. */
-	if (item->piece_count == 1 && item->range_offset + bytes <= mem->unit_bytes)
-		memcpy(item->pieces[0].addr,
-		       mem->units + (size_t)entry->unit_first * mem->unit_bytes +
-			       item->range_offset,
-		       bytes);
-	else
-		block_copy(mem, entry, item, item->range_offset, true);
+	block_copy(mem, entry, item, item->range_offset, true);
 	mem->status.loads++;
 	mem->status.load_bytes += bytes;
 	return 0;
+}
+
+/* Mostly it is a whole block of one unit, into one piece: no walk, and for the smallest unit no call.
+ * False: nothing was done. */
+static inline bool
+item_load_plain(const struct memory *mem, const struct far_l2_item *item)
+{
+	const struct far_l2_piece *piece = item->pieces;
+	const struct entry *entry;
+	const uint8_t *store;
+
+	if (item->piece_count != 1 || piece->size_bytes != item->size_bytes ||
+	    piece->size_bytes > mem->unit_bytes)
+		return false;
+	entry = entry_find(mem, &item->key);
+	if (!entry_held(entry) || entry->size_bytes != piece->size_bytes || item->range_offset != 0)
+		return false;
+	store = mem->units + (size_t)entry->unit_first * mem->unit_bytes;
+	if (piece->size_bytes == UNIT_BYTES_SMALL)
+		memcpy(piece->addr, store, UNIT_BYTES_SMALL);
+	else
+		memcpy(piece->addr, store, piece->size_bytes);
+	return true;
+}
+
+static void
+loads_run(struct memory *mem, struct far_l2_item *item, uint32_t count)
+{
+	uint64_t loads = 0;
+	uint64_t bytes = 0;
+
+	for (const struct far_l2_item *end = item + count; item < end; item++) {
+		if (mem->fail_loads > 0 || !item_load_plain(mem, item)) {
+			item->rc = item_load(mem, item);
+			continue;
+		}
+		item->rc = 0;
+		loads++;
+		bytes += item->size_bytes;
+	}
+	mem->status.loads += loads;
+	mem->status.load_bytes += bytes;
 }
 
 static int
@@ -220,43 +263,46 @@ item_delete(struct memory *mem, struct far_l2_item *item)
 	return 0;
 }
 
-static int
-item_run(struct memory *mem, enum far_l2_kind kind, struct far_l2_item *item)
-{
-	switch (kind) {
-	case FAR_L2_LOOKUP:
-		return item_lookup(mem, item);
-	case FAR_L2_LOAD:
-		return item_load(mem, item);
-	case FAR_L2_STORE:
-		return item_store(mem, item);
-	case FAR_L2_DELETE:
-		return item_delete(mem, item);
-	}
-	return -EINVAL;
-}
-
 void
 far_l2_memory_run(struct memory *mem, struct far_l2_task *task)
 {
-	for (uint32_t i = 0; i < task->count; i++)
-		task->items[i].rc = item_run(mem, task->kind, &task->items[i]);
+	struct far_l2_item *items = task->items;
+
+	switch (task->kind) {
+	case FAR_L2_LOOKUP:
+		lookups_run(mem, items, task->count);
+		return;
+	case FAR_L2_LOAD:
+		loads_run(mem, items, task->count);
+		return;
+	case FAR_L2_STORE:
+		for (uint32_t i = 0; i < task->count; i++)
+			items[i].rc = item_store(mem, &items[i]);
+		return;
+	case FAR_L2_DELETE:
+		for (uint32_t i = 0; i < task->count; i++)
+			items[i].rc = item_delete(mem, &items[i]);
+		return;
+	}
 }
 
 void
 far_l2_memory_unlock(struct memory *mem, const struct far_key *keys, size_t count)
 {
+	uint64_t unknown = 0;
+
 	for (size_t i = 0; i < count; i++) {
 		struct entry *entry = entry_find(mem, &keys[i]);
 
-		mem->counts.unlocks++;
 		if (entry == NULL || entry->locks == 0) {
-			mem->counts.unlocks_unknown++;
+			unknown++;
 			continue;
 		}
 		entry->locks--;
-		mem->counts.locks--;
 		if (!entry_held(entry))
 			entry_drop_if_idle(mem, entry);
 	}
+	mem->counts.unlocks += count;
+	mem->counts.unlocks_unknown += unknown;
+	mem->counts.locks -= count - unknown;
 }

@@ -11,6 +11,7 @@
 
 #define BLOCK_BYTES 256U
 #define START_NS    1000U
+#define UNTOUCHED   0xeeU
 
 struct job {
 	struct far_l2_task task;
@@ -185,6 +186,59 @@ a_range_lands_in_its_pieces(void **state)
 	assert_memory_equal(job.bytes[0], want + 65, 70);
 	assert_memory_equal(job.bytes[2], want + 135, 100);
 	assert_int_equal(job.bytes[2][100], 0);
+	close_memory();
+}
+
+/* The whole of a block, by its length. */
+static int
+load_whole(struct job *job, uint32_t key, uint32_t size_bytes, uint32_t piece_bytes,
+	   uint32_t offset)
+{
+	(void)job_make(job, FAR_L2_LOAD, key, 1);
+	memset(job->bytes[0], UNTOUCHED, BLOCK_BYTES);
+	job->pieces[0].size_bytes = piece_bytes;
+	job->items[0].size_bytes = size_bytes;
+	job->items[0].range_offset = offset;
+	run_now(job);
+	return job->items[0].rc;
+}
+
+static void
+a_block_of_one_unit_is_loaded_whole_or_not_at_all(void **state)
+{
+	static const uint32_t sizes[] = {64, 40};
+	struct far_l2_status status;
+	struct job job;
+
+	(void)state;
+	open_memory(16, 0, 0);
+	for (uint32_t i = 0; i < 2; i++) {
+		(void)job_make(&job, FAR_L2_STORE, 1 + i, 1);
+		job.pieces[0].size_bytes = sizes[i];
+		run_now(&job);
+		assert_int_equal(job.items[0].rc, 0);
+		assert_int_equal(load_whole(&job, 1 + i, sizes[i], sizes[i], 0), 0);
+		for (uint32_t b = 0; b < BLOCK_BYTES; b++)
+			assert_int_equal(job.bytes[0][b], b < sizes[i] ? 1 + i : UNTOUCHED);
+		assert_int_equal(load_whole(&job, 1 + i, sizes[i], sizes[i], 1), -EMSGSIZE);
+		assert_int_equal(load_whole(&job, 1 + i, sizes[i] - 1, sizes[i] - 1, 0), -EMSGSIZE);
+		assert_int_equal(job.items[0].size_bytes, sizes[i]);
+		assert_int_equal(load_whole(&job, 9, sizes[i], sizes[i], 0), -ENOENT);
+		assert_int_equal(job.bytes[0][0], UNTOUCHED);
+	}
+	far_l2_memory_fail_loads(l2, 1, -EIO);
+	assert_int_equal(load_whole(&job, 1, 64, 64, 0), -EIO);
+	/* Locked, so that its entry outlives its bytes. */
+	run_now(job_make(&job, FAR_L2_LOOKUP, 1, 1));
+	assert_int_equal(job.items[0].rc, 0);
+	run_now(job_make(&job, FAR_L2_DELETE, 1, 1));
+	assert_int_equal(load_whole(&job, 1, 64, 64, 0), -ENOENT);
+	far_l2_status_get(l2, &status);
+	assert_int_equal(status.loads, 2);
+	assert_int_equal(status.load_bytes, 64 + 40);
+	assert_int_equal(status.lookups, 1);
+	assert_int_equal(status.lookup_hits, 1);
+	far_l2_unlock(l2, &job.items[0].key, 1);
 	close_memory();
 }
 
@@ -421,6 +475,7 @@ main(void)
 		cmocka_unit_test(a_key_that_is_held_answers_eexist_and_keeps_its_bytes),
 		cmocka_unit_test(another_length_is_a_miss_that_says_the_stored_one),
 		cmocka_unit_test(a_range_lands_in_its_pieces),
+		cmocka_unit_test(a_block_of_one_unit_is_loaded_whole_or_not_at_all),
 		cmocka_unit_test(eviction_takes_the_oldest_that_nobody_locked),
 		cmocka_unit_test(when_all_is_locked_a_store_is_told_full),
 		cmocka_unit_test(a_lock_outlives_a_delete_and_a_second_unlock_harms_nobody),
