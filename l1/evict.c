@@ -47,6 +47,7 @@ far_l1_victims_claim(struct far_l1 *l1, struct l1_victims *victims, uint32_t max
 	if (max > L1_VICTIMS)
 		max = L1_VICTIMS;
 	victims->next = 0;
+	far_l1_queue_file(l1);
 	victims->count = l1->queue.ops->claim(l1, victims->idxs, max > 0 ? max : 1);
 	victims_find(l1, victims);
 	return far_l1_victims_take(victims);
@@ -153,10 +154,11 @@ none_fini(struct far_l1 *l1)
 }
 
 static void
-none_add(struct far_l1 *l1, uint32_t idx, uint64_t tick)
+none_add(struct far_l1 *l1, const uint32_t *idxs, uint32_t count)
 {
-	(void)tick;
-	l1->blocks[idx].queue_prev = L1_QUEUE_HEAD;
+	for (uint32_t i = 0; i < count; i++)
+		l1->blocks[idxs[i]].queue_prev = L1_QUEUE_HEAD;
+	l1->queue.count += count;
 }
 
 static void
@@ -177,7 +179,7 @@ none_claim(struct far_l1 *l1, uint32_t *idxs_out, uint32_t max)
 static void
 none_unclaim(struct far_l1 *l1, uint32_t idx)
 {
-	none_add(l1, idx, 0);
+	l1->blocks[idx].queue_prev = L1_QUEUE_HEAD;
 }
 
 static void
@@ -251,5 +253,6 @@ far_l1_queue_worth(const struct far_l1 *l1, uint32_t idx)
 void
 far_l1_queue_check(struct far_l1 *l1)
 {
+	FAR_ASSERT(l1->queue.unfiled_count == 0);
 	l1->queue.ops->check(l1);
 }

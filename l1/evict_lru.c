@@ -112,8 +112,8 @@ list_push(struct far_l1 *l1, uint32_t list, uint32_t idx)
 	return next == L1_NIL;
 }
 
-/* It is in no list. */
-static inline void
+/* It is in no list. In place where many are filed. */
+static inline __attribute__((always_inline)) void
 lru_file(struct far_l1 *l1, uint32_t idx, uint64_t tick)
 {
 	struct l1_wheel *wheel = &l1->queue.wheel;
@@ -131,10 +131,53 @@ lru_file(struct far_l1 *l1, uint32_t idx, uint64_t tick)
 	}
 }
 
-static void
-lru_add(struct far_l1 *l1, uint32_t idx, uint64_t tick)
+static __attribute__((noinline)) void
+file_one(struct far_l1 *l1, uint32_t idx, uint64_t tick)
 {
 	lru_file(l1, idx, tick);
+}
+
+/* A slot above level 0 that was marked just now, and a tick that is filed in it. */
+struct lru_run {
+	uint32_t list; /* the first of its lists */
+	uint32_t
+		shift; /* ticks that are the same above this are filed there as well; 0: there is none */
+	uint64_t tick;
+};
+
+static struct lru_run
+run_of(const struct l1_wheel *wheel, uint64_t tick)
+{
+	uint32_t slot = slot_of(wheel, tick);
+
+	return (struct lru_run){
+		.list = list_of(slot, 0),
+		.shift = slot / L1_WHEEL_SLOTS * L1_WHEEL_BITS,
+		.tick = tick,
+	};
+}
+
+/* The ticks of one call follow each other, and mostly there are many between the oldest block and now: all go to one
+ * slot, which is found once. */
+static void
+lru_add(struct far_l1 *l1, const uint32_t *idxs, uint32_t count)
+{
+	struct l1_wheel *wheel = &l1->queue.wheel;
+	struct lru_run run = {0};
+
+	for (uint32_t i = 0; i < count; i++) {
+		struct l1_block *block = &l1->blocks[idxs[i]];
+		uint64_t tick = atomic_load_explicit(&block->touched, memory_order_relaxed);
+
+		if (run.shift > 0 && (tick ^ run.tick) >> run.shift == 0) {
+			block->queued = tick;
+			(void)list_push(l1, run.list + wheel->add_way++ % L1_WHEEL_WAYS, idxs[i]);
+		} else {
+			file_one(l1, idxs[i], tick);
+			run = run_of(wheel, tick);
+		}
+	}
+	l1->queue.count += count;
 }
 
 static inline void
@@ -302,7 +345,7 @@ claim_one(struct far_l1 *l1)
 		tick = walk_look(l1, &walk, idx);
 		if (tick > l1->blocks[idx].queued) {
 			lru_remove(l1, idx);
-			lru_add(l1, idx, tick);
+			file_one(l1, idx, tick);
 		} else if (block_claim(&l1->blocks[idx])) {
 			wheel->last = tick;
 			lru_remove(l1, idx);
@@ -388,7 +431,7 @@ lru_claim(struct far_l1 *l1, uint32_t *idxs_out, uint32_t max)
 static void
 lru_unclaim(struct far_l1 *l1, uint32_t idx)
 {
-	lru_add(l1, idx, l1->blocks[idx].queued);
+	file_one(l1, idx, l1->blocks[idx].queued);
 }
 
 static void

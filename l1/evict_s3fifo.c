@@ -168,7 +168,7 @@ s3fifo_fini(struct far_l1 *l1)
 }
 
 static void
-s3fifo_add(struct far_l1 *l1, uint32_t idx, uint64_t tick)
+add_one(struct far_l1 *l1, uint32_t idx, uint64_t tick)
 {
 	struct l1_s3fifo *q = &l1->queue.s3fifo;
 	struct far_key key;
@@ -182,6 +182,17 @@ s3fifo_add(struct far_l1 *l1, uint32_t idx, uint64_t tick)
 	fifo_link(l1, which, idx, tick < fifo->added_tick ? fifo->added : L1_NIL);
 	fifo->added = idx;
 	fifo->added_tick = tick;
+}
+
+/* How long a ghost is remembered depends on how many there are: each counts for the next one. */
+static void
+s3fifo_add(struct far_l1 *l1, const uint32_t *idxs, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		add_one(l1, idxs[i],
+			atomic_load_explicit(&l1->blocks[idxs[i]].touched, memory_order_relaxed));
+		l1->queue.count++;
+	}
 }
 
 static uint32_t

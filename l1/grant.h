@@ -77,7 +77,7 @@ record_begin(struct far_l1 *l1, uint32_t idx, const struct l1_entry *entry)
 	atomic_store_explicit(&block->next, atomic_load_explicit(bucket, memory_order_relaxed),
 			      memory_order_release);
 	atomic_store_explicit(bucket, idx, memory_order_release);
-	far_l1_queue_add(l1, idx, entry->tick);
+	far_l1_queue_add(l1, idx);
 	return idx;
 }
 

@@ -24,6 +24,7 @@
 #define L1_FIND_STEPS    64u  /* along a chain, before the lock is taken */
 #define L1_EVENTS        64u  /* told to a listener in one call */
 #define L1_VICTIMS       64u  /* claimed together, so that their cache misses overlap */
+#define L1_UNFILED       64u  /* blocks that wait for their place in the eviction order */
 #define L1_TELLERS       64U  /* threads whose blocks that went have records still */
 #define L1_LISTENERS_MAX 4u
 #define L1_NAME_BYTES    48u
@@ -205,7 +206,8 @@ struct l1_evict_ops {
 	int (*init)(struct far_l1 *l1);
 	/* Takes a half-built one. */
 	void (*fini)(struct far_l1 *l1);
-	void (*add)(struct far_l1 *l1, uint32_t idx, uint64_t tick);
+	/* New blocks, each under the tick of its last use, in the order in which they were made; counts them. */
+	void (*add)(struct far_l1 *l1, const uint32_t *idxs, uint32_t count);
 	void (*remove)(struct far_l1 *l1, uint32_t idx);
 	/* The next to go that nobody holds, claimed: up to @max of them, 0: there is none. Locked ones
 	 * stay in the order. */
@@ -251,6 +253,10 @@ struct l1_s3fifo {
 struct l1_queue {
 	const struct l1_evict_ops *ops;
 	uint32_t count;
+	/* Blocks that a call has made and that are in no order yet: the policy gets them together, before it is asked
+	 * for victims and before the lock is given back. */
+	uint32_t unfiled_count;
+	uint32_t unfiled[L1_UNFILED];
 	union {
 		struct l1_wheel wheel;
 		struct l1_s3fifo s3fifo;
@@ -583,11 +589,26 @@ far_l1_record_drop(struct far_l1 *l1, uint32_t idx)
 int far_l1_queue_init(struct far_l1 *l1);
 void far_l1_queue_fini(struct far_l1 *l1);
 
+/* Gives the policy what waits for its place. */
 static inline void
-far_l1_queue_add(struct far_l1 *l1, uint32_t idx, uint64_t tick)
+far_l1_queue_file(struct far_l1 *l1)
 {
-	l1->queue.ops->add(l1, idx, tick);
-	l1->queue.count++;
+	uint32_t count = l1->queue.unfiled_count;
+
+	l1->queue.unfiled_count = 0;
+	if (count > 0)
+		l1->queue.ops->add(l1, l1->queue.unfiled, count);
+}
+
+/* A new block, used last at the tick that it has. */
+static inline void
+far_l1_queue_add(struct far_l1 *l1, uint32_t idx)
+{
+	struct l1_queue *queue = &l1->queue;
+
+	queue->unfiled[queue->unfiled_count++] = idx;
+	if (queue->unfiled_count == L1_UNFILED)
+		far_l1_queue_file(l1);
 }
 
 static inline void
@@ -605,6 +626,7 @@ far_l1_queue_claim(struct far_l1 *l1)
 {
 	uint32_t idx;
 
+	far_l1_queue_file(l1);
 	return l1->queue.ops->claim(l1, &idx, 1) > 0 ? idx : L1_NIL;
 }
 

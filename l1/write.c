@@ -114,13 +114,14 @@ loans_return(struct write_call *call)
 	call->loan_count = 0;
 }
 
-/* What was lent and replaced is counted for all keys together, before the lock is given back. */
+/* What was lent and replaced is filed and counted for all keys together, before the lock is given back. */
 static void
 lent_count(struct write_call *call)
 {
 	struct far_l1 *l1 = call->l1;
 	struct l1_places *places = &call->places;
 
+	far_l1_queue_file(l1);
 	evicted_count(l1, &places->dead, places->replaced, places->replaced_bytes);
 	places->replaced = 0;
 	places->replaced_bytes = 0;

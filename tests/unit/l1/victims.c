@@ -146,6 +146,30 @@ a_record_that_changes_hands_is_of_the_next_generation(void **state)
 }
 
 static void
+what_a_call_has_made_is_known_when_the_next_victim_is_chosen(void **state)
+{
+	struct far_l1_grant grants[2];
+	struct fixture f;
+	(void)state;
+
+	fixture_open(&f, 20, (struct far_l1_config){.policy = FAR_L1_S3FIFO});
+	for (uint64_t i = 0; i < 20; i++)
+		put(&f, i, UNIT);
+	for (uint64_t i = 0; i < 36; i++)
+		touch_one(&f, i / 2);
+	put(&f, 20, UNIT);
+	assert_false(there(&f, 18));
+	/* Two of the small queue are its share: it gives both, since the first is replaced before. */
+	assert_int_equal(reserve_some(&f, 30, 2, 0, grants), 2);
+	assert_false(there(&f, 19));
+	assert_false(there(&f, 20));
+	for (uint64_t i = 0; i < 18; i++)
+		assert_true(there(&f, i));
+	finish_all(&f, grants, 2);
+	fixture_close(&f);
+}
+
+static void
 eviction_ahead_of_need_keeps_what_it_does_not_need(void **state)
 {
 	enum { COUNT = 200 };
@@ -253,6 +277,7 @@ main(void)
 		cmocka_unit_test(a_longer_one_gives_as_much_as_is_asked_for),
 		cmocka_unit_test(a_record_comes_from_those_that_are_claimed),
 		cmocka_unit_test(a_record_that_changes_hands_is_of_the_next_generation),
+		cmocka_unit_test(what_a_call_has_made_is_known_when_the_next_victim_is_chosen),
 		cmocka_unit_test(eviction_ahead_of_need_keeps_what_it_does_not_need),
 		cmocka_unit_test(eviction_holds_nothing_while_it_lets_others_in),
 		cmocka_unit_test(filing_blocks_anew_can_stop_half_way),
