@@ -143,6 +143,7 @@ placement_plan(const struct far_policy *policy, const struct far_l2_set *set,
 const struct far_policy_answers far_policy_placement = {
 	.name = "placement",
 	.route = placement_route,
+	.routes_sole = true,
 	.place = placement_place,
 	.plan = placement_plan,
 };

@@ -53,6 +53,7 @@ default_retain(const struct far_policy *policy, const struct far_key *key, uint3
 const struct far_policy_answers far_policy_default = {
 	.name = "default",
 	.route = default_all,
+	.routes_sole = true,
 	.place = default_all,
 	.plan = default_plan,
 	.retain = default_retain,
@@ -236,6 +237,20 @@ uint32_t
 far_policy_sift(const struct far_l2_set *set, uint32_t *idx, uint32_t count, uint64_t *nonsense)
 {
 	return adapters_sift(set, idx, count, "route", nonsense);
+}
+
+uint32_t
+far_policy_route_sole(const struct far_policy *policy, const struct far_l2_set *set)
+{
+	uint64_t active = set->active_mask;
+
+	if (active == 0 || (active & (active - 1)) != 0)
+		return FAR_L2_SET_MAX;
+	for (size_t i = 0; i < POLICY_COUNT; i++) {
+		if (policies[i]->routes_sole && policies[i]->route == policy->route)
+			return (uint32_t)__builtin_ctzll(active);
+	}
+	return FAR_L2_SET_MAX;
 }
 
 uint32_t

@@ -49,6 +49,7 @@ struct far_policy_answers {
 	far_policy_adapters_fn *place;
 	far_policy_plan_fn *plan;
 	far_policy_retain_fn *retain;
+	bool routes_sole; /* where one adapter alone is active, route names it, whatever the key */
 };
 
 /* Everything everywhere, in order; the lowest-numbered one loads; nothing is retained. */
@@ -93,6 +94,9 @@ static inline uint32_t far_policy_route(const struct far_policy *policy,
 uint32_t far_policy_place(const struct far_policy *policy, const struct far_l2_set *set,
 			  const struct far_key *key, uint32_t idx_out[FAR_L2_SET_MAX],
 			  uint64_t *nonsense);
+/* The adapter that route names for every key, for who has many: the only active one, if the policy says so
+ * of itself. FAR_L2_SET_MAX: each key has to be asked for. */
+uint32_t far_policy_route_sole(const struct far_policy *policy, const struct far_l2_set *set);
 /* The position in @found of the one that loads; what default says if the answer cannot be. */
 uint32_t far_policy_plan(const struct far_policy *policy, const struct far_l2_set *set,
 			 const struct far_key *key, const struct far_policy_found *found,

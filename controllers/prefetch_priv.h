@@ -125,6 +125,8 @@ struct prefetch_window {
 	uint64_t id;          /* never repeats: lookups that come late are told apart; 0: free */
 	uint64_t request_id;  /* whose keys they are */
 	uint64_t began_ns;
+	uint32_t
+		sole; /* the adapter that may have any of its keys; FAR_L2_SET_MAX: the policy is asked for each */
 	uint64_t ask_mask; /* all that is to be asked, while nobody was: later the loads know */
 	uint32_t lookups;  /* asked for it and not answered */
 	uint32_t load_count;

@@ -49,10 +49,27 @@ adapters_meet(struct far_prefetch *ctl, uint64_t mask)
 		far_prefetch_adapter_meet(ctl, (uint32_t)__builtin_ctzll(mask));
 }
 
-/* The load is the window's, and asks whom the policy names; false: there is none left. */
-static bool
-window_add(struct far_prefetch *ctl, struct prefetch_window *window, const struct far_key *key,
-	   struct prefetch_load **bucket, struct far_prefetch_view *view)
+/* The load is the window's, and asks these. */
+static inline void
+window_take_load(struct far_prefetch *ctl, struct prefetch_window *window,
+		 struct prefetch_load *load, uint64_t ask_mask)
+{
+	if ((ask_mask & ~window->ask_mask) != 0)
+		adapters_meet(ctl, ask_mask & ~window->ask_mask);
+	window->ask_mask |= ask_mask;
+	load->ask_mask = ask_mask;
+	load->window = window;
+	load->window_idx = window->load_count;
+	window->loads[window->load_count++] = load;
+	window->live++;
+	window->begun++;
+}
+
+/* A load that asks whom the policy names; false: there is none left. */
+static __attribute__((noinline)) bool
+window_add_routed(struct far_prefetch *ctl, struct prefetch_window *window,
+		  const struct far_key *key, struct prefetch_load **bucket,
+		  struct far_prefetch_view *view)
 {
 	uint32_t adapters[FAR_L2_SET_MAX];
 	struct prefetch_load *load;
@@ -72,16 +89,27 @@ window_add(struct far_prefetch *ctl, struct prefetch_window *window, const struc
 		load->route[i] = (uint8_t)adapters[i];
 		ask_mask |= 1ULL << adapters[i];
 	}
-	if ((ask_mask & ~window->ask_mask) != 0)
-		adapters_meet(ctl, ask_mask & ~window->ask_mask);
-	window->ask_mask |= ask_mask;
-	load->ask_mask = ask_mask;
 	load->route_count = count;
-	load->window = window;
-	load->window_idx = window->load_count;
-	window->loads[window->load_count++] = load;
-	window->live++;
-	window->begun++;
+	window_take_load(ctl, window, load, ask_mask);
+	return true;
+}
+
+/* The same; often there is one whom the policy names for all keys. */
+static inline bool
+window_add(struct far_prefetch *ctl, struct prefetch_window *window, const struct far_key *key,
+	   struct prefetch_load **bucket, struct far_prefetch_view *view)
+{
+	uint32_t sole = window->sole;
+	struct prefetch_load *load;
+
+	if (sole == FAR_L2_SET_MAX)
+		return window_add_routed(ctl, window, key, bucket, view);
+	load = load_open(ctl, key, bucket, view);
+	if (load == NULL)
+		return false;
+	load->route[0] = (uint8_t)sole;
+	load->route_count = 1;
+	window_take_load(ctl, window, load, 1ULL << sole);
 	return true;
 }
 
@@ -269,6 +297,7 @@ far_prefetch_window_begin(struct far_prefetch *ctl, struct prefetch_request *req
 	window->id = ++ctl->window_id;
 	window->request_id = req->request_id;
 	window->began_ns = now_ns;
+	window->sole = far_policy_route_sole(ctl->policy, ctl->set);
 	window->ask_mask = 0;
 	window->lookups = 0;
 	window->load_count = 0;

@@ -121,6 +121,38 @@ without_adapters_nobody_is_named(void **state)
 	assert_int_equal(far_policy_place(&policy, &empty, &key, idx, &nonsense), 0);
 }
 
+static uint32_t
+another_route(const struct far_policy *asked, const struct far_l2_set *of,
+	      const struct far_key *key, uint32_t *idx_out, uint32_t max)
+{
+	return far_policy_default.route(asked, of, key, idx_out, max);
+}
+
+static void
+one_is_named_for_all_keys_where_it_is_alone_and_the_policy_says_so(void **state)
+{
+	static const char *const names[] = {"default", "fastest,retain", "placement"};
+	struct far_l2_set some = set;
+	struct far_key key = fake_l2_key(1);
+	uint32_t idx[FAR_L2_SET_MAX];
+	uint64_t nonsense = 0;
+
+	(void)state;
+	for (uint32_t i = 0; i < 3; i++) {
+		parse(names[i]);
+		assert_int_equal(far_policy_route_sole(&policy, &set), FAR_L2_SET_MAX);
+		some.active_mask = 0;
+		assert_int_equal(far_policy_route_sole(&policy, &some), FAR_L2_SET_MAX);
+		/* Drained ones are there, and are not named. */
+		some.active_mask = 1ULL << 2;
+		assert_int_equal(far_policy_route_sole(&policy, &some), 2);
+		assert_int_equal(far_policy_route(&policy, &some, &key, idx, &nonsense), 1);
+		assert_int_equal(idx[0], 2);
+	}
+	policy.route = another_route;
+	assert_int_equal(far_policy_route_sole(&policy, &some), FAR_L2_SET_MAX);
+}
+
 static void
 lowest_number_loads_whatever_the_order_of_those_found(void **state)
 {
@@ -316,6 +348,8 @@ main(void)
 		cmocka_unit_test(default_names_every_adapter_in_order),
 		cmocka_unit_test(no_more_are_written_than_fit),
 		cmocka_unit_test(without_adapters_nobody_is_named),
+		cmocka_unit_test(
+			one_is_named_for_all_keys_where_it_is_alone_and_the_policy_says_so),
 		cmocka_unit_test(lowest_number_loads_whatever_the_order_of_those_found),
 		cmocka_unit_test(default_retains_nothing_and_retain_everything),
 		cmocka_unit_test(named_policies_answer_and_default_answers_the_rest),

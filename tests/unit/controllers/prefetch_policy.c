@@ -85,6 +85,25 @@ nonsense_of_a_policy_is_counted_and_requests_still_end(void **state)
 }
 
 static void
+all_keys_are_asked_of_the_only_one_that_is_not_drained(void **state)
+{
+	struct ctl_options options = {.fakes = 2};
+
+	(void)state;
+	ctl_rig_open(&rig, &options);
+	ctl_rig_put(&rig, 0, 0, 8);
+	ctl_rig_put(&rig, 1, 0, 8);
+	far_l2_set_drain(&rig.set, 0);
+	ctl_req_init(&req, &rig, 0, 8);
+	ctl_req_submit(&req);
+	ctl_rig_run(&rig);
+	assert_int_equal(rig.fakes[0].submits[FAR_L2_LOOKUP], 0);
+	assert_int_equal(loads_from(1, 0, 8), 8);
+	ctl_req_expect(&req, 0, 8);
+	ctl_rig_close(&rig);
+}
+
+static void
 nobody_is_routed_is_a_miss(void **state)
 {
 	struct ctl_options options = {.fakes = FAR_L2_SET_MAX,
@@ -253,6 +272,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nonsense_of_a_policy_is_counted_and_requests_still_end),
+		cmocka_unit_test(all_keys_are_asked_of_the_only_one_that_is_not_drained),
 		cmocka_unit_test(nobody_is_routed_is_a_miss),
 		cmocka_unit_test(fastest_shares_out_by_queue_before_anything_was_measured),
 		cmocka_unit_test(
