@@ -102,8 +102,10 @@ static const struct far_param params[] = {
 	{"replicas", FAR_PARAM_U64, AT(replicas), 1, 8, "1", NULL,
 	 "On how many donors a block is stored."},
 	{"verify", FAR_PARAM_ENUM, AT(verify), 0, 0, "never", "never|always",
-	 "Whether the CRC32C of every block that was read is checked, besides its slot; over shm, without "
-	 "helpers, it is computed in the copy and costs next to nothing, else one more pass over the bytes."},
+	 "Whether the CRC32C of every block that was read is checked, besides its slot; over shm, "
+	 "without "
+	 "helpers, it is computed in the copy and costs next to nothing, else one more pass over "
+	 "the bytes."},
 	{"busy_poll", FAR_PARAM_DURATION, AT(busy_poll_ns), 0, SECONDS(1), "0", NULL,
 	 "How long the client's thread spins for completions before it sleeps, always. Over ucx it "
 	 "does for up to 50us where answers keep coming that fast."},
