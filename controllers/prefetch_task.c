@@ -305,6 +305,7 @@ load_deliver_only(struct far_prefetch *ctl, struct prefetch_load *load,
 		.addr = load->addr,
 	};
 
+	FAR_ASSERT(view->req != NULL);
 	FAR_ASSERT(load->charged_bytes == load->size_bytes);
 	FAR_ASSERT(load->planned_bytes == load->size_bytes);
 	/* Who waits wants this length: others were refused at the plan. */

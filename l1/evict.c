@@ -171,8 +171,8 @@ static uint32_t
 none_claim(struct far_l1 *l1, uint32_t *idxs_out, uint32_t max)
 {
 	(void)l1;
-	(void)idxs_out;
 	(void)max;
+	idxs_out[0] = L1_NIL;
 	return 0;
 }
 
