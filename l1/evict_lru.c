@@ -137,7 +137,7 @@ file_one(struct far_l1 *l1, uint32_t idx, uint64_t tick)
 	lru_file(l1, idx, tick);
 }
 
-/* A slot above level 0 that was marked just now, and a tick that is filed in it. */
+/* A slot above level 0 that was marked just now, and a tick, not before the wheel's last one, that is filed in it. */
 struct lru_run {
 	uint32_t list; /* the first of its lists */
 	uint32_t
@@ -149,6 +149,8 @@ static struct lru_run
 run_of(const struct l1_wheel *wheel, uint64_t tick)
 {
 	uint32_t slot = slot_of(wheel, tick);
+
+	FAR_DASSERT(tick >= wheel->last);
 
 	return (struct lru_run){
 		.list = list_of(slot, 0),
@@ -174,7 +176,8 @@ lru_add(struct far_l1 *l1, const uint32_t *idxs, uint32_t count)
 			(void)list_push(l1, run.list + wheel->add_way++ % L1_WHEEL_WAYS, idxs[i]);
 		} else {
 			file_one(l1, idxs[i], tick);
-			run = run_of(wheel, tick);
+			/* Not of its tick: others may have been past it when this call got the lock. */
+			run = run_of(wheel, block->queued);
 		}
 	}
 	l1->queue.count += count;

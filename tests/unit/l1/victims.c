@@ -268,6 +268,41 @@ filing_blocks_anew_can_stop_half_way(void **state)
 	fixture_close(&f);
 }
 
+/* A call takes its ticks before the lock: another may have claimed what was used since. */
+static void
+blocks_of_a_call_that_was_overtaken_are_in_the_order(void **state)
+{
+	struct fixture f;
+	(void)state;
+
+	fixture_open(&f, 6, (struct far_l1_config){0});
+	for (uint64_t i = 0; i < 6; i++) {
+		/* Far apart: what is used last lies in another slot of the wheel. */
+		(void)ticks_take(f.l1, 3u << L1_WHEEL_BITS);
+		put(&f, i, UNIT);
+	}
+	for (uint64_t i = 6; i < 8; i++)
+		put(&f, i, UNIT);
+	pthread_mutex_lock(&f.l1->lock);
+	for (uint64_t i = 2; i < 6; i++) {
+		struct far_key key = key_n(i);
+		uint64_t word;
+		uint32_t idx = far_l1_table_find_locked(f.l1, &key, key_hash(&key), &word);
+
+		far_l1_queue_remove(f.l1, idx);
+		atomic_store_explicit(&f.l1->blocks[idx].touched, i, memory_order_relaxed);
+		far_l1_queue_add(f.l1, idx);
+	}
+	far_l1_queue_file(f.l1);
+	pthread_mutex_unlock(&f.l1->lock);
+	far_l1_check(f.l1);
+	for (uint64_t i = 8; i < 12; i++)
+		put(&f, i, UNIT);
+	for (uint64_t i = 2; i < 6; i++)
+		assert_false(there(&f, i));
+	fixture_close(&f);
+}
+
 int
 main(void)
 {
@@ -281,6 +316,7 @@ main(void)
 		cmocka_unit_test(eviction_ahead_of_need_keeps_what_it_does_not_need),
 		cmocka_unit_test(eviction_holds_nothing_while_it_lets_others_in),
 		cmocka_unit_test(filing_blocks_anew_can_stop_half_way),
+		cmocka_unit_test(blocks_of_a_call_that_was_overtaken_are_in_the_order),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
