@@ -7,7 +7,7 @@ static struct entry *
 entry_make(struct memory *mem, const struct far_key *key)
 {
 	struct far_list *node = far_list_pop_front(&mem->entries_free);
-	uint32_t *bucket = &mem->buckets[(uint32_t)far_key_lo(key) & mem->bucket_mask];
+	uint32_t *bucket = bucket_of(mem, key);
 	struct entry *entry;
 
 	if (node == NULL)
@@ -27,7 +27,7 @@ static void
 entry_drop_if_idle(struct memory *mem, struct entry *entry)
 {
 	uint32_t at = (uint32_t)(entry - mem->entries);
-	uint32_t *link = &mem->buckets[(uint32_t)far_key_lo(&entry->key) & mem->bucket_mask];
+	uint32_t *link = bucket_of(mem, &entry->key);
 
 	if (entry->locks > 0 || entry_held(entry))
 		return;

@@ -60,10 +60,16 @@ struct memory {
 	struct far_l2_status status; /* counters only */
 };
 
+static inline uint32_t *
+bucket_of(const struct memory *mem, const struct far_key *key)
+{
+	return &mem->buckets[(uint32_t)far_key_lo(key) & mem->bucket_mask];
+}
+
 static inline struct entry *
 entry_find(const struct memory *mem, const struct far_key *key)
 {
-	uint32_t at = mem->buckets[(uint32_t)far_key_lo(key) & mem->bucket_mask];
+	uint32_t at = *bucket_of(mem, key);
 
 	while (at != ENTRY_NONE && !far_key_equal(&mem->entries[at].key, key))
 		at = mem->entries[at].hash_next;

@@ -190,6 +190,26 @@ stores_of_a_drained_adapter_end_there_and_new_ones_go_elsewhere(void **state)
 	ctl_rig_close(&rig);
 }
 
+/* Of two adapters. */
+static void
+load_from_last(void)
+{
+	ctl_rig_put(&rig, 1, 0, 4);
+	ctl_req_init(&req, &rig, 0, 4);
+	ctl_req_submit(&req);
+	ctl_rig_run(&rig);
+	ctl_req_expect(&req, 0, 4);
+}
+
+static void
+succeed_last(void)
+{
+	far_l2_set_drain(&rig.set, 1);
+	assert_false(named(1));
+	(void)far_l2_set_remove(&rig.set, 1);
+	assert_int_equal(join("successor"), 1);
+}
+
 static void
 successor_at_a_position_begins_anew(void **state)
 {
@@ -198,15 +218,8 @@ successor_at_a_position_begins_anew(void **state)
 
 	(void)state;
 	ctl_rig_open(&rig, &options);
-	ctl_rig_put(&rig, 1, 0, 4);
-	ctl_req_init(&req, &rig, 0, 4);
-	ctl_req_submit(&req);
-	ctl_rig_run(&rig);
-	ctl_req_expect(&req, 0, 4);
-	far_l2_set_drain(&rig.set, 1);
-	assert_false(named(1));
-	(void)far_l2_set_remove(&rig.set, 1);
-	assert_int_equal(join("successor"), 1);
+	load_from_last();
+	succeed_last();
 	ctl_rig_put(&rig, 2, 4, 4);
 	ctl_req_init(&second, &rig, 4, 4);
 	ctl_req_submit(&second);
@@ -228,15 +241,9 @@ successor_does_not_inherit_a_pace(void **state)
 
 	(void)state;
 	ctl_rig_open(&rig, &options);
-	ctl_rig_put(&rig, 1, 0, 4);
-	ctl_req_init(&req, &rig, 0, 4);
-	ctl_req_submit(&req);
-	ctl_rig_run(&rig);
-	ctl_req_expect(&req, 0, 4);
+	load_from_last();
 	assert_true(far_prefetch_pace(rig.prefetch, 1) > 0);
-	far_l2_set_drain(&rig.set, 1);
-	(void)far_l2_set_remove(&rig.set, 1);
-	assert_int_equal(join("successor"), 1);
+	succeed_last();
 	/* Asked, and it has nothing: there is nothing to measure. */
 	ctl_req_init(&second, &rig, 4, 4);
 	ctl_req_submit(&second);
