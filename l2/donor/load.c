@@ -5,6 +5,8 @@
 #include "base/mark.h"
 #include "base/mutant.h"
 
+_Static_assert(offsetof(struct far_slot, key) == 0, "a hint begins with its key");
+
 /* The live line lies behind the slots of a list in the job's scratch. */
 #define LIVE_AT ((size_t)DONOR_LOAD_BLOCKS_MAX * FAR_SLOT_BYTES)
 
@@ -150,8 +152,7 @@ far_donor_load_check(const struct far_donor *donor, const struct far_l2_item *it
 	/* A hint is ours, but it may be an old epoch's or another donor's. Its slot was checked when it was
 	 * found; what else it might be is found out when it is compared, behind the data. */
 	if (item->hint[HINT_EPOCH] != donor->epoch ||
-	    memcmp((const uint8_t *)&item->hint[HINT_SLOT] + offsetof(struct far_slot, key),
-		   item->key.bytes, sizeof(item->key.bytes)) != 0)
+	    memcmp(&item->hint[HINT_SLOT], item->key.bytes, sizeof(item->key.bytes)) != 0)
 		return -ESTALE;
 	if (at < header->sets_at || at % FAR_SLOT_BYTES != 0 ||
 	    (at - header->sets_at) / DONOR_SET_BYTES >= header->set_count)
